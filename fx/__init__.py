@@ -1,0 +1,18 @@
+"""Graphs: programs as data, in six opcodes, with torch.fx's API.
+
+node          one value: the operation that makes it and the nodes that use it
+immutable     the lists and dicts that a node holds
+namespace     legal, unique names for values
+graph         the list of nodes and what can be done to it
+text          prints a graph as Python: the typed form and GraphModule.code
+parser        reads the typed form back
+verify        says which operand is wrong, where and why
+graph_module  a module whose forward is generated from a graph
+interpreter   runs a graph node by node
+transformer   runs a graph node by node into a new graph
+proxy         a value that records what is done to it
+tracer        runs user code on proxies: symbolic_trace
+rewriter      replaces one pattern by another
+drawing       a graph as SVG or HTML
+passes/       one pass per file
+"""
