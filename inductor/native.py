@@ -1,0 +1,110 @@
+"""Machine code: LLVM IR in, a callable address and relocatable object code out.
+
+`compile_ir` optimises a module for this very CPU and loads it; `load_object` loads object code that was compiled before, in this process or
+in another one, without numba. An object must be self-contained: addresses of foreign functions arrive in its arguments, never as relocations,
+so that the same bytes are good in every process on the same CPU.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+from dataclasses import dataclass, field
+from typing import Any
+
+KERNEL = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
+"""The one native signature of a step, as a ctypes prototype (a call through it releases the GIL)."""
+
+
+@dataclass(frozen=True)
+class NativeFunction:
+    """A loaded function: its address, and the object code from which another process can load it again."""
+
+    address: int
+    object_code: bytes = field(repr=False)
+    symbol: str
+    engine: Any = field(repr=False, compare=False)  # owns the memory the code lives in
+
+    def __call__(self, arguments: int, start: int, stop: int) -> int:
+        """Call a kernel directly, outside any program: for tests and measurements."""
+        return KERNEL(self.address)(arguments, start, stop)
+
+
+@functools.cache
+def host() -> tuple[str, str]:
+    """The CPU's name and features as LLVM spells them: part of the key of everything compiled here."""
+    from llvmlite import binding
+
+    features = binding.get_host_cpu_features()
+    # Server chips of one generation ask for 256-bit vectors by default; our loops are long enough for 512.
+    if features.get("avx512f"):
+        features["prefer-256-bit"] = False
+    return binding.get_host_cpu_name(), features.flatten()
+
+
+@functools.cache
+def vector_bits() -> int:
+    """Width of the widest float vector the CPU computes with: 512, 256 or 128."""
+    features = host()[1].split(",")
+    if "+avx512f" in features and "+avx512vl" in features and "+avx512bw" in features:
+        return 512
+    if "+avx2" in features and "+fma" in features:
+        return 256
+    return 128
+
+
+def _target_machine() -> Any:
+    from llvmlite import binding
+
+    binding.initialize_native_target()
+    binding.initialize_native_asmprinter()
+    name, features = host()
+    target = binding.Target.from_default_triple()
+    return target.create_target_machine(
+        cpu=name, features=features, opt=3, reloc="pic", codemodel="jitdefault"
+    )
+
+
+@functools.cache
+def target_machine() -> Any:
+    """The code generator for this CPU."""
+    return _target_machine()
+
+
+def compile_ir(module: Any, symbol: str, level: int = 3) -> NativeFunction:
+    """Compile `module` (an `llvmlite.ir.Module` or its text) and load its function `symbol`.
+
+    Raises RuntimeError where LLVM rejects the module.
+    """
+    from llvmlite import binding
+
+    machine = target_machine()
+    parsed = binding.parse_assembly(str(module))
+    parsed.triple = machine.triple
+    parsed.data_layout = str(machine.target_data)
+    parsed.verify()
+    options = binding.create_pipeline_tuning_options(speed_level=level)
+    options.loop_vectorization = True
+    options.slp_vectorization = level > 1
+    builder = binding.create_pass_builder(machine, options)
+    builder.getModulePassManager().run(parsed, builder)
+    return load_object(machine.emit_object(parsed), symbol)
+
+
+def load_object(object_code: bytes, symbol: str) -> NativeFunction:
+    """Load relocatable object code that `compile_ir` or numba made on the same CPU.
+
+    Raises RuntimeError where the bytes are no object file, ValueError where they do not define `symbol`.
+    """
+    from llvmlite import binding
+
+    if not object_code.startswith((b"\x7fELF", b"\xcf\xfa\xed\xfe")):
+        raise RuntimeError(f"load_object: no object file in {len(object_code)} bytes given for {symbol!r}")
+    machine = _target_machine()  # an engine takes ownership of its target machine
+    engine = binding.create_mcjit_compiler(binding.parse_assembly(""), machine)
+    engine.add_object_file(binding.ObjectFileRef.from_data(object_code))
+    engine.finalize_object()
+    address = engine.get_function_address(symbol)
+    if not address:
+        raise ValueError(f"load_object: the object code does not define {symbol!r}")
+    return NativeFunction(address, object_code, symbol, engine)

@@ -1,0 +1,328 @@
+"""The launch program: one native call runs a whole graph.
+
+A `Program` is a table of steps. A step is a function of the native signature `int32 kernel(int64 *arguments, int64 start, int64 stop)`, its
+arguments (numbers, and references to inputs, outputs, workspace and constants) and the range of its parallel loop. `launcher.py` generates the one
+function that walks the table: it patches the addresses of inputs and outputs into the argument blocks, splits a step's range over threads where
+that is worth it, and stops at the first code other than 0. The GIL is released meanwhile; a program that is busy in one Python thread is cloned for
+another. Addresses are taken as they are: shapes, dtypes, strides and lifetimes are the caller's promise.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from inductor import launcher, threads
+from inductor.launcher import Field, Header
+
+ALIGNMENT = 64
+WORTH = 8_000
+"""Nanoseconds of work that are worth a thread of their own; waking the pool costs one to five thousand."""
+
+
+@dataclass(frozen=True)
+class Reference:
+    """An address known when the program runs: `kind` is "input", "output", "workspace" or "constant"."""
+
+    kind: str
+    index: int = 0
+    offset: int = 0
+
+
+def input(index: int, offset: int = 0) -> Reference:
+    """The data of input `index`, `offset` bytes in."""
+    return Reference("input", index, offset)
+
+
+def output(index: int, offset: int = 0) -> Reference:
+    """The data of output `index`, `offset` bytes in."""
+    return Reference("output", index, offset)
+
+
+def workspace(offset: int) -> Reference:
+    """Byte `offset` of the program's workspace."""
+    return Reference("workspace", 0, offset)
+
+
+def constant(index: int, offset: int = 0) -> Reference:
+    """The data of constant `index`, `offset` bytes in."""
+    return Reference("constant", index, offset)
+
+
+@dataclass(frozen=True)
+class Step:
+    """One call of a kernel over [0, total).
+
+    `cost` is the estimated time of one item of the range in nanoseconds; it decides about threads. `oversplit` is the number of pieces per
+    thread (more balance better, fewer reuse packed data longer). `scratch` bytes of memory of its own are given to each thread, their address
+    in argument `scratch_slot`.
+    """
+
+    function: int
+    arguments: tuple[int | Reference, ...]
+    total: int = 1
+    cost: float = 0.0
+    oversplit: int = 1
+    scratch: int = 0
+    scratch_slot: int = 0
+    name: str = ""
+
+    @property
+    def grain(self) -> int:
+        """Fewest items of the range that are worth a thread of their own."""
+        if self.cost <= 0:
+            return max(1, self.total)
+        return max(1, min(self.total, int(WORTH / self.cost)))
+
+
+def aligned(size: int) -> np.ndarray:
+    """Fresh memory of `size` bytes that starts at a cache line."""
+    block = np.empty(size + ALIGNMENT, np.uint8)
+    start = -block.ctypes.data % ALIGNMENT
+    return block[start : start + size]
+
+
+class _MethodDefinition(ctypes.Structure):
+    _fields_ = [
+        ("name", ctypes.c_char_p),
+        ("method", ctypes.c_void_p),
+        ("flags", ctypes.c_int),
+        ("documentation", ctypes.c_char_p),
+    ]
+
+
+_METH_O = 8
+
+
+@functools.cache
+def _layout() -> tuple[int, int] | None:
+    """Offsets of an array's data pointer and of a tuple's items, or None where they are not as expected."""
+    locked = getattr(sys, "_is_gil_enabled", lambda: True)()
+    if sys.implementation.name != "cpython" or not locked:
+        return None
+    data, items = object.__basicsize__, tuple.__basicsize__
+    probe = np.zeros(3)
+    pair = (probe, data)
+    read = ctypes.c_void_p.from_address
+    if read(id(probe) + data).value != probe.__array_interface__["data"][0]:
+        return None
+    if read(id(pair) + items).value != id(probe) or read(id(pair) + 16).value != 2:
+        return None
+    return data, items
+
+
+@functools.cache
+def _native() -> Any:
+    from inductor.native import compile_ir
+
+    layout = _layout()
+    return compile_ir(launcher.text(layout[0] if layout else object.__basicsize__), "launch")
+
+
+@functools.cache
+def _launch() -> Any:
+    prototype = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p, ctypes.c_void_p)
+    return prototype(_native().address)
+
+
+@functools.cache
+def _definition() -> _MethodDefinition:
+    address = _native().engine.get_function_address("call")
+    return _MethodDefinition(b"launch", address, _METH_O, None)
+
+
+def _builtin(table: np.ndarray) -> Any:
+    new = ctypes.pythonapi.PyCFunction_NewEx
+    new.restype = ctypes.py_object
+    new.argtypes = [ctypes.c_void_p, ctypes.py_object, ctypes.c_void_p]
+    return new(ctypes.addressof(_definition()), table, None)
+
+
+def _python(name: str) -> int:
+    return ctypes.cast(getattr(ctypes.pythonapi, name), ctypes.c_void_p).value or 0
+
+
+class Program:
+    """Steps over inputs, outputs, one workspace and constants; `call` runs them.
+
+    `keep` holds whatever must outlive the program (loaded code, for one).
+    """
+
+    def __init__(
+        self,
+        steps: Sequence[Step],
+        inputs: int,
+        outputs: int,
+        workspace: int = 0,
+        constants: Sequence[np.ndarray] = (),
+        keep: Any = None,
+    ) -> None:
+        self.steps = tuple(steps)
+        self.inputs, self.outputs, self.workspace = inputs, outputs, workspace
+        self.constants, self.keep = tuple(constants), keep
+        self._clones: list[Program] = []
+        self._lock = threading.Lock()
+        self._capacity = max(threads.get_num_threads(), threads.available())
+        self._build()
+
+    def _build(self) -> None:
+        """Lay header, steps, patches and argument blocks out in native memory."""
+        scratch = max((-(-step.scratch // ALIGNMENT) * ALIGNMENT for step in self.steps), default=0)
+        self._memory = aligned(self.workspace + 2 * ALIGNMENT)
+        self._scratch = aligned(scratch * self._capacity)
+        self._blocks = np.zeros(sum(len(s.arguments) for s in self.steps) + 1, np.int64)
+        self._table = np.zeros((len(self.steps), Field.SIZE), np.int64)
+        self._pointers = np.zeros(self.inputs + self.outputs + 1, np.int64)
+        patches: list[tuple[int, int, int]] = []
+        position = self._blocks.ctypes.data
+        for row, step in zip(self._table, self.steps, strict=True):
+            row[Field.FUNCTION] = step.function
+            row[Field.ARGUMENTS] = position
+            row[Field.ARGUMENT_COUNT] = len(step.arguments)
+            row[Field.TOTAL] = step.total
+            row[Field.GRAIN] = step.grain
+            row[Field.OVERSPLIT] = step.oversplit
+            row[Field.SCRATCH_SLOT] = step.scratch_slot
+            row[Field.SCRATCH_BASE] = self._scratch.ctypes.data
+            row[Field.SCRATCH_STRIDE] = -(-step.scratch // ALIGNMENT) * ALIGNMENT
+            for argument in step.arguments:
+                self._place(position, argument, patches)
+                position += 8
+        self._patches = np.array(patches or [(0, 0, 0)], np.int64)
+        self._header = self._fill_header(len(patches))
+        self._addresses = (self._header.ctypes.data, self._pointers.ctypes.data)
+        self._call = _builtin(self._header) if _layout() else self._call_slowly
+
+    def _place(
+        self, slot: int, argument: int | Reference, patches: list[tuple[int, int, int]]
+    ) -> None:
+        if not isinstance(argument, Reference):
+            value = int(argument)
+        elif argument.kind in ("input", "output"):
+            bound = self.inputs if argument.kind == "input" else self.outputs
+            if not 0 <= argument.index < bound:
+                raise IndexError(f"program: {argument} but there are {bound} {argument.kind}s")
+            index = argument.index + (self.inputs if argument.kind == "output" else 0)
+            patches.append((slot, index, argument.offset))
+            return
+        elif argument.kind == "workspace":
+            if not 0 <= argument.offset <= self.workspace:
+                raise IndexError(f"program: {argument} but the workspace has {self.workspace} bytes")
+            value = self._memory.ctypes.data + argument.offset
+        else:
+            value = self.constants[argument.index].ctypes.data + argument.offset
+        self._blocks[(slot - self._blocks.ctypes.data) // 8] = value
+
+    def _fill_header(self, patches: int) -> np.ndarray:
+        header = np.zeros(Header.SIZE, np.int64)
+        data, items = _layout() or (0, 0)
+        words = {
+            Header.PATCHES: self._patches.ctypes.data,
+            Header.PATCH_COUNT: patches,
+            Header.STEPS: self._table.ctypes.data,
+            Header.LAST: len(self.steps),
+            Header.PARALLEL: threads.parallel_address(),
+            Header.THREADS: threads.cell_address(),
+            Header.CAPACITY: self._capacity,
+            Header.POINTERS: self._pointers.ctypes.data,
+            Header.POINTER_COUNT: self.inputs + self.outputs,
+            Header.TUPLE_TYPE: id(tuple),
+            Header.ARRAY_TYPE: id(np.ndarray),
+            Header.TUPLE_ITEMS: items,
+            Header.ARRAY_DATA: data,
+            Header.SAVE_THREAD: _python("PyEval_SaveThread"),
+            Header.RESTORE_THREAD: _python("PyEval_RestoreThread"),
+            Header.FROM_LONG_LONG: _python("PyLong_FromLongLong"),
+        }
+        for word, value in words.items():
+            header[word] = value
+        return header
+
+    def call(self, arrays: tuple[np.ndarray, ...]) -> tuple[int, int]:
+        """Run on the data of `arrays`, inputs before outputs; the result is (code, step), (0, 0) for success.
+
+        Raises TypeError unless `arrays` is a tuple of as many NumPy arrays as the program has inputs and outputs.
+        """
+        result = self._call(arrays)
+        if result == 0:
+            return (0, 0)
+        if result == launcher.BUSY:
+            return self._elsewhere(arrays)
+        if result == launcher.MISMATCH:
+            count = self.inputs + self.outputs
+            raise TypeError(f"program: expected a tuple of {count} arrays, got {_describe(arrays)}")
+        return result & 0xFFFFFFFF, result >> 32
+
+    def run(self, pointers: Sequence[int]) -> tuple[int, int]:
+        """Run on raw addresses, inputs before outputs; not to be entered by two threads at once."""
+        self._pointers[: len(pointers)] = pointers
+        result = _launch()(*self._addresses)
+        return result & 0xFFFFFFFF, result >> 32
+
+    def _call_slowly(self, arrays: tuple[np.ndarray, ...]) -> int:
+        # Where the interpreter's layouts are not the known ones: the same answers through ctypes.
+        count = self.inputs + self.outputs
+        fits = isinstance(arrays, tuple) and len(arrays) == count
+        if not fits or any(type(array) is not np.ndarray for array in arrays):
+            return launcher.MISMATCH
+        with self._lock:
+            if self._header[Header.BUSY]:
+                return launcher.BUSY
+            self._header[Header.BUSY] = 1
+        code, step = self.run([array.__array_interface__["data"][0] for array in arrays])
+        self._header[Header.BUSY] = 0
+        return step << 32 | code
+
+    def _elsewhere(self, arrays: tuple[np.ndarray, ...]) -> tuple[int, int]:
+        """Run on a clone with a workspace of its own, because another thread is in this one."""
+        with self._lock:
+            clone = self._clones.pop() if self._clones else self._clone()
+        try:
+            return clone.call(arrays)
+        finally:
+            with self._lock:
+                self._clones.append(clone)
+
+    def _clone(self) -> Program:
+        return Program(
+            self.steps, self.inputs, self.outputs, self.workspace, self.constants, self.keep
+        )
+
+    def profile(self, arrays: tuple[np.ndarray, ...]) -> list[tuple[str, float]]:
+        """Run step by step; the result is (name, seconds) for each."""
+        result = []
+        for index, step in enumerate(self.steps):
+            self._header[Header.FIRST], self._header[Header.LAST] = index, index + 1
+            begin = time.perf_counter()
+            self.call(arrays)
+            result.append((step.name, time.perf_counter() - begin))
+        self._header[Header.FIRST], self._header[Header.LAST] = 0, len(self.steps)
+        return result
+
+    def scratch_bytes(self) -> int:
+        """Bytes of native memory this program owns: workspace and the threads' scratch memory."""
+        return self._memory.nbytes + self._scratch.nbytes
+
+
+def _describe(arrays: object) -> str:
+    if not isinstance(arrays, tuple):
+        return type(arrays).__name__
+    return f"({', '.join(type(array).__name__ for array in arrays)})"
+
+
+def run_step(step: Step, arrays: tuple[np.ndarray, ...], outputs: int = 1) -> None:
+    """Run one step alone on arrays, inputs before outputs: for tests and measurements.
+
+    Raises RuntimeError with the step's code where it fails.
+    """
+    code, _ = Program([replace(step)], len(arrays) - outputs, outputs).call(arrays)
+    if code:
+        raise RuntimeError(f"step {step.name!r} returned {code}")
