@@ -26,6 +26,8 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 
+from eager.shape import Size
+from eager.shape import is_contiguous as _is_contiguous
 from fx.graph import Graph
 from fx.namespace import DTYPE_NAMES, RESERVED
 from fx.node import Argument, Node, is_operator
@@ -94,34 +96,17 @@ def standard_globals() -> dict[str, Any]:
 
     from eager import dtype as dtypes
     from eager.device import device
+    from eager.op import ops
 
     scope: dict[str, Any] = {
         short: dtypes.from_name(name) for name, short in DTYPE_NAMES.items()
     }
-    scope.update(device=device, operator=operator, math=math, inf=math.inf, nan=math.nan)
-    scope["ops"] = OPERATORS
+    scope.update(device=device, operator=operator, math=math, inf=math.inf, nan=math.nan, ops=ops)
     return scope
-
-
-class _Operators:
-    """The namespace `ops` of a printed program: every registered operator, by name."""
-
-    def __getattr__(self, name: str) -> Any:
-        found = find_operator(name)
-        if found is None:
-            raise AttributeError(f"no operator named {name!r} is registered")
-        return found
-
-    def __repr__(self) -> str:
-        return "ops"
-
-
-OPERATORS = _Operators()
 
 
 def find_operator(name: str) -> Any:
     """The operator that prints as `ops.name`, or None."""
-    import eager.ops  # noqa: F401 (declares the operators)
     from eager.op import registry
 
     return registry.get(name)
@@ -162,19 +147,6 @@ def _format_tensor(value: Any) -> str:
     if strides is None or _is_contiguous(shape, strides):
         return f"{short}[{', '.join(map(str, shape)) or '()'}]"
     return f"{short}[{', '.join(f'{n}:{s}' for n, s in zip(shape, strides, strict=True))}]"
-
-
-def _is_contiguous(shape: tuple, strides: tuple) -> bool:
-    expected: Any = 1
-    for size, stride in zip(reversed(shape), reversed(strides), strict=True):
-        if size == 0:
-            return True
-        if size == 1:
-            continue
-        if stride != expected:
-            return False
-        expected = expected * size
-    return True
 
 
 # -- the printer -----------------------------------------------------------------------------------
@@ -340,7 +312,7 @@ class _Writer:
 
     def _tuple(self, value: tuple) -> str:
         inner = ", ".join(map(self.value, value))
-        if type(value) is tuple:
+        if type(value) in (tuple, Size):
             return f"({inner}{',' if len(value) == 1 else ''})"
         if hasattr(value, "_fields"):
             return f"{self.function(type(value))}({inner})"

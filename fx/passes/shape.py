@@ -1,0 +1,74 @@
+"""Shape propagation: runs a graph on fake tensors and writes what every node gives to its meta."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from eager.fake import FakeTensor
+from eager.spec import Spec
+from eager.tensor import Tensor
+from fx.interpreter import Interpreter
+from fx.node import Node, map_aggregate
+
+
+class TensorMetadata(NamedTuple):
+    """What meta["tensor_meta"] says of a tensor, under torch.fx's names."""
+
+    shape: Any
+    dtype: Any
+    requires_grad: bool
+    stride: tuple[int, ...]
+
+
+def fake(value: Any) -> Any:
+    """A fake tensor in place of every tensor; other values as they are."""
+
+    def of(item: Any) -> Any:
+        if not isinstance(item, Tensor) or isinstance(item, FakeTensor):
+            return item
+        made = FakeTensor.of(Spec.of(item))
+        made.requires_grad = item.requires_grad
+        return made
+
+    return map_aggregate(value, of, frozen=False)
+
+
+class ShapeProp(Interpreter):
+    """Sets meta["val"] (fake tensors, tuples of them, or other values) and meta["tensor_meta"].
+
+    Nothing is computed: inputs, parameters and buffers are replaced by fake tensors, so an operation
+    whose shape depends on values raises, naming its node. Modules that the graph calls must be in a
+    state where a call changes nothing that is needed.
+    """
+
+    def __init__(self, gm: Any, **options: Any) -> None:
+        options.setdefault("garbage_collect_values", True)
+        super().__init__(gm, **options)
+
+    def propagate(self, *args: Any) -> Any:
+        """Runs on fake copies of `args`; the result is the graph's, in fake tensors."""
+        return self.run(*fake(args))
+
+    def run_node(self, n: Node) -> Any:
+        result = super().run_node(n)
+        if n.op == "output":
+            return result
+        n.meta["val"] = result
+        found: list[bool] = []
+
+        def describe(item: Any) -> Any:
+            if not isinstance(item, Tensor):
+                return item
+            found.append(True)
+            return TensorMetadata(item.shape, item.dtype, item.requires_grad, item.stride())
+
+        metadata = map_aggregate(result, describe)
+        if found:
+            n.meta["tensor_meta"] = metadata
+        return result
+
+    def get_attr(self, target: Any, args: tuple, kwargs: dict) -> Any:
+        return fake(super().get_attr(target, args, kwargs))
+
+    def call_module(self, target: Any, args: tuple, kwargs: dict) -> Any:
+        return fake(super().call_module(target, args, kwargs))
