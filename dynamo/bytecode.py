@@ -27,6 +27,9 @@ from dynamo.encoding import (
 )
 from dynamo.instruction import (
     CACHES,
+    CO_ASYNC_GENERATOR,
+    CO_COROUTINE,
+    CO_GENERATOR,
     CO_VARARGS,
     CO_VARKEYWORDS,
     EXTENDED_ARG,
@@ -213,6 +216,10 @@ def assemble(
     arguments = [_argument(i, constants, name_pool, variables, freevars) for i in instructions]
     encoded, starts = _encode(instructions, arguments)
     first_line = template.co_firstlineno if firstlineno is None else firstlineno
+    depth = stack_size(instructions)
+    if flags & (CO_GENERATOR | CO_COROUTINE | CO_ASYNC_GENERATOR):
+        # What SEND and CLEANUP_THROW leave is not in the tables; no generator is built anew.
+        depth = max(depth, template.co_stacksize)
     changes = {
         "co_argcount": argcount,
         "co_posonlyargcount": posonlyargcount,
@@ -230,7 +237,7 @@ def assemble(
         co_freevars=freevars,
         co_flags=flags,
         co_firstlineno=first_line,
-        co_stacksize=stack_size(instructions),
+        co_stacksize=depth,
         co_linetable=_location_table(instructions, starts, first_line),
         co_exceptiontable=_exception_table(instructions, starts),
         **{key: value for key, value in changes.items() if value is not None},

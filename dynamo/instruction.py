@@ -20,6 +20,7 @@ VERSION = sys.version_info[:2]
 SUPPORTED = ((3, 11), (3, 12), (3, 13))
 
 CO_VARARGS, CO_VARKEYWORDS = 0x04, 0x08
+CO_GENERATOR, CO_COROUTINE, CO_ASYNC_GENERATOR = 0x20, 0x80, 0x200
 
 OPCODES = dict(dis.opmap)
 EXTENDED_ARG = dis.EXTENDED_ARG
@@ -142,8 +143,8 @@ def stack_effect(instruction: Instruction, jump: bool) -> int:
     opcode, arg = instruction.opcode, instruction.arg
     if instruction.opname in PLAIN_NAME.values():
         return -1
-    if instruction.opname == "LOAD_CLOSURE":
-        return 1
+    if instruction.opname in ("LOAD_CLOSURE", "RETURN_GENERATOR"):
+        return 1  # the first is no real opcode on 3.13; the tables of 3.11 and 3.12 omit the second
     if arg is None and opcode in HAS_ARGUMENT:
         arg = 0
     return dis.stack_effect(opcode, arg, jump=jump)

@@ -62,9 +62,9 @@ def test_round_trip_keeps_the_shape(name):
     for code in codes(original):
         again = bc.assemble(bc.decode(code), code)
         assert shape(again) == shape(code), code.co_qualname
-        assert list(again.co_positions())[: len(list(code.co_positions()))] is not None
-        assert again.co_varnames[: bc.argument_count(code)] == code.co_varnames[: bc.argument_count(code)]
-        assert code.co_stacksize - 2 <= again.co_stacksize <= code.co_stacksize + 2, code
+        count = bc.argument_count(code)
+        assert again.co_varnames[:count] == code.co_varnames[:count]
+        assert code.co_stacksize <= again.co_stacksize <= code.co_stacksize + 1, code
 
 
 def load(name):
