@@ -1,0 +1,121 @@
+"""A model to measure: its source loaded under the alias (flambeau) or plainly (torch), with the same weights and inputs in both."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+FOLDER = Path(__file__).parent / "models"
+
+
+def names() -> list[str]:
+    """The models there are, from small to large."""
+    order = ("mlp", "lenet", "minilm", "resnet18", "gpt2")
+    found = {file.stem for file in FOLDER.glob("*.py")} - {"__init__"}
+    return [name for name in order if name in found] + sorted(found - set(order))
+
+
+class Library:
+    """flambeau or torch: what a model's source finds when it imports torch."""
+
+    def __init__(self, name: str, threads: int | None = None):
+        self.name = name
+        if name == "flambeau":
+            import flambeau as library
+        else:
+            import torch as library  # type: ignore[no-redef]
+        self.torch: Any = library
+        if threads:
+            library.set_num_threads(threads)
+
+    def context(self) -> Any:
+        """Where the model's source must run."""
+        if self.name != "flambeau":
+            return contextlib.nullcontext()
+        return self.torch.alias("torch")
+
+    def source(self, model: str) -> ModuleType:
+        """The model's file, loaded on this library. Raises ImportError if something that it needs is not installed."""
+        spec = importlib.util.spec_from_file_location(f"{self.name}_{model}", FOLDER / f"{model}.py")
+        assert spec is not None and spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        with self.context():
+            spec.loader.exec_module(module)
+        return module
+
+    def reset(self) -> None:
+        """Forget what was compiled."""
+        (self.torch.compiler if self.name == "flambeau" else self.torch._dynamo).reset()
+
+
+class Case:
+    """One model on one library, ready to be called: `call()` infers, or makes a training step."""
+
+    def __init__(self, library: Library, name: str, training: bool, batch: int | None = None):
+        self.library, self.name, self.training = library, name, training
+        self.source = library.source(name)
+        self.batch = batch or self.source.BATCH["training" if training else "inference"]
+        torch = library.torch
+        with library.context():
+            torch.manual_seed(0)
+            self.model = self.source.build()
+        self.model.train(training)
+        self.arrays = self.source.inputs(self.batch)
+        self.inputs = tuple(torch.from_numpy(array) for array in self.arrays)
+        self.arguments = self.inputs[: self.source.ARGUMENTS]
+
+    def copy_weights(self, other: Case) -> None:
+        """Take the weights of the same model on the other library."""
+        torch = self.library.torch
+        state = {
+            name: torch.from_numpy(np.array(value.detach().numpy()))
+            for name, value in other.model.state_dict().items()
+        }
+        self.model.load_state_dict(state)
+
+    def compile(self, backend: str) -> Any:
+        """The compiled model, sharing the parameters of the eager one."""
+        return self.library.torch.compile(self.model, backend=backend)
+
+    def caller(self, model: Any) -> Callable[[], Any]:
+        """A function that runs `model` once on the inputs."""
+        torch = self.library.torch
+        if not self.training:
+
+            def infer() -> Any:
+                with torch.no_grad():
+                    return model(*self.arguments)
+
+            return infer
+        optimizer = torch.optim.SGD(self.model.parameters(), lr=1e-4)
+
+        def step() -> Any:
+            optimizer.zero_grad()
+            loss = self.source.loss(model(*self.arguments), *self.inputs)
+            loss.backward()
+            optimizer.step()
+            return loss
+
+        return step
+
+    def outputs(self, model: Any) -> dict[str, np.ndarray]:
+        """The output, and in training the loss and the gradient of every parameter, by name."""
+        torch = self.library.torch
+        if not self.training:
+            with torch.no_grad():
+                return {"output": np.array(model(*self.arguments).numpy())}
+        self.model.zero_grad()
+        output = model(*self.arguments)
+        loss = self.source.loss(output, *self.inputs)
+        loss.backward()
+        found = {"output": np.array(output.detach().numpy()), "loss": np.array(loss.detach().numpy())}
+        for name, parameter in self.model.named_parameters():
+            if parameter.grad is not None:
+                found[f"grad {name}"] = np.array(parameter.grad.numpy())
+        return found

@@ -1,0 +1,66 @@
+"""Timing and memory: all variants of a model called in turn, so that the machine's moods fall on all of them alike."""
+
+from __future__ import annotations
+
+import statistics
+import time
+import tracemalloc
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass
+class Times:
+    """Seconds of each call of one variant, and of the first."""
+
+    first: float = 0.0
+    calls: list[float] = field(default_factory=list)
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.calls)
+
+    def percentile(self, percent: int) -> float:
+        ordered = sorted(self.calls)
+        return ordered[min(len(ordered) - 1, round(percent / 100 * (len(ordered) - 1)))]
+
+
+def first_call(call: Callable[[], Any]) -> float:
+    """Seconds of the first call: compilation included."""
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
+
+
+def interleave(
+    variants: dict[str, Callable[[], Any]],
+    times: dict[str, Times],
+    repeat: int,
+    budget: float,
+    progress: Callable[[int, int], None],
+) -> None:
+    """Call every variant `repeat` times, in turn; stop early, after three rounds at least, when the budget in seconds is spent."""
+    for call in variants.values():
+        call()
+    started = time.perf_counter()
+    for done in range(repeat):
+        for name, call in variants.items():
+            start = time.perf_counter()
+            call()
+            times[name].calls.append(time.perf_counter() - start)
+        progress(done + 1, repeat)
+        if done >= 2 and time.perf_counter() - started > budget:
+            return
+
+
+def peak_memory(call: Callable[[], Any]) -> float:
+    """Gigabytes that Python and NumPy hold at the peak of one call, beyond what they held before it."""
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        tracemalloc.reset_peak()
+        call()
+        return (tracemalloc.get_traced_memory()[1] - before) / 1e9
+    finally:
+        tracemalloc.stop()

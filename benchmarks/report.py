@@ -1,0 +1,155 @@
+"""What a run reports: one row per model and mode, as a CSV file, as a table, and as a line of progress while it works."""
+
+from __future__ import annotations
+
+import csv
+import math
+import sys
+from pathlib import Path
+from typing import Any
+
+# The first block is the columns of PyTorch's dynamo runner; the second compares with torch in the same run.
+COLUMNS = (
+    "dev",
+    "name",
+    "batch_size",
+    "mode",
+    "backend",
+    "speedup",
+    "abs_latency",
+    "compilation_latency",
+    "compression_ratio",
+    "eager_peak_mem",
+    "dynamo_peak_mem",
+    "calls_captured",
+    "unique_graphs",
+    "graph_breaks",
+    "unique_graph_breaks",
+    "p10",
+    "p90",
+    "threads",
+    "loadavg",
+    "break_even_calls",
+    "eager_latency",
+    "torch_eager_latency",
+    "torch_compiled_latency",
+    "torch_compilation_latency",
+    "speedup_over_torch_eager",
+    "speedup_over_torch_compiled",
+    "status",
+)
+ACCURACY_COLUMNS = (
+    "dev",
+    "name",
+    "batch_size",
+    "mode",
+    "backend",
+    "accuracy",
+    "error",
+    "where",
+    "torch_error",
+    "torch_where",
+    "unique_graphs",
+    "graph_breaks",
+    "status",
+)
+
+
+def cell(value: Any) -> str:
+    """A value as it stands in the file: figures with four significant digits, nothing for what was not measured."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+class Rows:
+    """The rows so far; the file is written anew after each, so that an interrupted run keeps what it has."""
+
+    def __init__(self, path: Path | None, columns: tuple[str, ...]):
+        self.path, self.columns = path, columns
+        self.rows: list[dict[str, Any]] = []
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+
+    def add(self, row: dict[str, Any]) -> None:
+        unknown = row.keys() - set(self.columns)
+        if unknown:
+            raise KeyError(f"no column {sorted(unknown)}")
+        self.rows.append(row)
+        if self.path is None:
+            return
+        with open(self.path, "w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(self.columns)
+            writer.writerows([cell(row.get(column)) for column in self.columns] for row in self.rows)
+
+
+TABLE = (
+    ("name", "model", 1),
+    ("mode", "mode", 1),
+    ("batch_size", "batch", 1),
+    ("eager_latency", "eager ms", 1e3),
+    ("abs_latency", "compiled ms", 1e3),
+    ("speedup", "speedup", 1),
+    ("compilation_latency", "compile s", 1),
+    ("unique_graphs", "graphs", 1),
+    ("graph_breaks", "breaks", 1),
+    ("torch_eager_latency", "torch ms", 1e3),
+    ("torch_compiled_latency", "torch.compile ms", 1e3),
+    ("torch_compilation_latency", "torch compile s", 1),
+    ("status", "status", 1),
+)
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """The rows as text, without the columns that no row fills."""
+    shown = [entry for entry in TABLE if any(row.get(entry[0]) is not None for row in rows)]
+    cells = [[title for _, title, _ in shown]]
+    for row in rows:
+        cells.append([_shown(row.get(key), scale) for key, _, scale in shown])
+    widths = [max(len(line[column]) for line in cells) for column in range(len(shown))]
+    lines = ["  ".join(text.rjust(width) for text, width in zip(line, widths)) for line in cells]
+    return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
+
+
+def _shown(value: Any, scale: float) -> str:
+    if isinstance(value, float) and not math.isnan(value):
+        return f"{value * scale:.2f}"
+    return cell(value) or "-"
+
+
+def geometric_mean(values: list[float]) -> float:
+    """The geometric mean; not a number where there is nothing to average."""
+    return math.exp(sum(map(math.log, values)) / len(values)) if values else math.nan
+
+
+class Progress:
+    """One line on the terminal that says what is happening; plain lines, one per step, where the output is no terminal."""
+
+    def __init__(self, total: int, stream: Any = sys.stderr):
+        self.total, self.done, self.stream = total, 0, stream
+        self.live = stream.isatty()
+        self.last = ""
+
+    def step(self, text: str) -> None:
+        """Announce what starts now."""
+        self.last = text
+        self._write(text)
+
+    def round(self, done: int, total: int) -> None:
+        if self.live:
+            self._write(f"{self.last} {done}/{total}")
+
+    def finish(self, text: str = "") -> None:
+        """One of the `total` pieces of work is done."""
+        self.done += 1
+        if text:
+            self._write(text, end="\n")
+
+    def _write(self, text: str, end: str = "") -> None:
+        line = f"[{self.done}/{self.total}] {text}"
+        if self.live:
+            self.stream.write("\r\x1b[K" + line + end)
+        else:
+            self.stream.write(line + "\n")
+        self.stream.flush()
