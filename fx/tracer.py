@@ -145,7 +145,7 @@ class Tracer:
             return root_fn, args, kwargs
         total = code.co_argcount + code.co_kwonlyargcount
         total += bin(code.co_flags & _STARRED).count("1")
-        names = code.co_varnames[len(args) - len(args) + (1 if is_module else 0) : total]
+        names = code.co_varnames[1 if is_module else 0 : total]
         args = ([self.root] if is_module else []) + [by_name[name] for name in names]
         return _without_stars(function, total), args, {}
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from eager.fake import FakeTensor
-from eager.spec import Spec
 from eager.tensor import Tensor
 from fx.interpreter import Interpreter
 from fx.node import Node, map_aggregate
@@ -20,15 +19,14 @@ class TensorMetadata(NamedTuple):
     stride: tuple[int, ...]
 
 
-def fake(value: Any) -> Any:
-    """A fake tensor in place of every tensor; other values as they are."""
+def fake(value: Any, storages: dict[int, Any] | None = None) -> Any:
+    """A fake tensor in place of every tensor; other values as they are. Aliases stay aliases."""
+    memo = {} if storages is None else storages
 
     def of(item: Any) -> Any:
         if not isinstance(item, Tensor) or isinstance(item, FakeTensor):
             return item
-        made = FakeTensor.of(Spec.of(item))
-        made.requires_grad = item.requires_grad
-        return made
+        return FakeTensor.of(item, memo)
 
     return map_aggregate(value, of, frozen=False)
 
@@ -44,10 +42,11 @@ class ShapeProp(Interpreter):
     def __init__(self, gm: Any, **options: Any) -> None:
         options.setdefault("garbage_collect_values", True)
         super().__init__(gm, **options)
+        self.storages: dict[int, Any] = {}
 
     def propagate(self, *args: Any) -> Any:
         """Runs on fake copies of `args`; the result is the graph's, in fake tensors."""
-        return self.run(*fake(args))
+        return self.run(*fake(args, self.storages))
 
     def run_node(self, n: Node) -> Any:
         result = super().run_node(n)
@@ -68,7 +67,4 @@ class ShapeProp(Interpreter):
         return result
 
     def get_attr(self, target: Any, args: tuple, kwargs: dict) -> Any:
-        return fake(super().get_attr(target, args, kwargs))
-
-    def call_module(self, target: Any, args: tuple, kwargs: dict) -> Any:
-        return fake(super().call_module(target, args, kwargs))
+        return fake(super().get_attr(target, args, kwargs), self.storages)
