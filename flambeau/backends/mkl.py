@@ -1,0 +1,10 @@
+"""torch.backends.mkl: not part of flambeau."""
+
+from flambeau.missing import lookup
+
+
+def is_available() -> bool:
+    return False
+
+
+__getattr__ = lookup(__name__)

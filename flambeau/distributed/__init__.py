@@ -1,0 +1,18 @@
+"""torch.distributed: not part of flambeau. `is_available` says so, and everything else is missing, as in a torch built without it."""
+
+from flambeau.missing import lookup
+
+
+def is_available() -> bool:
+    return False
+
+
+def is_initialized() -> bool:
+    return False
+
+
+def is_torchelastic_launched() -> bool:
+    return False
+
+
+__getattr__ = lookup(__name__)
