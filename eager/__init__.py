@@ -1,0 +1,24 @@
+"""Tensors now: operators, Tensor, autograd, nn, optim, data, serialization.
+
+    dtype, device, shape, spec, storage    what describes a tensor
+    registry, dispatch                     operators by name; the stack of interpreters
+    algebra                                the scalar primitives of pointwise bodies, over NumPy
+    tensor, fake, construct, formatting    Tensor, tensors without values, making tensors, printing them
+    autograd, function, gradcheck          recording and running backwards; custom functions; numerical checks
+    op                                     the kinds of operators
+    ops/                                   the operators
+    rng                                    Philox random numbers
+    nn/, optim/, data/, serialization/     modules, optimizers, data loading, files
+"""
+
+import warnings as _warnings
+
+# Infinities and NaN are results here, as in PyTorch, and NumPy's warnings about them would come from these files.
+_warnings.filterwarnings("ignore", category=RuntimeWarning, module=r"eager\.")
+
+import eager.op  # noqa: E402,F401
+import eager.ops  # noqa: E402,F401
+import eager.construct  # noqa: E402,F401
+from eager.tensor import Tensor  # noqa: E402
+
+__all__ = ["Tensor"]

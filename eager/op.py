@@ -1,0 +1,575 @@
+"""Operators: the kinds, the registry, and everything that a kind derives from a declaration.
+
+An `Op` is declared once, with one of the decorators `pointwise`, `reduction`, `view`, `composite`, `extern`, and is what users call.
+What each decorator takes and what it derives stands in docs/architecture.md. Kernels see NumPy arrays, derivatives and
+decompositions see tensors, shape rules see tensors or `Spec`s; all of them get every parameter, positionally, in signature order.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from eager import autograd, dispatch
+from eager import dtype as dtypes
+from eager.algebra import NUMPY
+from eager.fake import DataDependent, FakeTensor
+from eager.shape import broadcast_shapes, contiguous_strides, like_strides, normalize_dims
+from eager.registry import ops, registry
+from eager.spec import Spec
+from eager.tensor import Tensor
+
+# Kernels that a floor above registered for an operator: name -> function over arrays, or NotImplemented from it to decline.
+faster: dict[str, Callable] = {}
+
+_SAME_NAME = {"axis": "dim", "keepdims": "keepdim", "x": "input", "self": "input", "x1": "input", "x2": "other"}
+_MISSING = object()
+
+
+class Op:
+    """One operator. Calling it dispatches; `compute` runs its kernel, `fake` its shape rule."""
+
+    kind = "extern"
+    functional: Op | None = None  # for in-place forms: the operator that they are the form of
+    hidden = 0  # leading parameters of the declaring function that callers do not pass
+
+    def __init__(
+        self,
+        function: Callable,
+        *,
+        name: str | None = None,
+        vjp: Any = None,
+        joint: bool = False,
+        saves: str | None = None,
+        run: Callable | None = None,
+        decompose: Callable | None = None,
+        mutates: str = "",
+        method: bool = True,
+        inplace: bool | Callable = False,
+        random: bool = False,
+    ):
+        self.name = self.__name__ = self.__qualname__ = name or function.__name__
+        self.__doc__ = function.__doc__
+        self.__module__ = function.__module__
+        self.function, self.vjp, self.joint, self.decompose = function, vjp, joint, decompose
+        self.run = run
+        self.mutates = tuple(mutates.split())
+        self.random = random
+        self._read_signature()
+        self.saves = frozenset(self.parameters if saves is None else saves.split())
+        if self.name in registry:
+            raise ValueError(f"operator {self.name!r} is declared twice")
+        registry[self.name] = self
+        if method:
+            _attach(self.name, self)
+        if inplace:
+            InPlace(self, inplace if callable(inplace) else None)
+
+    def _read_signature(self) -> None:
+        parameters = list(inspect.signature(self.function).parameters.values())[self.hidden :]
+        parameters = self.leading() + parameters
+        self.__signature__ = inspect.Signature(parameters)
+        self.parameters = tuple(p.name for p in parameters)
+        self.defaults = tuple(_MISSING if p.default is p.empty else p.default for p in parameters)
+        self.arity = len(parameters)
+        self.required = sum(d is _MISSING for d in self.defaults)
+
+    def leading(self) -> list[inspect.Parameter]:
+        return []
+
+    def __repr__(self) -> str:
+        return f"ops.{self.name}"
+
+    def __reduce__(self):
+        return (_lookup, (self.name,))
+
+    def __copy__(self) -> Op:
+        return self
+
+    def __deepcopy__(self, memo: dict) -> Op:
+        return self
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if kwargs and "out" in kwargs and "out" not in self.parameters:
+            return self._call_out(args, kwargs)
+        if dispatch.active[0] and dispatch.stack():
+            return dispatch.interpret(self, args, kwargs)
+        if kwargs or len(args) != self.arity:
+            args = self.bind(args, kwargs)
+        return autograd.apply(self, args, kernel)
+
+    def _call_out(self, args: tuple, kwargs: dict[str, Any]) -> Any:
+        kwargs = dict(kwargs)
+        out = kwargs.pop("out")
+        result = self(*args, **kwargs)
+        if out is None:
+            return result
+        pairs = [(out, result)] if isinstance(out, Tensor) else list(zip(out, result, strict=True))
+        for target, value in pairs:
+            if target.requires_grad or (value.requires_grad and autograd.is_grad_enabled()):
+                raise RuntimeError(
+                    f"{self.name}(): functions with out=... arguments don't support automatic "
+                    "differentiation, but one of the arguments requires grad."
+                )
+            if value.dtype.category > target.dtype.category:
+                raise RuntimeError(f"result type {value.dtype} can't be cast to the output type {target.dtype}")
+            target.resize_(value.shape) if target.shape != value.shape else None
+            target.copy_(value)
+        return out
+
+    def bind(self, args: tuple, kwargs: dict[str, Any]) -> tuple:
+        """All parameters in signature order, defaults filled in. Raises TypeError as a Python call would."""
+        given = len(args)
+        if given > self.arity:
+            raise TypeError(f"{self.name}() takes {self.arity} arguments but {given} were given")
+        if not kwargs:
+            if given < self.required:
+                missing = self.parameters[given : self.required]
+                raise TypeError(f"{self.name}() missing required arguments: {', '.join(missing)}")
+            return args + self.defaults[given:]
+        bound = list(args) + list(self.defaults[given:])
+        for key, value in kwargs.items():
+            name = key if key in self.parameters else _SAME_NAME.get(key, key)
+            if name not in self.parameters:
+                raise TypeError(f"{self.name}() got an unexpected keyword argument {key!r}")
+            place = self.parameters.index(name)
+            if place < given:
+                raise TypeError(f"{self.name}() got multiple values for argument {key!r}")
+            bound[place] = value
+        for name, value in zip(self.parameters, bound, strict=True):
+            if value is _MISSING:
+                raise TypeError(f"{self.name}() missing required argument: {name}")
+        return tuple(bound)
+
+    def trim(self, bound: Sequence[Any]) -> tuple:
+        """The shortest positional arguments that bind to the same values (for graphs and printing)."""
+        end = len(bound)
+        while end > self.required:
+            value, default = bound[end - 1], self.defaults[end - 1]
+            if value is default or (type(value) is type(default) and not isinstance(value, Tensor) and value == default):
+                end -= 1
+            else:
+                break
+        return tuple(bound[:end])
+
+    def compute(self, bound: tuple) -> Any:
+        """The kernel over the arrays of real tensors; gives tensors. Records nothing."""
+        raise NotImplementedError
+
+    def spec(self, bound: tuple) -> Any:
+        """The shape rule: a `Spec` or a tuple of them. Raises what the kernel would."""
+        raise NotImplementedError
+
+    def fake(self, bound: tuple) -> Any:
+        """The result as fake tensors."""
+        found = self.spec(bound)
+        return tuple(map(FakeTensor.of, found)) if isinstance(found, tuple) else FakeTensor.of(found)
+
+
+def _lookup(name: str) -> Op:
+    return registry[name]
+
+
+def kernel(op: Op, bound: tuple) -> Any:
+    """What lies below autograd by default: compute, on fake tensors by the shape rule."""
+    try:
+        return op.compute(bound)
+    except DataDependent:
+        if op.kind != "composite" and any_fake(bound):
+            return op.fake(bound)
+        raise
+
+
+def any_fake(bound: Sequence[Any]) -> bool:
+    for a in bound:
+        if isinstance(a, FakeTensor) or (type(a) in (list, tuple) and any(isinstance(b, FakeTensor) for b in a)):
+            return True
+    return False
+
+
+def unwrap(value: Any) -> Any:
+    """Arrays instead of tensors, in lists too."""
+    if isinstance(value, Tensor):
+        return value._array
+    if type(value) in (list, tuple):
+        return type(value)(unwrap(v) for v in value)
+    return value
+
+
+def wrap(result: Any) -> Any:
+    if type(result) is tuple:
+        return tuple(wrap(r) for r in result)
+    return Tensor._wrap(result if type(result) is np.ndarray else np.asarray(result))
+
+
+def _attach(name: str, op: Op) -> None:
+    """Make the operator a method of Tensor, unless Tensor has one of that name by hand."""
+    if name in Tensor.__dict__:
+        return
+
+    def method(self, *args, **kwargs):
+        return op(self, *args, **kwargs)
+
+    method.__name__, method.__qualname__, method.__doc__ = name, f"Tensor.{name}", op.__doc__
+    method.op = op  # type: ignore[attr-defined]
+    setattr(Tensor, name, method)
+
+
+def _describe(op: Op, error: Exception, bound: tuple) -> Exception:
+    """PyTorch's exception for what a kernel raised: the shape rule is asked first, for it knows the words."""
+    try:
+        op.spec(bound)
+    except NotImplementedError:
+        pass
+    except Exception as better:
+        return better
+    if isinstance(error, (ValueError, TypeError)):
+        return RuntimeError(f"{op.name}(): {error}")
+    return error
+
+
+class Pointwise(Op):
+    """Elementwise with broadcasting and type promotion."""
+
+    kind = "pointwise"
+    hidden = 1
+
+    def __init__(self, function: Callable, *, promote: str = "default", operands: str | None = None, result: Any = "", inplace: Any = True, **given: Any):
+        self.promote, self.result = promote, "bool" if promote == "bool" else result
+        self.operands: tuple[int, ...] = ()
+        super().__init__(function, inplace=inplace if promote != "bool" else False, **given)
+        names = operands.split() if operands else self.parameters[: self.required]
+        self.operands = tuple(self.parameters.index(n) for n in names)
+        self.body = function
+        if self.run is None:
+            self.run = lambda *values: function(NUMPY, *values)
+
+    def compute_dtype(self, bound: tuple) -> dtypes.dtype:
+        """The type in which the body computes, by the promotion rule."""
+        if self.promote == "keep":
+            found = next(bound[i] for i in self.operands if hasattr(bound[i], "shape")).dtype
+        else:
+            found = dtypes.result_type(*[bound[i] for i in self.operands])
+        if self.promote == "float" and found.category < dtypes.FLOATING:
+            return dtypes.get_default_dtype()
+        return found
+
+    def result_dtype(self, bound: tuple) -> dtypes.dtype:
+        if self.result == "bool":
+            return dtypes.bool_
+        if callable(self.result):
+            return self.result(*bound)
+        found = self.compute_dtype(bound)
+        return found.to_real() if self.result == "real" else found
+
+    def compute(self, bound: tuple) -> Tensor:
+        target = self.compute_dtype(bound)
+        values = [a._array if isinstance(a, Tensor) else a for a in bound]
+        for i in self.operands:
+            value = values[i]
+            if type(value) is np.ndarray:
+                if value.dtype != target.numpy:
+                    values[i] = value.astype(target.numpy)
+            elif value is not None:
+                values[i] = coerce(value, target)
+        quick = faster.get(self.name)
+        try:
+            result = quick(*values) if quick is not None else NotImplemented
+            if result is NotImplemented:
+                result = self.run(*values)
+        except (ValueError, TypeError) as error:
+            raise _describe(self, error, bound) from None
+        if type(result) is not np.ndarray:
+            result = np.asarray(result)
+        want = target.numpy if not self.result else self.result_dtype(bound).numpy
+        if result.dtype != want:
+            result = result.astype(want)
+        for value in values:
+            if value is result:  # a body that returns its argument must not alias it
+                result = result.copy()
+                break
+        return Tensor._wrap(result)
+
+    def spec(self, bound: tuple) -> Spec:
+        tensors = [a for a in bound if hasattr(a, "shape")]
+        if not tensors:
+            raise TypeError(f"{self.name}(): argument '{self.parameters[0]}' must be Tensor, not {type(bound[0]).__name__}")
+        shape = broadcast_shapes(*[t.shape for t in tensors])
+        return Spec(shape, self.result_dtype(bound), tensors[0].device, like_strides(shape, tensors))
+
+
+def coerce(value: Any, target: dtypes.dtype) -> Any:
+    """A Python number as a value of the category of `target`; integers wrap as in C."""
+    if target.category == dtypes.FLOATING:
+        return float(value) if not isinstance(value, complex) else value
+    if target.category == dtypes.INTEGER:
+        value = int(value)
+        low, high = np.iinfo(target.numpy).min, np.iinfo(target.numpy).max
+        return value if low <= value <= high else int(np.array(value & (2**64 - 1), np.uint64).astype(target.numpy))
+    if target.category == dtypes.BOOL:
+        return bool(value)
+    return complex(value)
+
+
+_MONOIDS: dict[str, Callable] = {
+    "sum": np.add.reduce,
+    "prod": np.multiply.reduce,
+    "max": np.maximum.reduce,
+    "min": np.minimum.reduce,
+    "any": np.logical_or.reduce,
+    "all": np.logical_and.reduce,
+}
+
+
+class Reduction(Op):
+    """Combines the values along dimensions by a named monoid: sum, prod, max, min, any, all, argmax, argmin.
+
+    The signature begins `(input, dim=None, keepdim=False, …)`. The declaring function is the body that prepares one element; `finish`
+    is a body over the combined value and the number of elements. `run(array, axes, keepdim, *rest)` overrides the kernel.
+    """
+
+    kind = "reduction"
+    hidden = 1
+
+    def __init__(self, function: Callable, *, combine: str, promote: str = "keep", finish: Callable | None = None, empty: bool = True, **given: Any):
+        self.combine, self.promote, self.finish, self.empty = combine, promote, finish, empty
+        super().__init__(function, **given)
+        self.body = function
+        self.dtype_at = self.parameters.index("dtype") if "dtype" in self.parameters else None
+
+    def dims(self, bound: tuple) -> tuple[int, ...]:
+        """The reduced dimensions, sorted; raises IndexError for one that is out of range."""
+        return normalize_dims(bound[1], bound[0].ndim)
+
+    def compute_dtype(self, bound: tuple) -> dtypes.dtype:
+        """The type that values are cast to before they are combined."""
+        wanted = bound[self.dtype_at] if self.dtype_at is not None else None
+        found = wanted or bound[0].dtype
+        if self.promote == "sum" and found.category < dtypes.FLOATING and wanted is None:
+            return dtypes.int64
+        if self.promote == "float" and found.category < dtypes.FLOATING:
+            raise RuntimeError(
+                f"{self.name}(): could not infer output dtype. Input dtype must be either a floating "
+                f"point or complex dtype. Got: {found.name.capitalize()}"
+            )
+        return found
+
+    def result_dtype(self, bound: tuple) -> dtypes.dtype:
+        if self.promote in ("bool", "index"):
+            return dtypes.bool_ if self.promote == "bool" else dtypes.int64
+        return self.compute_dtype(bound)
+
+    def check(self, bound: tuple, dims: tuple[int, ...]) -> None:
+        if self.empty:
+            return
+        shape = bound[0].shape
+        if any(shape[d] == 0 for d in dims):
+            raise IndexError(f"{self.name}(): Expected reduction dim to be specified for input.numel() == 0 or to have non-zero size.")
+
+    def compute(self, bound: tuple) -> Tensor:
+        array, axes, keepdim = bound[0]._array, self.dims(bound), bool(bound[2])
+        self.check(bound, axes)
+        target, want = self.compute_dtype(bound).numpy, self.result_dtype(bound).numpy
+        if array.dtype != target:
+            array = array.astype(target)
+        quick = faster.get(self.name)
+        result = quick(array, axes, keepdim, *bound[3:]) if quick is not None else NotImplemented
+        if result is NotImplemented:
+            result = self._run(array, axes, keepdim, bound[3:])
+        if type(result) is not np.ndarray:
+            result = np.asarray(result)
+        if result.dtype != want:
+            result = result.astype(want)
+        return Tensor._wrap(result)
+
+    def _run(self, array: np.ndarray, axes: tuple[int, ...], keepdim: bool, rest: tuple) -> Any:
+        if self.run is not None:
+            return self.run(array, axes, keepdim, *rest)
+        value = self.body(NUMPY, array, axes, keepdim, *rest)
+        value = _MONOIDS[self.combine](value, axis=axes, keepdims=keepdim)
+        if self.finish is None:
+            return value
+        count = 1
+        for axis in axes:
+            count *= array.shape[axis]
+        return self.finish(NUMPY, value, count)
+
+    def spec(self, bound: tuple) -> Spec:
+        dims = self.dims(bound)
+        self.check(bound, dims)
+        shape = tuple(1 if i in dims else n for i, n in enumerate(bound[0].shape) if bound[2] or i not in dims)
+        return Spec(shape, self.result_dtype(bound), bound[0].device)
+
+
+class View(Op):
+    """Another view of the same memory. The declaring function maps `(shape, strides, offset, *params)` to the view's."""
+
+    kind = "view"
+    hidden = 3
+
+    def __init__(self, function: Callable, **given: Any):
+        super().__init__(function, **given)
+        self.geometry = function
+
+    def leading(self) -> list[inspect.Parameter]:
+        return [inspect.Parameter("input", inspect.Parameter.POSITIONAL_OR_KEYWORD)]
+
+    def compute(self, bound: tuple) -> Tensor:
+        base = bound[0]
+        array = base._array
+        if self.run is not None:
+            try:
+                result = self.run(array, *bound[1:])
+            except (ValueError, TypeError, IndexError) as error:
+                raise _describe(self, error, bound) from None
+        else:
+            size = array.itemsize
+            shape, strides, offset = self.geometry(array.shape, tuple(s // size for s in array.strides), 0, *bound[1:])
+            result = strided(array, shape, strides, offset)
+        return base._alias(result, self, bound[1:])
+
+    def fake(self, bound: tuple) -> Any:
+        base = bound[0]
+        shape, strides, offset = self.geometry(tuple(base.shape), base.stride(), base.storage_offset(), *bound[1:])
+        return base._fake_alias(shape, strides, offset, self, bound[1:])
+
+    def spec(self, bound: tuple) -> Spec:
+        base = bound[0]
+        strides = base.stride() if isinstance(base, Tensor) else base.strides or contiguous_strides(base.shape)
+        shape, strides, _ = self.geometry(tuple(base.shape), strides, 0, *bound[1:])
+        return Spec(tuple(shape), base.dtype, base.device, tuple(strides))
+
+
+def strided(array: np.ndarray, shape: Sequence[int], strides: Sequence[int], offset: int) -> np.ndarray:
+    """A view at `offset` elements after the first element of `array`; strides in elements."""
+    size = array.itemsize
+    steps = tuple(s * size for s in strides)
+    if offset == 0 or 0 in shape:
+        return np.lib.stride_tricks.as_strided(array, tuple(shape), steps)
+    from eager.storage import owner
+
+    whole = owner(array)
+    start = array.__array_interface__["data"][0] - whole.__array_interface__["data"][0] + offset * size
+    return np.ndarray(tuple(shape), array.dtype, whole.reshape(-1).view(np.uint8).data, start, steps)
+
+
+class Composite(Op):
+    """Defined by other operators: the function is the kernel, the derivative and the decomposition."""
+
+    kind = "composite"
+
+    def compute(self, bound: tuple) -> Any:
+        return self.function(*bound)
+
+    def spec(self, bound: tuple) -> Any:
+        found = self.function(*[FakeTensor.of(b) if isinstance(b, Spec) else b for b in bound])
+        return tuple(map(Spec.of, found)) if isinstance(found, tuple) else Spec.of(found)
+
+    def fake(self, bound: tuple) -> Any:
+        return self.function(*bound)
+
+
+class Extern(Op):
+    """A kernel over arrays of its own, with a shape rule `spec(*bound) -> Spec | tuple[Spec, …]`."""
+
+    kind = "extern"
+
+    def __init__(self, function: Callable, *, spec: Callable, **given: Any):
+        super().__init__(function, **given)
+        self.rule = spec
+
+    def compute(self, bound: tuple) -> Any:
+        values = [unwrap(a) for a in bound]
+        quick = faster.get(self.name)
+        try:
+            result = quick(*values) if quick is not None else NotImplemented
+            if result is NotImplemented:
+                result = self.function(*values)
+        except (ValueError, TypeError) as error:
+            raise _describe(self, error, bound) from None
+        return wrap(result)
+
+    def spec(self, bound: tuple) -> Any:
+        return self.rule(*bound)
+
+
+class InPlace(Op):
+    """The in-place form of another operator: computes it and writes the result into the first parameter.
+
+    `direct(target, *values)`, if given, writes into the array itself and saves the temporary.
+    """
+
+    kind = "inplace"
+
+    def __init__(self, functional: Op, direct: Callable | None = None):
+        self.functional, self.direct = functional, direct
+        super().__init__(functional.function, name=functional.name + "_", mutates=functional.parameters[0])
+        self.functional = functional
+        functional.in_place = self  # type: ignore[attr-defined]
+        self.__doc__ = f"In-place version of `{functional.name}`: writes into its first argument and returns it."
+
+    def _read_signature(self) -> None:
+        of = self.functional
+        self.__signature__ = of.__signature__  # type: ignore[union-attr]
+        self.parameters, self.defaults = of.parameters, of.defaults  # type: ignore[union-attr]
+        self.arity, self.required = of.arity, of.required  # type: ignore[union-attr]
+
+    def check(self, bound: tuple, shape: tuple[int, ...], found: dtypes.dtype) -> None:
+        target = bound[0]
+        if tuple(shape) != tuple(target.shape):
+            raise RuntimeError(
+                f"output with shape {list(target.shape)} doesn't match the broadcast shape {list(shape)}"
+            )
+        if found.category > target.dtype.category and self.name not in ("copy_", "fill_"):
+            raise RuntimeError(
+                f"result type {_type_name(found)} can't be cast to the desired output type {_type_name(target.dtype)}"
+            )
+
+    def compute(self, bound: tuple) -> Tensor:
+        target = bound[0]
+        if not target._array.flags.writeable:
+            raise RuntimeError("this tensor is a read-only view of NumPy memory; clone() it before writing in place")
+        if self.direct is not None:
+            self.spec(bound)
+            self.direct(*[unwrap(a) for a in bound])
+            return target
+        result = self.functional.compute(bound)  # type: ignore[union-attr]
+        self.check(bound, result._array.shape, result.dtype)
+        np.copyto(target._array, result._array, casting="unsafe")
+        return target
+
+    def spec(self, bound: tuple) -> Spec:
+        found = self.functional.spec(bound)  # type: ignore[union-attr]
+        self.check(bound, found.shape, found.dtype)
+        return Spec.of(bound[0])
+
+    def fake(self, bound: tuple) -> Tensor:
+        self.spec(bound)
+        return bound[0]
+
+
+def _type_name(found: dtypes.dtype) -> str:
+    names = {"float32": "Float", "float64": "Double", "int64": "Long", "int32": "Int", "float16": "Half", "uint8": "Byte"}
+    return names.get(found.name, re.sub(r"^\w", lambda m: m[0].upper(), found.name))
+
+
+def _decorator(kind: type[Op]) -> Callable:
+    def declare(function: Callable | None = None, **given: Any) -> Any:
+        if function is not None:
+            return kind(function, **given)
+        return lambda function: kind(function, **given)
+
+    declare.__name__ = kind.__name__.lower()
+    declare.__doc__ = kind.__doc__
+    return declare
+
+
+pointwise = _decorator(Pointwise)
+reduction = _decorator(Reduction)
+view = _decorator(View)
+composite = _decorator(Composite)
+extern = _decorator(Extern)

@@ -1,0 +1,660 @@
+"""Elementwise operators: arithmetic, powers, exponentials, trigonometry, comparison, logic, bits, selection.
+
+Each is declared once: the body in the scalar algebra is its definition; `run=` names a NumPy function that computes the same faster.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from eager import dtype as dtypes
+from eager.op import composite, ops, pointwise
+from eager.tensor import Tensor
+
+# -- arithmetic ------------------------------------------------------------------------------------
+
+
+def _add(input, other, alpha):
+    return np.add(input, other) if alpha == 1 else np.add(input, np.multiply(other, alpha))
+
+
+def _into(function):
+    """The in-place form of a binary ufunc that takes `alpha` or nothing more."""
+
+    def write(target, other, alpha=1):
+        function(target, other if alpha == 1 else np.multiply(other, alpha), out=target, casting="unsafe")
+
+    return write
+
+
+def _scaled(g, alpha):
+    return g if alpha == 1 else g * alpha
+
+
+@pointwise(vjp=(lambda g, out, a, b, alpha: g, lambda g, out, a, b, alpha: _scaled(g, alpha)), saves="", run=_add)
+def add(s, input, other, *, alpha=1):
+    """`input + alpha * other`."""
+    return input + other if alpha == 1 else input + other * alpha
+
+
+def _subtract(input, other, alpha):
+    if getattr(input, "dtype", None) == np.bool_ and getattr(other, "dtype", np.bool_) == np.bool_:
+        raise TypeError(
+            "Subtraction, the `-` operator, with two bool tensors is not supported. Use the `^` or `logical_xor()` operator instead."
+        )
+    return np.subtract(input, other) if alpha == 1 else np.subtract(input, np.multiply(other, alpha))
+
+
+@pointwise(vjp=(lambda g, out, a, b, alpha: g, lambda g, out, a, b, alpha: _scaled(-g, alpha)), saves="", run=_subtract)
+def sub(s, input, other, *, alpha=1):
+    """`input - alpha * other`."""
+    return input - other if alpha == 1 else input - other * alpha
+
+
+@composite
+def rsub(input, other, *, alpha=1):
+    """`other - alpha * input`."""
+    return ops.sub(other, input, alpha=alpha)
+
+
+@pointwise(vjp=(lambda g, out, a, b: g * _conj(b), lambda g, out, a, b: g * _conj(a)), saves="input other", run=np.multiply)
+def mul(s, input, other):
+    """`input * other`."""
+    return input * other
+
+
+def _conj(x: Any) -> Any:
+    return ops.conj(x) if isinstance(x, Tensor) and x.is_complex() else x
+
+
+@pointwise(
+    vjp=(lambda g, out, a, b: g / _conj(b), lambda g, out, a, b: -g * _conj(a / b / b)), saves="input other", promote="float", run=np.true_divide, inplace=True
+)
+def true_divide(s, input, other):
+    """`input / other`; integers divide to floats."""
+    return s.div(input, other)
+
+
+@composite(inplace=True)
+def div(input, other, *, rounding_mode=None):
+    """`input / other`, rounded towards zero (`"trunc"`) or down (`"floor"`) if asked."""
+    if rounding_mode is None:
+        return ops.true_divide(input, other)
+    if rounding_mode == "floor":
+        return ops.floor_divide(input, other)
+    if rounding_mode == "trunc":
+        return ops.trunc_divide(input, other)
+    raise RuntimeError(
+        f"div expected rounding_mode to be one of None, 'trunc', or 'floor' but found '{rounding_mode}'"
+    )
+
+
+def _is_float(x: Any) -> bool:
+    return isinstance(x, float) or (hasattr(x, "dtype") and x.dtype.kind not in "iub")
+
+
+def _floor_divide(input, other):
+    from eager.algebra import NUMPY
+
+    return NUMPY.floor_div(input, other)
+
+
+@pointwise(run=_floor_divide)
+def floor_divide(s, input, other):
+    """The quotient rounded down. Raises RuntimeError for an integer division by zero."""
+    return s.floor_div(input, other)
+
+
+def _trunc_divide(input, other):
+    from eager.algebra import NUMPY
+
+    if _is_float(input) or _is_float(other):
+        return np.trunc(np.true_divide(input, other))
+    return NUMPY.int_div(input, other)
+
+
+@pointwise(run=_trunc_divide)
+def trunc_divide(s, input, other):
+    """The quotient rounded towards zero."""
+    return s.int_div(input, other)
+
+
+@pointwise(vjp=(lambda g, out, a, b: g, lambda g, out, a, b: -g * ops.floor_divide(a, b)), saves="input other")
+def remainder(s, input, other):
+    """The remainder with the sign of the divisor (Python's `%`)."""
+    return s.remainder(input, other)
+
+
+def _fmod(input, other):
+    if not _is_float(input) and not _is_float(other) and np.any(np.asarray(other) == 0):
+        raise RuntimeError("ZeroDivisionError")
+    return np.fmod(input, other)
+
+
+@pointwise(vjp=(lambda g, out, a, b: g, lambda g, out, a, b: -g * ops.trunc_divide(a, b)), saves="input other", run=_fmod)
+def fmod(s, input, other):
+    """The remainder with the sign of the dividend (C's `fmod`)."""
+    return s.fmod(input, other)
+
+
+def _power(input, exponent):
+    if not isinstance(exponent, np.ndarray):
+        if not _is_float(input) and not _is_float(exponent) and exponent < 0:
+            raise ValueError("Integers to negative integer powers are not allowed.")
+        if exponent == 2:
+            return np.square(input)
+        if exponent == 0.5:
+            return np.sqrt(input)
+        if exponent == -1:
+            return np.true_divide(1.0, input)
+        if exponent == 3:
+            return input * input * input
+    elif exponent.dtype.kind in "iu" and not _is_float(input):
+        # NumPy refuses negative exponents; PyTorch gives 0, or 1 and -1 for bases of magnitude one
+        return np.where(exponent < 0, np.where(input == 1, 1, np.where(input == -1, np.where(exponent % 2 == 0, 1, -1), 0)), np.power(input, np.maximum(exponent, 0)))
+    return np.power(input, exponent)
+
+
+def _power_input(g, out, input, exponent):
+    if not isinstance(exponent, Tensor):
+        if exponent == 0:
+            return ops.zeros_like(g)
+        return g * (_conj(ops.pow(input, exponent - 1)) * exponent)
+    slope = g * _conj(exponent * ops.pow(input, exponent - 1))
+    return ops.where(exponent == 0, ops.zeros_like(slope), slope)
+
+
+def _power_exponent(g, out, input, exponent):
+    base = input if isinstance(input, Tensor) else ops.full_like(out, input)
+    slope = g * _conj(out * ops.log(base))
+    return ops.where((base == 0) & (exponent >= 0), ops.zeros_like(slope), slope) if not base.is_complex() else slope
+
+
+@pointwise(vjp=(_power_input, _power_exponent), saves="input exponent out", run=_power)
+def pow(s, input, exponent):
+    """`input ** exponent`."""
+    return s.pow(input, exponent)
+
+
+@pointwise(vjp=lambda g, out, x: -g, saves="", run=np.negative)
+def neg(s, input):
+    """`-input`."""
+    return s.neg(input)
+
+
+@composite
+def positive(input):
+    """`+input`, the tensor itself."""
+    if input.dtype is dtypes.bool_:
+        raise RuntimeError("The `+` operator, on a bool tensor is not supported.")
+    return input
+
+
+def _sign_of(x: Tensor) -> Tensor:
+    return ops.sgn(x) if x.is_complex() else ops.sign(x)
+
+
+@pointwise(vjp=lambda g, out, x: g * _sign_of(x), saves="input", run=np.abs, result="real")
+def abs(s, input):
+    """The absolute value."""
+    return s.abs(input)
+
+
+def _sgn(input):
+    if input.dtype.kind != "c":
+        return np.sign(input)
+    size = np.abs(input)
+    return np.where(size == 0, 0, input / np.where(size == 0, 1, size))
+
+
+@pointwise(vjp=lambda g, out, x: ops.zeros_like(g), saves="", run=np.sign)
+def sign(s, input):
+    """-1, 0 or 1."""
+    return s.sign(input)
+
+
+@pointwise(run=_sgn)
+def sgn(s, input):
+    """The sign; for complex numbers the number of magnitude one in the same direction."""
+    return s.sign(input)
+
+
+@pointwise(vjp=lambda g, out, x: -g * (out * out), saves="out", promote="float", run=lambda x: 1 / x)
+def reciprocal(s, input):
+    """`1 / input`."""
+    return s.reciprocal(input)
+
+
+@pointwise(vjp=lambda g, out, x: g * (x * 2), saves="input", run=np.square)
+def square(s, input):
+    """`input ** 2`."""
+    return input * input
+
+
+# -- exponentials, roots, trigonometry --------------------------------------------------------------
+
+
+def _unary(name: str, doc: str, vjp: Any = None, saves: str = "", promote: str = "float", run: Any = None, **given: Any) -> Any:
+    def body(s, input):
+        return getattr(s, name)(input)
+
+    body.__name__, body.__doc__, body.__module__ = name, doc, __name__
+    return pointwise(body, vjp=vjp, saves=saves, promote=promote, run=run, **given)
+
+
+exp = _unary("exp", "e to the power of the input.", lambda g, out, x: g * _conj(out), "out", run=np.exp)
+exp2 = _unary("exp2", "2 to the power of the input.", lambda g, out, x: g * out * math.log(2), "out", run=np.exp2)
+expm1 = _unary("expm1", "`exp(input) - 1`, accurate near 0.", lambda g, out, x: g * (out + 1), "out", run=np.expm1)
+log = _unary("log", "The natural logarithm.", lambda g, out, x: g / _conj(x), "input", run=np.log)
+log1p = _unary("log1p", "`log(1 + input)`, accurate near 0.", lambda g, out, x: g / (x + 1), "input", run=np.log1p)
+log2 = _unary("log2", "The logarithm to base 2.", lambda g, out, x: g / (x * math.log(2)), "input", run=np.log2)
+log10 = _unary("log10", "The logarithm to base 10.", lambda g, out, x: g / (x * math.log(10)), "input", run=np.log10)
+sqrt = _unary("sqrt", "The square root.", lambda g, out, x: g / (_conj(out) * 2), "out", run=np.sqrt)
+rsqrt = _unary("rsqrt", "`1 / sqrt(input)`.", lambda g, out, x: g * (out * out * out) * -0.5, "out")
+sin = _unary("sin", "The sine.", lambda g, out, x: g * _conj(ops.cos(x)), "input", run=np.sin)
+cos = _unary("cos", "The cosine.", lambda g, out, x: -g * _conj(ops.sin(x)), "input", run=np.cos)
+tan = _unary("tan", "The tangent.", lambda g, out, x: g * (out * out + 1), "out", run=np.tan)
+asin = _unary("asin", "The inverse sine.", lambda g, out, x: g * ops.rsqrt(1 - x * x), "input", run=np.arcsin)
+acos = _unary("acos", "The inverse cosine.", lambda g, out, x: -g * ops.rsqrt(1 - x * x), "input", run=np.arccos)
+atan = _unary("atan", "The inverse tangent.", lambda g, out, x: g / (x * x + 1), "input", run=np.arctan)
+sinh = _unary("sinh", "The hyperbolic sine.", lambda g, out, x: g * ops.cosh(x), "input", run=np.sinh)
+cosh = _unary("cosh", "The hyperbolic cosine.", lambda g, out, x: g * ops.sinh(x), "input", run=np.cosh)
+tanh = _unary("tanh", "The hyperbolic tangent.", lambda g, out, x: g * _conj(1 - out * out), "out", run=np.tanh)
+asinh = _unary("asinh", "The inverse hyperbolic sine.", lambda g, out, x: g * ops.rsqrt(x * x + 1), "input", run=np.arcsinh)
+acosh = _unary("acosh", "The inverse hyperbolic cosine.", lambda g, out, x: g * ops.rsqrt(x * x - 1), "input", run=np.arccosh)
+atanh = _unary("atanh", "The inverse hyperbolic tangent.", lambda g, out, x: g / (1 - x * x), "input", run=np.arctanh)
+_TWO_OVER_SQRT_PI = 2 / math.sqrt(math.pi)
+erf = _unary("erf", "The error function.", lambda g, out, x: g * (ops.exp(-(x * x)) * _TWO_OVER_SQRT_PI), "input")
+erfc = _unary("erfc", "`1 - erf(input)`, accurate for large inputs.", lambda g, out, x: g * (ops.exp(-(x * x)) * -_TWO_OVER_SQRT_PI), "input")
+erfinv = _unary("erfinv", "The inverse error function.", lambda g, out, x: g * (ops.exp(out * out) / _TWO_OVER_SQRT_PI), "out")
+lgamma = _unary("lgamma", "The logarithm of the absolute value of the gamma function.", lambda g, out, x: g * ops.digamma(x), "input")
+digamma = _unary("digamma", "The derivative of `lgamma`.")
+i0 = _unary("i0", "The modified Bessel function of the first kind of order 0.")
+sigmoid = _unary("sigmoid", "`1 / (1 + exp(-input))`.", lambda g, out, x: g * ((1 - out) * out), "out")
+
+
+def _flat(g, out, x):
+    return ops.zeros_like(g)
+
+
+floor = _unary("floor", "Rounded down.", _flat, promote="default", run=lambda x: np.floor(x) if x.dtype.kind == "f" else x.copy())
+ceil = _unary("ceil", "Rounded up.", _flat, promote="default", run=lambda x: np.ceil(x) if x.dtype.kind == "f" else x.copy())
+trunc = _unary("trunc", "Rounded towards zero.", _flat, promote="default", run=lambda x: np.trunc(x) if x.dtype.kind == "f" else x.copy())
+
+
+def _round(input, decimals):
+    return np.round(input, decimals) if decimals or input.dtype.kind in "iu" else np.rint(input)
+
+
+@pointwise(vjp=lambda g, out, x, decimals: ops.zeros_like(g), saves="", run=_round)
+def round(s, input, *, decimals=0):
+    """To the nearest integer (or decimal place), halves to even."""
+    if decimals == 0:
+        return s.round(input)
+    scale = 10.0**decimals
+    return s.round(input * scale) / scale
+
+
+@composite(inplace=True)
+def frac(input):
+    """The fractional part, with the sign of the input."""
+    return input - ops.trunc(input)
+
+
+@composite(inplace=True)
+def logit(input, eps=None):
+    """`log(input / (1 - input))`, the input clamped to `[eps, 1 - eps]` if eps is given."""
+    x = input if eps is None else ops.clamp(input, eps, 1 - eps)
+    return ops.log(x / (1 - x))
+
+
+@pointwise(
+    vjp=(lambda g, out, a, b: g * (b / (a * a + b * b)), lambda g, out, a, b: -g * (a / (a * a + b * b))),
+    saves="input other", promote="float", run=np.arctan2,
+)
+def atan2(s, input, other):
+    """The angle of the point (other, input)."""
+    return s.atan2(input, other)
+
+
+@pointwise(vjp=(lambda g, out, a, b: g * (a / out), lambda g, out, a, b: g * (b / out)), saves="input other out", run=np.hypot)
+def hypot(s, input, other):
+    """`sqrt(input**2 + other**2)` without overflow."""
+    return s.hypot(input, other)
+
+
+@pointwise(
+    vjp=(lambda g, out, a, b: ops.where(a == 0, ops.zeros_like(g), g * (out / a)), lambda g, out, a, b: ops.zeros_like(g)),
+    saves="input out", promote="float", run=np.copysign,
+)
+def copysign(s, input, other):
+    """The magnitude of `input` with the sign of `other`."""
+    return s.copysign(input, other)
+
+
+@pointwise(run=np.nextafter)
+def nextafter(s, input, other):
+    """The next number after `input` towards `other`."""
+    return s.nextafter(input, other)
+
+
+@composite(inplace=True)
+def ldexp(input, other):
+    """`input * 2**other`."""
+    return input * ops.pow(2.0, other)
+
+
+@pointwise(vjp=(lambda g, out, a, b: g * ops.exp(a - out), lambda g, out, a, b: g * ops.exp(b - out)), saves="input other out", promote="float", run=np.logaddexp)
+def logaddexp(s, input, other):
+    """`log(exp(input) + exp(other))` without overflow."""
+    top = s.maximum(input, other)
+    gap = s.where(s.eq(input, other), s.mul(input, 0.0), s.minimum(input, other) - top)
+    gap = s.where(s.isinf(top), s.where(s.eq(input, other), gap * 0.0, -s.abs(gap)), gap)
+    return s.where(s.eq(input, other) & s.isinf(input), input, top + s.log1p(s.exp(gap)))
+
+
+@composite(inplace=True)
+def xlogy(input, other):
+    """`input * log(other)`, 0 where input is 0."""
+    y = other if isinstance(other, Tensor) else ops.full_like(input, other)
+    x = input if isinstance(input, Tensor) else ops.full_like(y, input)
+    product = x * ops.log(y)
+    return ops.where((x == 0) & ~ops.isnan(y), ops.zeros_like(product), product)
+
+
+# -- extrema and selection --------------------------------------------------------------------------
+
+
+def _extremum(g: Tensor, chosen: Tensor, tie: Tensor) -> Tensor:
+    """A gradient for the chosen operand; equal operands share it."""
+    return ops.where(tie, g / 2, ops.where(chosen, g, ops.zeros_like(g)))
+
+
+@pointwise(
+    vjp=(lambda g, out, a, b: _extremum(g, a > b, a == b), lambda g, out, a, b: _extremum(g, b > a, a == b)), saves="input other", run=np.maximum, inplace=False
+)
+def maximum(s, input, other):
+    """The larger of two values; NaN if either is."""
+    return s.maximum(input, other)
+
+
+@pointwise(
+    vjp=(lambda g, out, a, b: _extremum(g, a < b, a == b), lambda g, out, a, b: _extremum(g, b < a, a == b)), saves="input other", run=np.minimum, inplace=False
+)
+def minimum(s, input, other):
+    """The smaller of two values; NaN if either is."""
+    return s.minimum(input, other)
+
+
+@pointwise(vjp=(lambda g, out, a, b: ops.where((a >= b) | ops.isnan(b), g, ops.zeros_like(g)), lambda g, out, a, b: ops.where((a >= b) | ops.isnan(b), ops.zeros_like(g), g)), run=np.fmax, inplace=False)
+def fmax(s, input, other):
+    """The larger of two values; of a NaN and a number, the number."""
+    return s.fmax(input, other)
+
+
+@pointwise(vjp=(lambda g, out, a, b: ops.where((a <= b) | ops.isnan(b), g, ops.zeros_like(g)), lambda g, out, a, b: ops.where((a <= b) | ops.isnan(b), ops.zeros_like(g), g)), run=np.fmin, inplace=False)
+def fmin(s, input, other):
+    """The smaller of two values; of a NaN and a number, the number."""
+    return s.fmin(input, other)
+
+
+def _clamp(input, min, max):
+    if min is None and max is None:
+        raise RuntimeError("torch.clamp: At least one of 'min' or 'max' must not be None")
+    result = input if min is None else np.maximum(input, min)
+    return result if max is None else np.minimum(result, max)
+
+
+def _clamp_input(g, out, input, min, max):
+    inside = None
+    if min is not None:
+        inside = input >= min
+    if max is not None:
+        inside = input <= max if inside is None else inside & (input <= max)
+    return ops.where(inside, g, ops.zeros_like(g))
+
+
+@pointwise(
+    vjp=(
+        _clamp_input,
+        lambda g, out, x, low, high: ops.where((x < low) if high is None else (x < low) & (low < high), g, ops.zeros_like(g)),
+        lambda g, out, x, low, high: ops.where((x > high) if low is None else (x > high) | (low >= high), g, ops.zeros_like(g)),
+    ),
+    operands="input min max", run=_clamp,
+)
+def clamp(s, input, min=None, max=None):
+    """The input between bounds (numbers or tensors)."""
+    result = input if min is None else s.maximum(input, min)
+    return result if max is None else s.minimum(result, max)
+
+
+@composite(inplace=True)
+def clip(input, min=None, max=None):
+    """`clamp` under NumPy's name."""
+    return ops.clamp(input, min, max)
+
+
+@composite(inplace=True)
+def clamp_min(input, min):
+    """`clamp(input, min=min)`."""
+    return ops.clamp(input, min, None)
+
+
+@composite(inplace=True)
+def clamp_max(input, max):
+    """`clamp(input, max=max)`."""
+    return ops.clamp(input, None, max)
+
+
+def _where_check(condition):
+    if condition.dtype != np.bool_:
+        if condition.dtype != np.uint8:
+            raise RuntimeError(f"where expected condition to be a boolean tensor, but got a tensor with dtype {condition.dtype}")
+        return condition != 0
+    return condition
+
+
+@pointwise(
+    name="select_where", method=False, inplace=False,
+    vjp=(None, lambda g, out, c, a, b: ops.select_where(c, g, ops.zeros_like(g)), lambda g, out, c, a, b: ops.select_where(c, ops.zeros_like(g), g)),
+    operands="input other", saves="condition", run=lambda c, a, b: np.where(_where_check(c), a, b),
+)
+def select_where(s, condition, input, other):
+    """`input` where the condition holds, `other` elsewhere."""
+    return s.where(condition, input, other)
+
+
+@composite(method=False)
+def where(condition, input=None, other=None):
+    """`input` where the condition holds, `other` elsewhere; with one argument, the indices where it holds."""
+    if input is None and other is None:
+        return ops.nonzero(condition, as_tuple=True)
+    return ops.select_where(condition, input, other)
+
+
+def _tensor_where(self, condition, other):
+    return ops.select_where(condition, self, other)
+
+
+Tensor.where = _tensor_where  # type: ignore[attr-defined]
+
+
+@pointwise(
+    vjp=lambda g, out, x, nan, posinf, neginf: ops.where(ops.isfinite(x), g, ops.zeros_like(g)), operands="input",
+    run=lambda x, nan, posinf, neginf: np.nan_to_num(x, nan=nan or 0.0, posinf=posinf, neginf=neginf),
+)
+def nan_to_num(s, input, nan=None, posinf=None, neginf=None):
+    """NaN and infinities replaced by numbers."""
+    result = s.where(s.isnan(input), nan or 0.0, input)
+    result = s.where(s.eq(input, math.inf), 3.4028234663852886e38 if posinf is None else posinf, result)
+    return s.where(s.eq(input, -math.inf), -3.4028234663852886e38 if neginf is None else neginf, result)
+
+
+# -- comparison, logic, bits -----------------------------------------------------------------------
+
+
+def _binary(name: str, doc: str, promote: str, run: Any, primitive: str | None = None, **given: Any) -> Any:
+    def body(s, input, other):
+        return getattr(s, primitive or name)(input, other)
+
+    body.__name__, body.__doc__, body.__module__ = name, doc, __name__
+    return pointwise(body, promote=promote, run=run, **given)
+
+
+eq = _binary("eq", "`input == other`.", "bool", np.equal)
+ne = _binary("ne", "`input != other`.", "bool", np.not_equal)
+lt = _binary("lt", "`input < other`.", "bool", np.less)
+le = _binary("le", "`input <= other`.", "bool", np.less_equal)
+gt = _binary("gt", "`input > other`.", "bool", np.greater)
+ge = _binary("ge", "`input >= other`.", "bool", np.greater_equal)
+logical_and = _binary("logical_and", "Whether both are non-zero.", "bool", np.logical_and)
+logical_or = _binary("logical_or", "Whether either is non-zero.", "bool", np.logical_or)
+logical_xor = _binary("logical_xor", "Whether exactly one is non-zero.", "bool", np.logical_xor)
+bitwise_and = _binary("bitwise_and", "Bitwise and.", "default", np.bitwise_and)
+bitwise_or = _binary("bitwise_or", "Bitwise or.", "default", np.bitwise_or)
+bitwise_xor = _binary("bitwise_xor", "Bitwise exclusive or.", "default", np.bitwise_xor)
+bitwise_left_shift = _binary("bitwise_left_shift", "`input << other`.", "default", np.left_shift, "left_shift")
+bitwise_right_shift = _binary("bitwise_right_shift", "`input >> other`.", "default", np.right_shift, "right_shift")
+gcd = _binary("gcd", "The greatest common divisor.", "default", np.gcd)
+lcm = _binary("lcm", "The least common multiple.", "default", np.lcm)
+isnan = _unary("isnan", "Whether each element is NaN.", promote="bool", run=np.isnan)
+isinf = _unary("isinf", "Whether each element is infinite.", promote="bool", run=np.isinf)
+isfinite = _unary("isfinite", "Whether each element is a finite number.", promote="bool", run=np.isfinite)
+signbit = _unary("signbit", "Whether the sign bit is set.", promote="bool", run=lambda x: np.signbit(x) if x.dtype.kind == "f" else x < 0)
+logical_not = _unary("logical_not", "Whether each element is zero.", promote="bool", run=np.logical_not)
+bitwise_not = _unary("bitwise_not", "Each bit inverted.", promote="default", run=np.invert)
+
+
+@composite
+def isposinf(input):
+    """Whether each element is +inf."""
+    return input == math.inf
+
+
+@composite
+def isneginf(input):
+    """Whether each element is -inf."""
+    return input == -math.inf
+
+
+@composite
+def isclose(input, other, rtol=1e-05, atol=1e-08, equal_nan=False):
+    """`|input - other| <= atol + rtol * |other|`, elementwise."""
+    close = (input == other) | (ops.isfinite(input) & ops.isfinite(other) & (ops.abs(input - other) <= atol + ops.abs(other) * rtol))
+    return close | (ops.isnan(input) & ops.isnan(other)) if equal_nan else close
+
+
+@composite
+def allclose(input, other, rtol=1e-05, atol=1e-08, equal_nan=False):
+    """Whether all elements are close (`isclose`), as a Python bool."""
+    return bool(ops.all(ops.isclose(input, other, rtol, atol, equal_nan)))
+
+
+@composite
+def equal(input, other):
+    """Whether two tensors have the same shape and values, as a Python bool."""
+    return tuple(input.shape) == tuple(other.shape) and bool(ops.all(input == other))
+
+
+# -- complex numbers -------------------------------------------------------------------------------
+
+conj = _unary("conj", "The complex conjugate.", lambda g, out, x: ops.conj(g) if g.is_complex() else g, promote="default", run=np.conj)
+
+
+@pointwise(vjp=lambda g, out, x: ops.complex(g, ops.zeros_like(g)) if x.dtype.is_complex else g, saves="", result="real", run=np.real, inplace=False, method=False)
+def real(s, input):
+    """The real part."""
+    return s.real(input)
+
+
+@pointwise(vjp=lambda g, out, x: ops.complex(ops.zeros_like(g), g), saves="", result="real", run=np.imag, inplace=False, method=False)
+def imag(s, input):
+    """The imaginary part."""
+    return s.imag(input)
+
+
+@pointwise(result="real", run=lambda x: np.angle(x).astype(x.real.dtype), promote="float", inplace=False)
+def angle(s, input):
+    """The angle of a complex number in radians."""
+    return s.angle(input)
+
+
+# -- fused forms -----------------------------------------------------------------------------------
+
+
+@pointwise(
+    vjp=(lambda g, out, x, a, b, value: g, lambda g, out, x, a, b, value: g * b * value, lambda g, out, x, a, b, value: g * a * value),
+    saves="tensor1 tensor2",
+)
+def addcmul(s, input, tensor1, tensor2, *, value=1):
+    """`input + value * tensor1 * tensor2`."""
+    return input + tensor1 * tensor2 * value if value != 1 else input + tensor1 * tensor2
+
+
+@pointwise(
+    vjp=(lambda g, out, x, a, b, value: g, lambda g, out, x, a, b, value: g / b * value, lambda g, out, x, a, b, value: -g * (a / (b * b)) * value),
+    saves="tensor1 tensor2",
+)
+def addcdiv(s, input, tensor1, tensor2, *, value=1):
+    """`input + value * tensor1 / tensor2`."""
+    return input + s.div(tensor1, tensor2) * value if value != 1 else input + s.div(tensor1, tensor2)
+
+
+@pointwise(
+    vjp=(lambda g, out, a, b, w: g * (1 - w), lambda g, out, a, b, w: g * w, lambda g, out, a, b, w: g * (b - a)), saves="input end weight",
+)
+def lerp(s, input, end, weight):
+    """Linear interpolation: `input + weight * (end - input)`."""
+    return input + (end - input) * weight
+
+
+@composite(inplace=True)
+def heaviside(input, values):
+    """0 below zero, 1 above, `values` at zero."""
+    return ops.where(input == 0, values, ops.convert(input > 0, input.dtype))
+
+
+@composite(inplace=True)
+def sinc(input):
+    """`sin(pi x) / (pi x)`, 1 at 0."""
+    x = input * math.pi
+    return ops.where(input == 0, ops.ones_like(x), ops.sin(x) / ops.where(input == 0, ops.ones_like(x), x))
+
+
+@composite(inplace=True)
+def deg2rad(input):
+    """Degrees to radians."""
+    return input * (math.pi / 180)
+
+
+@composite(inplace=True)
+def rad2deg(input):
+    """Radians to degrees."""
+    return input * (180 / math.pi)
+
+
+def _alias_of(name: str, target: str) -> None:
+    def call(*args, **kwargs):
+        return getattr(ops, target)(*args, **kwargs)
+
+    from eager.registry import registry
+
+    registry[name] = registry[target]
+    call.__name__, call.__doc__ = name, f"Another name of `{target}`."
+    if name not in Tensor.__dict__:
+        setattr(Tensor, name, call)
+    in_place = registry.get(target + "_")
+    if in_place is not None:
+        registry[name + "_"] = in_place
+        setattr(Tensor, name + "_", lambda self, *a, **k: in_place(self, *a, **k))
+
+
+for _name, _target in dict(
+    subtract="sub", multiply="mul", divide="div", negative="neg", absolute="abs", arcsin="asin", arccos="acos", arctan="atan",
+    arctan2="atan2", arcsinh="asinh", arccosh="acosh", arctanh="atanh", fix="trunc", greater="gt", greater_equal="ge", less="lt",
+    less_equal="le", not_equal="ne",
+).items():
+    _alias_of(_name, _target)
