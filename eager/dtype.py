@@ -172,3 +172,35 @@ def result_type(*operands: Any) -> dtype:
     if result is None:
         raise ValueError("result_type needs at least one tensor or number")
     return result
+
+
+class finfo:
+    """Limits of a floating type (`torch.finfo`). Raises TypeError for other types."""
+
+    def __init__(self, type: dtype | None = None):
+        found = type or get_default_dtype()
+        if found.category < FLOATING:
+            raise TypeError(f"torch.finfo() requires a floating point input type. Use torch.iinfo to handle '{found}'")
+        limits = ml_dtypes.finfo(found.to_real().numpy)
+        self.dtype = found.name
+        self.bits = found.to_real().itemsize * 8
+        self.min, self.max, self.eps = float(limits.min), float(limits.max), float(limits.eps)
+        self.tiny = self.smallest_normal = float(limits.smallest_normal)
+        self.resolution = float(limits.resolution)
+
+    def __repr__(self) -> str:
+        return f"finfo(resolution={self.resolution}, min={self.min}, max={self.max}, eps={self.eps}, dtype={self.dtype})"
+
+
+class iinfo:
+    """Limits of an integer type (`torch.iinfo`). Raises TypeError for other types."""
+
+    def __init__(self, type: dtype):
+        if type.category != INTEGER:
+            raise TypeError(f"torch.iinfo() requires an integer input type. Use torch.finfo to handle '{type}'")
+        limits = np.iinfo(type.numpy)
+        self.dtype, self.bits = type.name, type.itemsize * 8
+        self.min, self.max = int(limits.min), int(limits.max)
+
+    def __repr__(self) -> str:
+        return f"iinfo(min={self.min}, max={self.max}, dtype={self.dtype})"
