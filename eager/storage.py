@@ -7,9 +7,13 @@ import numpy as np
 
 def owner(array: np.ndarray) -> np.ndarray:
     """The array at the end of the chain of `base`s: the one that holds the memory."""
-    while isinstance(array.base, np.ndarray):
-        array = array.base
-    return array
+    while True:
+        base = array.base
+        if not isinstance(base, np.ndarray):
+            base = getattr(base, "base", None)  # as_strided puts an object of its own in between
+        if not isinstance(base, np.ndarray):
+            return array
+        array = base
 
 
 class Storage:

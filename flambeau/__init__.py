@@ -1,0 +1,170 @@
+"""flambeau: PyTorch 2's compiler stack in readable Python. `import flambeau as torch`, then `torch.compile(model)`.
+
+The roof: it re-exports what the floors below make, under torch's names, and registers backends by name. What flambeau does not have
+raises an AttributeError that names it. In the order in which a program meets them:
+
+neighbours.py       the packages below are the roof's own, or an ImportError says which file shadows them
+version.py          flambeau's version, and the version of torch's API that it follows
+alias.py            `with alias("torch")`: source that says `import torch` runs on flambeau
+__main__.py         `python -m flambeau run script.py`
+missing.py          the AttributeError for what is not here
+settings.py         defaults, threads, determinism: what a program sets once
+operators.py        torch.ops
+compiler.py         `compile`, `explain`, and torch.compiler
+library.py          operators that a program registers
+autograd/, nn/, optim/, fx/, utils/, amp/, jit/, cuda/, backends/, distributed/   torch's modules of these names
+serialization.py, hub.py, overrides.py, random.py, types.py, linalg.py, special.py   likewise
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from flambeau import neighbours
+
+neighbours.check()
+
+from eager import Tensor
+from eager.autograd import (
+    enable_grad,
+    inference_mode,
+    is_grad_enabled,
+    no_grad,
+    set_grad_enabled,
+)
+from eager.autograd import is_inference_mode_enabled as is_inference_mode_enabled
+from eager.construct import (
+    LEGACY_TYPES,
+    as_tensor,
+    from_dlpack,
+    from_numpy,
+    frombuffer,
+    tensor,
+)
+from eager.device import device
+from eager.dtype import (
+    bfloat16,
+    complex64,
+    complex128,
+    dtype,
+    finfo,
+    float16,
+    float32,
+    float64,
+    get_default_dtype,
+    iinfo,
+    int8,
+    int16,
+    int32,
+    int64,
+    result_type,
+    set_default_dtype,
+    uint8,
+    uint16,
+    uint32,
+    uint64,
+)
+from eager.dtype import promote as promote_types
+from eager.formatting import set_printoptions
+from eager.registry import registry
+from eager.serialization import load, save
+from eager.shape import Size, broadcast_shapes
+from flambeau import (
+    amp,
+    autograd,
+    backends,
+    compiler,
+    cuda,
+    distributed,
+    fx,
+    hub,
+    jit,
+    library,
+    linalg,
+    nn,
+    optim,
+    overrides,
+    random,
+    serialization,
+    special,
+    storage,
+    types,
+    utils,
+    version,
+)
+from flambeau.alias import alias
+from flambeau.amp import GradScaler, autocast
+from flambeau.compiler import compile, explain
+from flambeau.missing import lookup
+from flambeau.operators import ops
+from flambeau.random import Generator, default_generator, get_rng_state, initial_seed, manual_seed, seed, set_rng_state
+from flambeau.settings import (
+    _assert,
+    are_deterministic_algorithms_enabled,
+    channels_last,
+    channels_last_3d,
+    contiguous_format,
+    get_default_device,
+    get_float32_matmul_precision,
+    get_num_interop_threads,
+    get_num_threads,
+    is_autocast_cache_enabled,
+    is_autocast_cpu_enabled,
+    is_autocast_enabled,
+    is_floating_point,
+    is_complex,
+    is_nonzero,
+    is_storage,
+    is_tensor,
+    is_warn_always_enabled,
+    layout,
+    memory_format,
+    numel,
+    preserve_format,
+    set_default_device,
+    set_default_tensor_type,
+    set_float32_matmul_precision,
+    set_num_interop_threads,
+    set_num_threads,
+    sparse_coo,
+    strided,
+    typename,
+    use_deterministic_algorithms,
+)
+from flambeau.version import __version__
+
+if TYPE_CHECKING:
+    from eager.ops.activation import *
+    from eager.ops.attention import *
+    from eager.ops.convolution import *
+    from eager.ops.creation import *
+    from eager.ops.embedding import *
+    from eager.ops.indexing import *
+    from eager.ops.linalg import *
+    from eager.ops.normalization import *
+    from eager.ops.pointwise import *
+    from eager.ops.random import *
+    from eager.ops.reduction import *
+    from eager.ops.sorting import *
+    from eager.ops.view import *
+
+from eager import dtype as _dtypes
+
+for _kind in _dtypes.ALL:
+    for _name in (_kind.name, *_kind.aliases):
+        globals()[_name] = _kind
+
+globals().update(LEGACY_TYPES)
+for _name, _operator in registry.items():
+    if not _name.startswith("_"):
+        globals().setdefault(_name, _operator)
+
+pi, e, inf, nan, newaxis = 3.141592653589793, 2.718281828459045, float("inf"), float("nan"), None
+concat = concatenate = globals().get("cat")
+
+_lookup = lookup(__name__)
+
+
+def __getattr__(name: str) -> Any:
+    operator = None if name.startswith("__") else registry.get(name)  # one that a program registered later
+    return _lookup(name) if operator is None else operator
