@@ -7,6 +7,7 @@ decompositions see tensors, shape rules see tensors or `Spec`s; all of them get 
 
 from __future__ import annotations
 
+import functools
 import inspect
 import re
 from collections.abc import Callable, Sequence
@@ -51,6 +52,7 @@ class Op:
         method: bool = True,
         inplace: bool | Callable = False,
         random: bool = False,
+        front: Callable | None = None,
     ):
         self.name = self.__name__ = self.__qualname__ = name or function.__name__
         self.__doc__ = function.__doc__
@@ -59,6 +61,9 @@ class Op:
         self.run = run
         self.mutates = tuple(mutates.split())
         self.random = random
+        if front is not None:
+            self.__class__ = _fronted(type(self))
+            self.front = front
         self._read_signature()
         self.saves = frozenset(self.parameters if saves is None else saves.split())
         if self.name in registry:
@@ -168,6 +173,19 @@ class Op:
         """The result as fake tensors."""
         found = self.spec(bound)
         return tuple(map(FakeTensor.of, found)) if isinstance(found, tuple) else FakeTensor.of(found)
+
+
+@functools.cache
+def _fronted(kind: type[Op]) -> type[Op]:
+    """A kind whose operators are called through `front(call, *args, **kwargs)`, where `call` is the operator proper: the front
+    brings PyTorch's other forms of a call into the declared one (`zeros(2, 3)`) or names the results."""
+
+    class Fronted(kind):  # type: ignore[misc, valid-type]
+        def __call__(self, *args: Any, **kwargs: Any) -> Any:
+            return self.front(super().__call__, *args, **kwargs)
+
+    Fronted.__name__ = kind.__name__
+    return Fronted
 
 
 def _lookup(name: str) -> Op:
