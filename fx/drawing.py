@@ -1,5 +1,5 @@
-"""A graph as a picture: one SVG, or one HTML page that needs nothing else. Values flow downwards; a box tells its type and the user's line
-when it is pointed at."""
+"""A graph as a picture: one SVG, or one HTML page that needs nothing else. Values flow downwards; a box
+tells its type and the user's line when it is pointed at."""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
-"""Reads a printed graph back (see fx/text.py). The text is Python, so Python's own parser reads it; an error says which line and what
-was expected. Functions are looked up by their qualified names, importing their modules: read texts that you trust."""
+"""Reads a printed graph back (see fx/text.py). The text is Python, so Python's own parser reads it; an
+error says which line and what was expected. Functions are looked up by their qualified names,
+importing their modules: read texts that you trust."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""A Proxy stands for a value of a program that is being traced: whatever is done to it becomes a node of the graph."""
+"""A Proxy stands for a value of a program that is being traced: whatever is done to it becomes a node
+of the graph."""
 
 from __future__ import annotations
 

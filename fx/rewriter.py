@@ -1,4 +1,4 @@
-"""Replaces every place of a graph that looks like a pattern. Both sides are ordinary functions: `before` and `after`."""
+"""Replaces every place of a graph that looks like a pattern. Both sides are ordinary functions."""
 
 from __future__ import annotations
 
@@ -153,9 +153,8 @@ class _Matcher:
         for node in inside - results:
             if any(user not in inside for user in node.users):
                 return False
-        place = _place(results, inside, self.order)
         inputs = [v for k, v in found.items() if k.op == "placeholder" and isinstance(v, Node)]
-        return all(self.order[value] < self.order[place] for value in inputs)
+        return _place(results, inside, inputs, self.order) is not None
 
 
 def _arguments(node: Node) -> tuple[Argument, ...]:
@@ -174,10 +173,16 @@ def _inside(found: dict[Node, Any]) -> set[Node]:
     return {node for wanted, node in found.items() if wanted.op != "placeholder"}
 
 
-def _place(results: set[Node], inside: set[Node], order: dict[Node, int]) -> Node:
-    """The node before which a replacement goes: the first user of a result, or after the match."""
+def _place(
+    results: set[Node], inside: set[Node], inputs: list[Node], order: dict[Node, int]
+) -> Node | None:
+    """The node before which a replacement goes: after all inputs, before every use of a result."""
     users = [user for node in results for user in node.users if user not in inside]
-    return min(users, key=lambda user: order.get(user, -1)) if users else max(inside, key=order.get)  # type: ignore[arg-type]
+    first = min(results & inside, key=order.__getitem__)
+    for place in (first, *(sorted(users, key=order.__getitem__)[:1])):
+        if all(order[value] < order[place] for value in inputs):
+            return place
+    return None
 
 
 # -- replacing -------------------------------------------------------------------------------------
@@ -195,13 +200,18 @@ def _replace(
         value = found.get(wanted)
         # What an earlier replacement took away lives on under its new name.
         values[parameter] = renamed.get(value, value) if isinstance(value, Node) else value
+    inputs = [value for value in values.values() if isinstance(value, Node)]
+    place = _place(set(old_results) & inside, inside, inputs, order)
     made: list[Node] = []
-    with graph.inserting_before(_place(set(old_results) & set(order), inside, order)):
+    with graph.inserting_before(place):
         for node in after.nodes:
             if node.op in ("placeholder", "output"):
                 continue
             values[node] = copy = graph.node_copy(node, lambda used: values[used])
-            copy.meta.setdefault("stack", match.anchor.meta.get("stack"))
+            for key in ("stack", "comment"):  # the user's line is the one that was replaced
+                copy.meta.pop(key, None)
+                if key in match.anchor.meta:
+                    copy.meta[key] = match.anchor.meta[key]
             made.append(copy)
     new_results = [values[node] for node in _results(after)]
     if len(new_results) != len(old_results):

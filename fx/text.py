@@ -12,7 +12,6 @@ the cpu prints its device, `f32.cuda[4, 4]`. `self` is the owning module; `ops` 
 """
 
 from __future__ import annotations
-
 import __future__
 
 import builtins
@@ -96,7 +95,7 @@ def standard_globals() -> dict[str, Any]:
 
     from eager import dtype as dtypes
     from eager.device import device
-    from eager.op import ops
+    from eager.registry import ops
 
     scope: dict[str, Any] = {
         short: dtypes.from_name(name) for name, short in DTYPE_NAMES.items()
@@ -107,7 +106,7 @@ def standard_globals() -> dict[str, Any]:
 
 def find_operator(name: str) -> Any:
     """The operator that prints as `ops.name`, or None."""
-    from eager.op import registry
+    from eager.registry import registry
 
     return registry.get(name)
 

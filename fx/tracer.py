@@ -1,4 +1,4 @@
-"""symbolic_trace: runs a function or a module's forward on proxies and returns the graph of what it did."""
+"""symbolic_trace: runs a function or a module's forward on proxies; the graph says what it did."""
 
 from __future__ import annotations
 
@@ -82,6 +82,8 @@ class Tracer:
         create_proxy             create_arg for every argument, create_node, proxy
       to_bool, iter, keys      what a traced value cannot answer: TraceError with the user's line
     """
+
+    record_stacks = True
 
     def __init__(
         self,
@@ -233,7 +235,7 @@ class Tracer:
     ) -> Node:
         """Adds a node, with the user's frames and the modules it is in."""
         node = self.graph.create_node(kind, target, args, kwargs, name, type_expr)
-        if kind not in ("placeholder", "output"):
+        if self.record_stacks and kind not in ("placeholder", "output"):
             node.meta["stack"] = user_frames()
         if self.module_stack:
             node.meta["nn_module_stack"] = dict(self.module_stack)

@@ -1,4 +1,5 @@
-"""A Transformer runs a graph on proxies, so that every node, or what a subclass puts in its place, is recorded into a new graph."""
+"""A Transformer runs a graph on proxies, so that every node, or what a subclass puts in its place, is
+recorded into a new graph."""
 
 from __future__ import annotations
 
@@ -13,6 +14,8 @@ from fx.tracer import Tracer
 
 
 class _TransformerTracer(Tracer):
+    record_stacks = False  # new nodes get the old ones' meta
+
     def __init__(self, graph: Graph, module: Any) -> None:
         super().__init__()
         self.graph = graph

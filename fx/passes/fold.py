@@ -1,4 +1,5 @@
-"""Constant folding: what depends on attributes and constants only is computed now and kept as a buffer."""
+"""Constant folding: what depends on attributes and constants only is computed now and kept as a
+buffer."""
 
 from __future__ import annotations
 

@@ -5,6 +5,7 @@ import sys
 import xml.etree.ElementTree
 
 import pytest
+
 from fx.drawing import draw
 from fx.parser import parse
 

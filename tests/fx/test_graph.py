@@ -3,6 +3,7 @@
 import operator
 
 import pytest
+
 from eager.registry import ops
 from fx.graph import Graph
 from fx.immutable import immutable_list

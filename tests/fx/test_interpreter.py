@@ -3,6 +3,7 @@
 import operator
 
 import pytest
+
 from eager.construct import tensor
 from eager.registry import ops
 from fx.graph import Graph

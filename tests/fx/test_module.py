@@ -4,6 +4,7 @@ import copy
 import pickle
 
 import pytest
+
 from eager import nn
 from eager.construct import tensor
 from eager.registry import ops

@@ -1,6 +1,7 @@
 """Passes, text to text."""
 
 import pytest
+
 from eager import nn
 from eager.construct import tensor
 from eager.dtype import float32, int64

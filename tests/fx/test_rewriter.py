@@ -1,6 +1,7 @@
 """replace_pattern: what matches, what does not, and what comes out."""
 
 import pytest
+
 from eager import nn
 from eager.construct import tensor
 from eager.registry import ops

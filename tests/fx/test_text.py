@@ -5,6 +5,7 @@ import math
 import operator
 
 import pytest
+
 from eager.construct import tensor
 from eager.device import device
 from eager.dtype import float32, int64

@@ -1,9 +1,11 @@
 """symbolic_trace: what becomes a node, what is entered, what raises."""
 
+import builtins
 import math
 import threading
 
 import pytest
+
 from eager import nn
 from eager.construct import tensor
 from eager.registry import ops
@@ -129,7 +131,7 @@ def test_control_flow_names_the_users_line():
     with pytest.raises(TraceError, match="iteration"):
         symbolic_trace(g)
     with pytest.raises(RuntimeError, match="'len' is not supported.*wrap"):
-        symbolic_trace(lambda x: len(x))
+        symbolic_trace(lambda x: builtins.len(x))
     with pytest.raises(TraceError, match="index or a range"):
         symbolic_trace(lambda x: list(range(x)))
     with pytest.raises(TraceError, match="`in`"):

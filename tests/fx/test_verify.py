@@ -1,6 +1,7 @@
 """The verifier names the node, the operand and the reason."""
 
 import pytest
+
 from eager.registry import ops
 from fx.graph import Graph
 from fx.parser import parse
