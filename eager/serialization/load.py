@@ -20,6 +20,7 @@ from eager.serialization.archive import Reader, Writer
 from eager.serialization.pickler import STORAGES, Pickler, Span
 from eager.serialization.unpickler import PLAIN, Unpickler
 from eager.shape import Size
+from eager.storage import Storage
 from eager.tensor import Tensor
 
 MapLocation = Any
@@ -126,6 +127,7 @@ class _Memory:
     def __init__(self, bytes: np.ndarray, dtype: dtypes.dtype | None, location: str, swapped: bool):
         self.bytes, self.dtype, self.location, self.swapped = bytes, dtype, location, swapped
         self.arrays: dict[str, np.ndarray] = {}
+        self.shared = Storage(bytes)  # one version counter for all tensors over it
 
     def array(self, dtype: dtypes.dtype) -> np.ndarray:
         """The bytes as numbers; one array per type, so that tensors that shared memory do so again."""
@@ -204,14 +206,14 @@ class _Loader:
     ) -> Tensor:
         if not isinstance(memory, _Memory) or memory.dtype is None:
             raise pickle.UnpicklingError("a tensor needs a typed storage")
-        return _view(memory.array(memory.dtype), offset, size, stride, needs)
+        return _view(memory.array(memory.dtype), memory.shared, offset, size, stride, needs)
 
     def tensor_with_type(
         self, memory: Any, offset: Any, size: Any, stride: Any, needs: Any, hooks: Any, dtype: Any, extra: Any = None
     ) -> Tensor:
         if not isinstance(memory, _Memory) or not isinstance(dtype, dtypes.dtype):
             raise pickle.UnpicklingError("a tensor needs a storage and a type")
-        return _view(memory.array(dtype), offset, size, stride, needs)
+        return _view(memory.array(dtype), memory.shared, offset, size, stride, needs)
 
     def parameter(self, data: Any, needs: Any, hooks: Any = None) -> Tensor:
         from eager.nn.parameter import Parameter
@@ -221,7 +223,7 @@ class _Loader:
         return Parameter(data, bool(needs))
 
 
-def _view(flat: np.ndarray, offset: Any, size: Any, stride: Any, needs: Any) -> Tensor:
+def _view(flat: np.ndarray, storage: Storage, offset: Any, size: Any, stride: Any, needs: Any) -> Tensor:
     """The tensor over `flat`, after checking that it stays inside."""
     numbers = (offset, *size, *stride)
     if len(size) != len(stride) or not all(type(number) is int and number >= 0 for number in numbers):
@@ -237,8 +239,9 @@ def _view(flat: np.ndarray, offset: Any, size: Any, stride: Any, needs: Any) -> 
         array = np.empty(size, flat.dtype)
     else:
         strides = tuple(step * flat.itemsize for step in stride)
-        array = np.lib.stride_tricks.as_strided(flat[offset:], tuple(size), strides)
+        array = np.ndarray(tuple(size), flat.dtype, flat, offset * flat.itemsize, strides)
     tensor = Tensor._wrap(array)
+    tensor._storage = storage
     if needs:
         tensor.requires_grad_(True)
     return tensor
