@@ -1,0 +1,131 @@
+"""From a kernel's source text to a loaded native function: the cache, then Numba's `cfunc`.
+
+Kernels with the same text are one kernel in a process, and one entry of the cache on disk. A text found in the cache is loaded without
+importing numba.
+"""
+
+from __future__ import annotations
+
+import functools
+import linecache
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from inductor import native
+from inductor.cache import Cache, key_of
+
+
+@dataclass
+class Counters:
+    """What compiling has cost in this process."""
+
+    compiled: int = 0
+    loaded: int = 0
+    shared: int = 0
+    seconds: float = 0.0
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+
+counters = Counters()
+_kernels: dict[str, native.NativeFunction] = {}
+
+
+@functools.cache
+def _versions() -> tuple[str, ...]:
+    """What the meaning of a source text depends on, besides the CPU."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    found = []
+    for package in ("numba", "llvmlite"):
+        try:
+            found.append(f"{package} {version(package)}")
+        except PackageNotFoundError:
+            found.append(f"{package} missing")
+    return (*found, _library_digest())
+
+
+@functools.cache
+def _library_digest() -> str:
+    """A digest of the source of what kernels call: a change of it must not find old objects."""
+    import hashlib
+    from pathlib import Path
+
+    digest = hashlib.sha256()
+    folder = Path(__file__).parent
+    for path in (*sorted(folder.glob("*.py")), folder.parent / "vectormath.py",
+                 folder.parent / "specialmath.py"):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def kernel(text: str, cache: Cache | None = None) -> native.NativeFunction:
+    """The native function of a source text; compiled where neither the process nor the cache has it."""
+    found = _kernels.get(text)
+    if found is not None:
+        counters.shared += 1
+        return found
+    key = key_of(text, *_versions(), *native.host())
+    entry = cache.get(key) if cache is not None else None
+    begin = time.perf_counter()
+    loaded = None
+    if entry is not None:
+        try:
+            loaded = native.load_object(*entry)
+            counters.loaded += 1
+        except (RuntimeError, ValueError):
+            loaded = None
+    if loaded is None:
+        object_code, symbol = compile_source(text)
+        loaded = native.load_object(object_code, symbol)
+        counters.compiled += 1
+        if cache is not None:
+            cache.put(key, object_code, symbol)
+    counters.seconds += time.perf_counter() - begin
+    _kernels[text] = loaded
+    return loaded
+
+
+@functools.cache
+def _namespace() -> dict[str, Any]:
+    """Everything generated text may name."""
+    import math
+
+    import numba
+
+    from inductor import specialmath, vectormath
+    from inductor.codegen import intrinsics, philox
+
+    names: dict[str, Any] = {"inf": math.inf, "nan": math.nan}
+    for dtype in ("int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64", "float32", "float64"):
+        names[dtype] = getattr(numba, dtype)
+    names |= intrinsics.NAMES | vectormath.FUNCTIONS | specialmath.FUNCTIONS
+    names["random_bits"] = philox.random_bits
+    return names
+
+
+@functools.cache
+def _prepare() -> None:
+    """Point numba at the features that native.py compiles for (full vector width), unless it has started already."""
+    import numba
+    from numba.core import config
+
+    name, features = native.host()
+    if not config.CPU_NAME:
+        config.CPU_NAME, config.CPU_FEATURES = name, features
+    assert numba is not None
+
+
+def compile_source(text: str) -> tuple[bytes, str]:
+    """Object code and the kernel's symbol. Raises numba's errors for text outside its dialect."""
+    _prepare()
+    from numba import cfunc, types
+
+    name = f"<flambeau kernel {key_of(text)[:16]}>"
+    linecache.cache[name] = (len(text), None, text.splitlines(True), name)
+    namespace = dict(_namespace())
+    exec(compile(text, name, "exec"), namespace)
+    signature = types.int32(types.CPointer(types.int64), types.int64, types.int64)
+    compiled = cfunc(signature, fastmath={"contract"}, error_model="numpy")(namespace["kernel"])
+    return compiled._library._get_compiled_object(), compiled._wrapper_name

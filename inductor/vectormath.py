@@ -1,0 +1,668 @@
+"""Elementary functions as branch-free scalar code, which LLVM vectorises inside the loops that call them.
+
+For float32 and float64 each; within a few ULP over the whole range, with the special values of C's functions of that name. The
+polynomials are interpolations at Chebyshev nodes, computed in 60 digits for this file. No function here may be compiled with
+reassociation: the splittings of constants into a high and a low part rely on the order of operations. `FUNCTIONS` maps
+`name_dtype` to the compiled function. Importing this module imports numba.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import float32, float64, int32, int64, njit
+
+from inductor.codegen.intrinsics import (
+    absolute, bits, from_bits, polynomial, round_down, round_even, select, square_root, with_sign,
+)
+
+FUNCTIONS: dict[str, object] = {}
+NAN32, INF32 = np.float32(np.nan), np.float32(np.inf)
+NAN, INF = np.float64(np.nan), np.float64(np.inf)
+
+
+def vector(function):
+    """Compile, and enter into FUNCTIONS. `contract` (a fused multiply-add) is the only liberty."""
+    compiled = njit(fastmath={"contract"}, error_model="numpy", no_cpython_wrapper=True,
+                    forceinline=True)(function)
+    FUNCTIONS[function.__name__] = compiled
+    return compiled
+
+
+# exp(r) = 1 + r + r^2 Q(r) for |r| <= log(2) / 2
+EXP32 = (0.5, 0.16666573286056519, 0.04166654869914055, 0.008363774046301842, 0.0013926926767453551)
+EXP64 = (
+    0.5, 0.1666666666666667, 0.04166666666666667, 0.008333333333325544, 0.0013888888888883327,
+    0.00019841269876864356, 2.4801587327007187e-05, 2.755725283351691e-06, 2.75572718102198e-07,
+    2.5106274733573296e-08, 2.0915442297780116e-09,
+)
+LOG2E = 1.4426950408889634
+LN2_HIGH32, LN2_LOW32 = np.float32(0.693359375), np.float32(-2.12194440054690583e-4)
+LN2_HIGH, LN2_LOW = 6.93147180369123816490e-01, 1.90821492927058770002e-10
+# adding and subtracting it rounds to an integer, which is then in the low bits
+MAGIC32, MAGIC = np.float32(12582912.0), 6755399441055744.0
+MAGIC_BITS32, MAGIC_BITS = np.int32(0x4B400000), np.int64(0x4338000000000000)
+
+
+@vector
+def power_of_two_float32(k):
+    return from_bits(int32(int32(k + int32(127)) << int32(23)))
+
+
+@vector
+def power_of_two_float64(k):
+    return from_bits((k + 1023) << 52)
+
+
+@vector
+def exp_float32(x):
+    clamped = select(x < float32(-104.5), float32(-104.5), x)
+    clamped = select(clamped > float32(89.0), float32(89.0), clamped)
+    shifted = clamped * float32(LOG2E) + MAGIC32
+    n = shifted - MAGIC32
+    k = int32(bits(shifted) - MAGIC_BITS32)
+    r = (clamped - n * LN2_HIGH32) - n * LN2_LOW32
+    value = float32(1.0) + (r + r * r * polynomial(r, EXP32))
+    # in two steps, so that neither overflows before the result does and subnormals round once
+    half = int32(k >> int32(1))
+    value = value * power_of_two_float32(half) * power_of_two_float32(int32(k - half))
+    return select(x != x, x, value)
+
+
+@vector
+def exp_float64(x):
+    clamped = select(x < -746.0, -746.0, x)
+    clamped = select(clamped > 710.0, 710.0, clamped)
+    shifted = clamped * LOG2E + MAGIC
+    n = shifted - MAGIC
+    k = bits(shifted) - MAGIC_BITS
+    r = (clamped - n * LN2_HIGH) - n * LN2_LOW
+    value = 1.0 + (r + r * r * polynomial(r, EXP64))
+    half = k >> 1
+    value = value * power_of_two_float64(half) * power_of_two_float64(k - half)
+    return select(x != x, x, value)
+
+
+@vector
+def exp2_float32(x):
+    clamped = select(x < float32(-151.0), float32(-151.0), x)
+    clamped = select(clamped > float32(128.5), float32(128.5), clamped)
+    n = round_even(clamped)
+    k = int32(bits(n + MAGIC32) - MAGIC_BITS32)
+    r = (clamped - n) * float32(math.log(2))
+    value = float32(1.0) + (r + r * r * polynomial(r, EXP32))
+    half = int32(k >> int32(1))
+    value = value * power_of_two_float32(half) * power_of_two_float32(int32(k - half))
+    return select(x != x, x, value)
+
+
+@vector
+def exp2_float64(x):
+    clamped = select(x < -1076.0, -1076.0, x)
+    clamped = select(clamped > 1024.5, 1024.5, clamped)
+    n = round_even(clamped)
+    k = bits(n + MAGIC) - MAGIC_BITS
+    r = (clamped - n) * math.log(2)
+    value = 1.0 + (r + r * r * polynomial(r, EXP64))
+    half = k >> 1
+    value = value * power_of_two_float64(half) * power_of_two_float64(k - half)
+    return select(x != x, x, value)
+
+
+@vector
+def expm1_float32(x):
+    clamped = select(x < float32(-20.0), float32(-20.0), x)
+    clamped = select(clamped > float32(89.0), float32(89.0), clamped)
+    shifted = clamped * float32(LOG2E) + MAGIC32
+    n = shifted - MAGIC32
+    k = int32(bits(shifted) - MAGIC_BITS32)
+    r = (clamped - n * LN2_HIGH32) - n * LN2_LOW32
+    near = r + r * r * polynomial(r, EXP32)
+    half = power_of_two_float32(int32(k - int32(1)))
+    value = (half * near + (half - float32(0.5))) * float32(2.0)
+    value = select(k == int32(0), near, value)
+    # keeps NaN, and the sign of zero
+    return select((x != x) | (x == float32(0.0)), x, value)
+
+
+@vector
+def expm1_float64(x):
+    clamped = select(x < -40.0, -40.0, x)
+    clamped = select(clamped > 710.0, 710.0, clamped)
+    shifted = clamped * LOG2E + MAGIC
+    n = shifted - MAGIC
+    k = bits(shifted) - MAGIC_BITS
+    r = (clamped - n * LN2_HIGH) - n * LN2_LOW
+    near = r + r * r * polynomial(r, EXP64)
+    half = power_of_two_float64(k - 1)
+    value = (half * near + (half - 0.5)) * 2.0
+    value = select(k == 0, near, value)
+    return select((x != x) | (x == 0.0), x, value)
+
+
+# log(1 + f) = f - (h - s (h + z R(z))) with s = f / (2 + f), z = s^2, h = f^2 / 2
+LOG32 = (0.6666666865348816, 0.40000125765800476, 0.28550398349761963, 0.23341943323612213)
+LOG64 = (
+    0.6666666666666666, 0.4000000000000094, 0.2857142857076445, 0.2222222240054776,
+    0.181817947008978, 0.15386290534658992, 0.13267418596474884, 0.1310072138350349,
+)
+
+
+@vector
+def log_near_float32(f):
+    s = f / (float32(2.0) + f)
+    z = s * s
+    h = float32(0.5) * f * f
+    return f - (h - s * (h + z * polynomial(z, LOG32)))
+
+
+@vector
+def log_near_float64(f):
+    s = f / (2.0 + f)
+    z = s * s
+    h = 0.5 * f * f
+    return f - (h - s * (h + z * polynomial(z, LOG64)))
+
+
+# the bits of sqrt(1/2): subtracting them puts the mantissa into [sqrt(1/2), sqrt(2))
+ROOT_BITS32, ROOT_BITS = np.int32(0x3F3504F3), np.int64(0x3FE6A09E667F3BCD)
+
+
+@vector
+def exponent_float32(x):
+    """k and m with x = 2^k m, m in [sqrt(1/2), sqrt(2)); x positive and finite."""
+    tiny = x < float32(1.17549435e-38)
+    scaled = select(tiny, x * float32(8388608.0), x)
+    raw = int32(bits(scaled) - ROOT_BITS32)
+    k = int32(raw >> int32(23))
+    m = from_bits(int32(int32(raw & int32(0x7FFFFF)) + ROOT_BITS32))
+    return float32(k) - select(tiny, float32(23.0), float32(0.0)), m
+
+
+@vector
+def exponent_float64(x):
+    tiny = x < 2.2250738585072014e-308
+    scaled = select(tiny, x * 4503599627370496.0, x)
+    raw = bits(scaled) - ROOT_BITS
+    k = raw >> 52
+    m = from_bits((raw & 0xFFFFFFFFFFFFF) + ROOT_BITS)
+    return float64(k) - select(tiny, 52.0, 0.0), m
+
+
+@vector
+def log_special_float32(x, value):
+    value = select(x == float32(0.0), -INF32, value)
+    value = select(x < float32(0.0), NAN32, value)
+    return select((x != x) | (x == INF32), x, value)
+
+
+@vector
+def log_special_float64(x, value):
+    value = select(x == 0.0, -INF, value)
+    value = select(x < 0.0, NAN, value)
+    return select((x != x) | (x == INF), x, value)
+
+
+@vector
+def log_float32(x):
+    k, m = exponent_float32(x)
+    value = k * LN2_HIGH32 + (log_near_float32(m - float32(1.0)) + k * LN2_LOW32)
+    return log_special_float32(x, value)
+
+
+@vector
+def log_float64(x):
+    k, m = exponent_float64(x)
+    value = k * LN2_HIGH + (log_near_float64(m - 1.0) + k * LN2_LOW)
+    return log_special_float64(x, value)
+
+
+@vector
+def log2_float32(x):
+    k, m = exponent_float32(x)
+    return log_special_float32(x, k + log_near_float32(m - float32(1.0)) * float32(LOG2E))
+
+
+@vector
+def log2_float64(x):
+    k, m = exponent_float64(x)
+    near = log_near_float64(m - 1.0)
+    return log_special_float64(x, k + (near * LOG2E))
+
+
+@vector
+def log10_float32(x):
+    k, m = exponent_float32(x)
+    near = log_near_float32(m - float32(1.0)) * float32(0.4342944819032518)
+    value = k * float32(0.30102539) + (near + k * float32(4.6050390e-6))
+    return log_special_float32(x, value)
+
+
+@vector
+def log10_float64(x):
+    k, m = exponent_float64(x)
+    near = log_near_float64(m - 1.0) * 0.4342944819032518
+    value = k * 3.01029995663611771306e-01 + (near + k * 3.69423907715893078616e-13)
+    return log_special_float64(x, value)
+
+
+@vector
+def log1p_float32(x):
+    u = float32(1.0) + x
+    k, m = exponent_float32(u)
+    small = k == float32(0.0)
+    # what rounding 1 + x lost
+    lost = select(u > float32(2.0), float32(1.0) - (u - x), x - (u - float32(1.0))) / u
+    f = select(small, x, m - float32(1.0))
+    near = log_near_float32(f) + select(small, float32(0.0), lost)
+    value = k * LN2_HIGH32 + (near + k * LN2_LOW32)
+    value = select(x == float32(-1.0), -INF32, value)
+    value = select(x < float32(-1.0), NAN32, value)
+    return select((x != x) | (x == INF32) | (x == float32(0.0)), x, value)
+
+
+@vector
+def log1p_float64(x):
+    u = 1.0 + x
+    k, m = exponent_float64(u)
+    small = k == 0.0
+    lost = select(u > 2.0, 1.0 - (u - x), x - (u - 1.0)) / u
+    f = select(small, x, m - 1.0)
+    near = log_near_float64(f) + select(small, 0.0, lost)
+    value = k * LN2_HIGH + (near + k * LN2_LOW)
+    value = select(x == -1.0, -INF, value)
+    value = select(x < -1.0, NAN, value)
+    return select((x != x) | (x == INF) | (x == 0.0), x, value)
+
+
+@vector
+def tanh_float32(x):
+    size = absolute(x)
+    t = expm1_float32(float32(2.0) * select(size > float32(10.0), float32(10.0), size))
+    return select((x != x) | (x == float32(0.0)), x, with_sign(t / (t + float32(2.0)), x))
+
+
+@vector
+def tanh_float64(x):
+    size = absolute(x)
+    t = expm1_float64(2.0 * select(size > 22.0, 22.0, size))
+    return select((x != x) | (x == 0.0), x, with_sign(t / (t + 2.0), x))
+
+
+@vector
+def sigmoid_float32(x):
+    e = exp_float32(-absolute(x))
+    value = select(x < float32(0.0), e, float32(1.0)) / (float32(1.0) + e)
+    return select(x != x, x, value)
+
+
+@vector
+def sigmoid_float64(x):
+    e = exp_float64(-absolute(x))
+    value = select(x < 0.0, e, 1.0) / (1.0 + e)
+    return select(x != x, x, value)
+
+
+@vector
+def sinh_float32(x):
+    # (e^x - e^-x) / 2 without cancellation: t + t / (t + 1) with t = expm1(|x|); halved first, for the range
+    size = absolute(x)
+    t = expm1_float32(select(size > float32(88.0), float32(88.0), size))
+    near = float32(0.5) * (t + t / (t + float32(1.0)))
+    e = exp_float32(float32(0.5) * size)
+    far = (float32(0.5) * e) * e
+    value = with_sign(select(size > float32(80.0), far, near), x)
+    return select((x != x) | (x == float32(0.0)), x, value)
+
+
+@vector
+def sinh_float64(x):
+    size = absolute(x)
+    t = expm1_float64(select(size > 709.0, 709.0, size))
+    near = 0.5 * (t + t / (t + 1.0))
+    e = exp_float64(0.5 * size)
+    far = (0.5 * e) * e
+    value = with_sign(select(size > 700.0, far, near), x)
+    return select((x != x) | (x == 0.0), x, value)
+
+
+@vector
+def cosh_float32(x):
+    size = absolute(x)
+    e = exp_float32(float32(0.5) * size)
+    return select(size > float32(80.0), (float32(0.5) * e) * e,
+                  float32(0.5) * (exp_float32(size) + exp_float32(-size)))
+
+
+@vector
+def cosh_float64(x):
+    size = absolute(x)
+    e = exp_float64(0.5 * size)
+    return select(size > 700.0, (0.5 * e) * e, 0.5 * (exp_float64(size) + exp_float64(-size)))
+
+
+# erf(x) = x P(x^2) for |x| <= 1; erfc(x) = exp(G(x) - x^2) above
+ERF32 = (
+    1.1283791065216064, -0.3761262595653534, 0.11283594369888306, -0.02685421146452427,
+    0.005189087241888046, -0.000801686430349946, 7.875874871388078e-05,
+)
+ERF64 = (
+    1.1283791670955126, -0.3761263890318375, 0.11283791670954879, -0.026866170645076792,
+    0.0052239776248180145, -0.000854832698083379, 0.0001205533111164271, -1.4925595266831182e-05,
+    1.6461000484121368e-06, -1.6350312701054695e-07, 1.4659775274047436e-08,
+    -1.1372848856791674e-09, 5.957176147748911e-11,
+)
+LOG_ERFC32 = (
+    0.0003201380604878068, -1.1302334070205688, 0.3681739568710327, -0.11008008569478989,
+    0.026421135291457176, -0.004759596195071936, 0.0005968056502752006, -4.605804133461788e-05,
+    1.6371513993362896e-06,
+)
+LOG_ERFC64 = (
+    -4.7130127226567855e-07, -1.1283748790830996, 0.36336216501798824, -0.10272603574100231,
+    0.019046892540054077, 0.0003102352340121398, -0.0017838817575689615, 0.0006372856412033342,
+    -2.9480180607468226e-05, -8.667592809370349e-05, 5.6293158408909706e-05,
+    -2.2239758436768475e-05, 6.567414708164434e-06, -1.535977463945416e-06,
+    2.9031378001216055e-07, -4.453800142510713e-08, 5.5171285885379745e-09,
+    -5.445224205477944e-10, 4.1854432193119475e-11, -2.415426878798561e-12,
+    9.845713993184966e-14, -2.5271163276169626e-15, 3.0711608343447995e-17,
+)
+
+
+@vector
+def erf_float32(x):
+    size = absolute(x)
+    near = x * polynomial(x * x, ERF32)
+    far_point = select(size > float32(4.0), float32(4.0), size)
+    exponent = polynomial(far_point, LOG_ERFC32) - far_point * far_point
+    far = with_sign(float32(1.0) - exp_float32(exponent), x)
+    return select(x != x, x, select(size < float32(1.0), near, far))
+
+
+@vector
+def erf_float64(x):
+    size = absolute(x)
+    near = x * polynomial(x * x, ERF64)
+    far_point = select(size > 6.0, 6.0, size)
+    exponent = polynomial(far_point, LOG_ERFC64) - far_point * far_point
+    far = with_sign(1.0 - exp_float64(exponent), x)
+    return select(x != x, x, select(size < 1.0, near, far))
+
+
+# sin(r) = r + r z S(z), cos(r) = 1 - z/2 + z^2 C(z) for |r| <= pi/4, z = r^2
+SIN32 = (-0.1666666716337204, 0.008333331905305386, -0.00019839989545289427, 2.7237576887273462e-06)
+COS32 = (0.0416666679084301, -0.00138888880610466, 2.4800519895507023e-05, -2.7290653292766365e-07)
+SIN64 = (
+    -0.16666666666666666, 0.008333333333333331, -0.0001984126984126402, 2.7557319218542833e-06,
+    -2.5052105961377e-08, 1.605848950955874e-10, -7.584263996034166e-13,
+)
+COS64 = (
+    0.041666666666666664, -0.0013888888888888887, 2.4801587301584066e-05, -2.755731922096008e-07,
+    2.087675564036913e-09, -1.1470437475266499e-11, 4.7445191096480046e-14,
+)
+# pi/2 in three parts; the first two have 33 bits, so that their products with n < 2^20 are exact
+HALF_PI_1, HALF_PI_2 = 1.57079632673412561417e00, 6.07710050630396597660e-11
+HALF_PI_3 = 2.02226624871116645580e-21
+
+
+@vector
+def quadrant_float64(n, r, sign_bit):
+    z = r * r
+    sine = r + r * (z * polynomial(z, SIN64))
+    cosine = 1.0 - (0.5 * z - z * z * polynomial(z, COS64))
+    value = select((n & 1) == 0, sine, cosine)
+    return from_bits(bits(value) ^ (((n & 2) << 62) ^ sign_bit))
+
+
+@vector
+def reduce_float64(x):
+    """n and r with |x| = n pi/2 + r, |r| <= pi/4: exact for |x| < 2^30, worse and worse beyond."""
+    size = absolute(x)
+    n = round_even(size * 0.6366197723675814)
+    r = size - n * HALF_PI_1
+    # the second product is split, for results next to a multiple of pi/2
+    w = n * HALF_PI_2
+    high = r - w
+    low = (r - high) - w
+    return int64(n), high + (low - n * HALF_PI_3)
+
+
+@vector
+def sin_float64(x):
+    n, r = reduce_float64(x)
+    value = quadrant_float64(n, r, bits(x) & int64(-0x8000000000000000))
+    return select((x != x) | (x == 0.0), x, value)
+
+
+@vector
+def cos_float64(x):
+    n, r = reduce_float64(x)
+    return quadrant_float64(n + 1, r, int64(0))
+
+
+@vector
+def sin_float32(x):
+    wide = float64(x)
+    n, r = reduce_float64(wide)
+    r32 = float32(r)
+    z = r32 * r32
+    sine = r32 + r32 * (z * polynomial(z, SIN32))
+    cosine = float32(1.0) - (float32(0.5) * z - z * z * polynomial(z, COS32))
+    value = select((n & 1) == 0, sine, cosine)
+    value = select((n & 2) == 0, value, -value)
+    value = select(x < float32(0.0), -value, value)
+    return select((x != x) | (x == float32(0.0)), x, value)
+
+
+@vector
+def cos_float32(x):
+    wide = float64(x)
+    n, r = reduce_float64(wide)
+    r32 = float32(r)
+    z = r32 * r32
+    sine = r32 + r32 * (z * polynomial(z, SIN32))
+    cosine = float32(1.0) - (float32(0.5) * z - z * z * polynomial(z, COS32))
+    value = select((n & 1) == 0, cosine, sine)
+    return select(((n + 1) & 2) == 0, value, -value)
+
+
+@vector
+def tan_float32(x):
+    return sin_float32(x) / cos_float32(x)
+
+
+@vector
+def tan_float64(x):
+    return sin_float64(x) / cos_float64(x)
+
+
+@vector
+def rsqrt_float32(x):
+    return float32(1.0) / square_root(x)
+
+
+@vector
+def rsqrt_float64(x):
+    return 1.0 / square_root(x)
+
+
+@vector
+def pow_special_float64(x, y, value):
+    odd = (y == round_down(y)) & (round_down(y * 0.5) != y * 0.5) & (absolute(y) < 9007199254740992.0)
+    whole = y == round_down(y)
+    value = select((x < 0.0) & (x != -INF) & (not whole), NAN, value)
+    value = select((bits(x) < 0) & odd, -absolute(value), value)
+    size = absolute(x)
+    huge = select((size > 1.0) == (y > 0.0), INF, 0.0)
+    value = select(absolute(y) == INF, huge, value)
+    value = select((x != x) | (y != y), NAN, value)
+    return select((y == 0.0) | (x == 1.0) | ((x == -1.0) & (absolute(y) == INF)), 1.0, value)
+
+
+@vector
+def pow_float32(x, y):
+    # float64 leaves enough digits for the exponent y log(x)
+    wide_x, wide_y = float64(x), float64(y)
+    value = exp_float64(wide_y * log_float64(absolute(wide_x)))
+    return float32(pow_special_float64(wide_x, wide_y, value))
+
+
+@vector
+def log_pair(x):
+    """log(x) as a sum of two float64, for x positive and finite."""
+    k, m = exponent_float64(x)
+    f = m - 1.0
+    # s = f / (2 + f) as a pair
+    d = 2.0 + f
+    d_low = f - (d - 2.0)
+    s = f / d
+    s_top = from_bits(bits(s) & ~int64(0x7FFFFFF))
+    d_top = from_bits(bits(d) & ~int64(0x7FFFFFF))
+    s_low = ((f - s_top * d_top) - s_top * ((d - d_top) + d_low)) / d
+    s_full = s_top + s_low
+    z = s_full * s_full
+    # 2 s is exact as a pair; the rest is small
+    series = s_full * z * polynomial(z, LOG64)
+    # the first term of the series needs a pair too: s^3 2/3
+    high = k * LN2_HIGH
+    first = high + 2.0 * s_top
+    first_low = (high - first) + 2.0 * s_top if absolute(high) > absolute(2.0 * s_top) \
+        else (2.0 * s_top - first) + high
+    second = (2.0 * s_low + first_low) + (series + k * LN2_LOW)
+    total = first + second
+    return total, (first - total) + second
+
+
+@vector
+def pow_float64(x, y):
+    size = absolute(x)
+    safe = select((size == 0.0) | (size == INF) | (x != x), 1.0, size)
+    high, low = log_pair(safe)
+    # y (high + low), with the product's error by splitting both factors
+    y_clamped = select(absolute(y) > 1e300, with_sign(1e300, y), y)
+    high_top = from_bits(bits(high) & ~int64(0x7FFFFFF))
+    y_top = from_bits(bits(y_clamped) & ~int64(0x7FFFFFF))
+    product = y_clamped * high
+    error = ((high_top * y_top - product) + high_top * (y_clamped - y_top)
+             + (high - high_top) * y_top) + (high - high_top) * (y_clamped - y_top)
+    error = error + y_clamped * low
+    tame = absolute(product) < 800.0
+    value = exp_float64(product)
+    value = value + select(tame & (value < INF), value * error, 0.0)
+    ends = select((size == 0.0) == (y > 0.0), 0.0, INF)
+    value = select((size == 0.0) | (size == INF), ends, value)
+    return pow_special_float64(x, y, value)
+
+
+# atan(x) = x + x z A(z) for |x| <= tan(pi/8); asin(x) = x + x z B(z) for |x| <= 1/2
+ATAN32 = (
+    -0.3333333134651184, 0.19999505579471588, -0.14262762665748596, 0.10730962455272675,
+    -0.06410031020641327,
+)
+ATAN64 = (
+    -0.3333333333333333, 0.1999999999999999, -0.14285714285710904, 0.11111111110684228,
+    -0.09090909062842414, 0.07692306591154152, -0.0666663883871149, 0.05881879385683107,
+    -0.05257601519257803, 0.04716613053756817, -0.0409330555298999, 0.030380353197859884,
+    -0.01366237779213753,
+)
+ASIN32 = (
+    0.1666666567325592, 0.07500100135803223, 0.04459730163216591, 0.031127668917179108,
+    0.017009904608130455, 0.03393895924091339,
+)
+ASIN64 = (
+    0.16666666666666669, 0.07499999999998203, 0.04464285714683096, 0.03038194410041065,
+    0.022372174512465433, 0.017352354733918707, 0.013971793108030603, 0.011473366495702205,
+    0.01036151628584757, 0.005287748208059138, 0.017871852416757577, -0.015600740177237823,
+    0.029277666708692415,
+)
+
+
+@vector
+def atan_float64(x):
+    size = absolute(x)
+    large, middle = size > 2.414213562373095, size > 0.4142135623730951
+    top = select(large, -1.0, select(middle, size - 1.0, size))
+    bottom = select(large, size, select(middle, size + 1.0, 1.0))
+    base = select(large, math.pi / 2, select(middle, math.pi / 4, 0.0))
+    rest = select(large, 6.123233995736766e-17, select(middle, 3.061616997868383e-17, 0.0))
+    t = top / bottom
+    z = t * t
+    value = with_sign(base + (t + (t * (z * polynomial(z, ATAN64)) + rest)), x)
+    return select((x != x) | (x == 0.0), x, value)
+
+
+@vector
+def atan_float32(x):
+    size = absolute(x)
+    large, middle = size > float32(2.4142135), size > float32(0.41421357)
+    one, zero = float32(1.0), float32(0.0)
+    top = select(large, -one, select(middle, size - one, size))
+    bottom = select(large, size, select(middle, size + one, one))
+    base = select(large, float32(math.pi / 2), select(middle, float32(math.pi / 4), zero))
+    t = top / bottom
+    z = t * t
+    value = with_sign(base + (t + t * (z * polynomial(z, ATAN32))), x)
+    return select((x != x) | (x == zero), x, value)
+
+
+@vector
+def atan2_float64(y, x):
+    size_x, size_y = absolute(x), absolute(y)
+    both = (size_x == INF) & (size_y == INF)
+    ratio = select(both, 1.0, select(size_y == 0.0, 0.0, size_y / size_x))
+    angle = atan_float64(ratio)
+    angle = select(bits(x) < 0, math.pi - (angle - 1.2246467991473532e-16), angle)
+    return select((x != x) | (y != y), NAN, with_sign(angle, y))
+
+
+@vector
+def atan2_float32(y, x):
+    return float32(atan2_float64(float64(y), float64(x)))
+
+
+@vector
+def asin_float64(x):
+    size = absolute(x)
+    far = size > 0.5
+    z = select(far, 0.5 * (1.0 - size), size * size)
+    t = select(far, square_root(z), size)
+    series = t + t * (z * polynomial(z, ASIN64))
+    value = with_sign(select(far, math.pi / 2 - (2.0 * series - 6.123233995736766e-17), series), x)
+    return select(x == 0.0, x, select(size > 1.0, NAN, value))
+
+
+@vector
+def asin_float32(x):
+    size = absolute(x)
+    far = size > float32(0.5)
+    z = select(far, float32(0.5) * (float32(1.0) - size), size * size)
+    t = select(far, square_root(z), size)
+    series = t + t * (z * polynomial(z, ASIN32))
+    value = with_sign(select(far, float32(math.pi / 2) - float32(2.0) * series, series), x)
+    return select(x == float32(0.0), x, select(size > float32(1.0), NAN32, value))
+
+
+@vector
+def acos_float64(x):
+    size = absolute(x)
+    far = size > 0.5
+    z = select(far, 0.5 * (1.0 - size), x * x)
+    t = select(far, square_root(z), x)
+    series = t + t * (z * polynomial(z, ASIN64))
+    middle = math.pi / 2 - (series - 6.123233995736766e-17)
+    outer = select(x < 0.0, math.pi - (2.0 * series - 1.2246467991473532e-16), 2.0 * series)
+    return select(size > 1.0, NAN, select(far, outer, middle))
+
+
+@vector
+def acos_float32(x):
+    size = absolute(x)
+    far = size > float32(0.5)
+    z = select(far, float32(0.5) * (float32(1.0) - size), x * x)
+    t = select(far, square_root(z), x)
+    series = t + t * (z * polynomial(z, ASIN32))
+    middle = float32(math.pi / 2) - (series - float32(-4.3711388e-8))
+    outer = select(x < float32(0.0), float32(math.pi) - (float32(2.0) * series - float32(-8.742278e-8)),
+                   float32(2.0) * series)
+    return select(size > float32(1.0), NAN32, select(far, outer, middle))
+
