@@ -1,0 +1,130 @@
+"""`flambeau.compile` and `flambeau.explain`, and torch.compiler: what code says to, and asks of, the compiler.
+
+The floors below are loaded on the first use: importing flambeau loads no compiler.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+from flambeau.missing import lookup
+
+MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
+_registered = [False]
+
+
+def _dynamo() -> Any:
+    """The capture floor, with the backends registered."""
+    import dynamo
+    from dynamo import backends
+
+    if not _registered[0]:
+        _registered[0] = True
+        for name, backend in BACKENDS.items():
+            backends.register(name, backend)
+    return dynamo
+
+
+def _eager(graph_module: Any, example_inputs: Any, **options: Any) -> Callable:
+    """Run the captured graph as it is."""
+    from fx.interpreter import Interpreter
+
+    return Interpreter(graph_module).run
+
+
+def _aot_eager(graph_module: Any, example_inputs: Any, **options: Any) -> Callable:
+    """Derive ahead of time, then run both graphs as they are."""
+    import aot
+
+    return aot.compile(graph_module, example_inputs, forward_compiler=_eager, backward_compiler=_eager)
+
+
+def _inductor(graph_module: Any, example_inputs: Any, **options: Any) -> Callable:
+    """Derive ahead of time, then compile both graphs to one native program each."""
+    import aot
+    from inductor.compile import compile_graph
+
+    compiler = functools.partial(compile_graph, **options) if options else compile_graph
+    return aot.compile(graph_module, example_inputs, forward_compiler=compiler, backward_compiler=compiler)
+
+
+BACKENDS: dict[str, Callable] = {"eager": _eager, "aot_eager": _aot_eager, "inductor": _inductor}
+
+
+def compile(
+    model: Callable | None = None,
+    *,
+    fullgraph: bool = False,
+    dynamic: bool | None = None,
+    backend: str | Callable = "inductor",
+    mode: str | None = None,
+    options: dict[str, Any] | None = None,
+    disable: bool = False,
+) -> Any:
+    """A module or function that computes the same, compiled when it is first called; as a decorator too.
+
+    `backend` is a name of `list_backends()` or a callable `(graph_module, example_inputs) -> callable`. With `fullgraph` a
+    break in capture is an error. Raises RuntimeError for an unknown mode, and for `mode` and `options` together; what the
+    backend raises for an unknown name or option.
+    """
+    if model is None:
+        return functools.partial(
+            compile, fullgraph=fullgraph, dynamic=dynamic, backend=backend, mode=mode, options=options, disable=disable
+        )
+    if mode is not None and options is not None:
+        raise RuntimeError("Either mode or options can be specified, but both can't be specified at the same time.")
+    if mode is not None and mode not in MODES:
+        raise RuntimeError(f"Unrecognized mode={mode}, should be one of: {', '.join(MODES)}")
+    if not callable(model):
+        raise TypeError(f"compile() needs a module or a function, got {type(model).__name__}")
+    if disable:
+        return model
+    return _dynamo().compile(model, fullgraph=fullgraph, dynamic=dynamic, backend=backend, options=options)
+
+
+def explain(model: Callable, *args: Any, **kwargs: Any) -> Any:
+    """What capture makes of a call: `explain(model)(*inputs)` gives graphs, breaks with reasons and hints, and guards."""
+    explained = _dynamo().explain(model)
+    return explained(*args, **kwargs) if args or kwargs else explained
+
+
+def list_backends(exclude_tags: Any = None) -> list[str]:
+    """The names that `compile(backend=…)` takes."""
+    from dynamo import backends
+
+    _dynamo()
+    return sorted(backends.names())
+
+
+def reset() -> None:
+    """Forget everything that was compiled."""
+    _dynamo().reset()
+
+
+def counts() -> dict[str, int]:
+    """How much was captured since the last `reset`: graphs, their calls, breaks."""
+    return dict(_dynamo().counts())
+
+
+def disable(fn: Any = None, recursive: bool = True, *, reason: str | None = None) -> Any:
+    """Run this function as Python does: capture neither it nor, with `recursive`, what it calls."""
+    if fn is None:
+        return functools.partial(disable, recursive=recursive, reason=reason)
+    return _dynamo().disable(fn, recursive=recursive, reason=reason)
+
+
+def allow_in_graph(fn: Any) -> Any:
+    """Put calls of this function into graphs as they are. Raises as dynamo does."""
+    return _dynamo().allow_in_graph(fn)
+
+
+def is_compiling() -> bool:
+    """Whether the code that asks is being captured: False when Python runs it; capture answers True by itself."""
+    return False
+
+
+is_dynamo_compiling = is_exporting = is_compiling
+
+__getattr__ = lookup(__name__)

@@ -1,0 +1,6 @@
+"""torch.optim.adadelta."""
+
+import eager.optim as _optim
+from flambeau.missing import lookup
+
+__getattr__ = lookup(__name__, _optim)
