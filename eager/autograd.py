@@ -159,8 +159,6 @@ class SavedOutput:
                 "operation that failed to compute its gradient, with torch.autograd.set_detect_anomaly(True)."
             )
         result = self.alias._shallow()
-        if hasattr(self.alias, "_proxy"):  # a recorder's mark travels with the value
-            result._proxy = self.alias._proxy  # type: ignore[attr-defined]
         result._node, result._output_nr, result._requires_grad = node, self.number, True
         return result
 

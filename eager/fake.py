@@ -18,6 +18,8 @@ class DataDependent(RuntimeError):
 class FakeTensor(Tensor):
     """A tensor without values. `FakeTensor.of(x)` describes a tensor or a `Spec`; aliases share a fake storage."""
 
+    _proxy: Any = None  # a recorder's mark: the node that computes this value
+
     def __init__(
         self,
         shape: Any,
@@ -99,7 +101,9 @@ class FakeTensor(Tensor):
         return result
 
     def _shallow(self) -> FakeTensor:
-        return FakeTensor(self._shape, self._strides, self._dtype, self._device, self._offset, self._storage)
+        result = FakeTensor(self._shape, self._strides, self._dtype, self._device, self._offset, self._storage)
+        result._proxy = self._proxy
+        return result
 
     def __repr__(self) -> str:
         grad = ", requires_grad=True" if self._requires_grad else ""
