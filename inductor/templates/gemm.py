@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from llvmlite import ir
@@ -27,6 +27,7 @@ Epilogue = Callable[[Emitter, ir.Value, ir.Value, ir.Value, ir.Value, ir.Value],
 BLOCK_ROWS = 256  # rows of A packed together
 BLOCK_DEPTH = 320  # k steps between visits to C: a tile of A stays in the first cache level
 PACKED_BYTES = 1 << 20  # packed rows of A kept at a time
+NEAR = 16  # k steps by which packed columns are brought to the first cache level early
 GROUP = 4  # panels of B packed together
 
 
@@ -109,6 +110,8 @@ class _Gemm:
         self.b_by_rows = p.b[1] == 1
         self.pack_a = not self.a_by_rows or self.panels >= 8 or self._collides()
         self.pack_b = not self.b_by_rows or tiles > 1
+        # While one block of B is multiplied, the next is brought to the second cache level.
+        self.ahead = self.pack_b and self.b_by_rows and tiles >= self.tile.vectors
         self.a_bytes = (block_rows * self.span + 16 * self.lanes) * 4 if self.pack_a else 0
         self.b_bytes = (GROUP * self.depth + self.lanes) * self.width * 4 if self.pack_b else 0
 
@@ -132,10 +135,10 @@ class _Gemm:
     def micro(self, rows: int) -> ir.Function:
         """One tile: c = or += a @ b over `k` steps, then the epilogue after the last."""
         kind = ir.FunctionType(
-            ir.VoidType(), [POINTER] * 3 + [I64] * 6 + [POINTER]
+            ir.VoidType(), [POINTER] * 3 + [I64] * 6 + [POINTER, POINTER, I64]
         )
         e = Emitter(self.module, f"tile_{rows}", kind)
-        a, b, c, k, columns, first, last, row, column, block = e.arguments
+        a, b, c, k, columns, first, last, row, column, block, ahead, stride = e.arguments
         vectors = self.tile.vectors
         masks = [e.mask(e.subtract(columns, v * self.lanes)) for v in range(vectors)]
         ldc = self.problem.c[0]
@@ -149,6 +152,9 @@ class _Gemm:
         with e.loop(0, whole, step, zeros) as rest:
             for u in range(step):
                 self._multiply(e, rest, a, b, e.add(rest.index, u), rows, masks)
+                if self.ahead:
+                    later = e.at(ahead, e.multiply(e.add(rest.index, u), stride))
+                    e.prefetch(later, locality=2)
         if step > 1:
             with e.loop(whole, k, 1, rest.values) as rest:
                 self._multiply(e, rest, a, b, rest.index, rows, masks)
@@ -193,6 +199,9 @@ class _Gemm:
             else e.load_vector(line, v * self.lanes)
             for v in range(vectors)
         ]
+        if self.pack_b:
+            for v in range(vectors):
+                e.prefetch(e.at(line, NEAR * self.width + v * self.lanes))
         start = e.at(a, e.multiply(k, rows) if self.pack_a else k)
         for i in range(rows):
             value = e.splat(e.load(start, i if self.pack_a else i * lda))
@@ -277,7 +286,7 @@ class _Gemm:
             self._run(e, a, b, c, pointers[3], block, low, high)
         e.finish()
         flops = 2.0 * min(p.m, self.block_tiles * self.tile.rows) * self.width * p.k
-        units = p.count * self.blocks * self.panels if p.m and p.n else 0
+        units = p.count * self.blocks * self.panels
         scratch = self.a_bytes + self.b_bytes + 64
         return Template(
             str(self.module), "gemm", units, flops / 100 + 20, 1, scratch, SCRATCH
@@ -310,10 +319,30 @@ class _Gemm:
                     if self.pack_b:
                         self._pack_columns(e, b, packed_b, group.index, group_end, depth.index, k)
                     with e.loop(first_tile, last_tile) as tile:
+                        ahead = self._ahead(e, b, group, depth, span.index, span_end, k, tile)
                         self._panels(
                             e, a, b, c, scratch, packed_b, tile.index, first_tile, group.index,
-                            group_end, span.index, depth.index, k,
+                            group_end, span.index, depth.index, k, ahead,
                         )
+
+    def _ahead(
+        self, e: Emitter, b: Any, group: Any, depth: Any, span: Value, span_end: Value, k: Value, tile: Any
+    ) -> tuple[Value, Value]:
+        """What the next block of B holds in the line that is this tile's to fetch, and the step between rows."""
+        if not self.ahead:
+            return b, 0
+        row_stride = self.problem.b[0]
+        more = e.compare("<", e.add(depth.index, k), span_end)
+        next_k = e.select(more, e.add(depth.index, k), span)
+        next_group = e.select(more, group.index, e.add(group.index, GROUP))
+        ordinal = e.remainder(tile.index, self.block_tiles)
+        wanted = e.compare("<", ordinal, self.tile.vectors)
+        place = e.sum(
+            e.multiply(next_k, row_stride),
+            e.multiply(next_group, self.width),
+            e.multiply(ordinal, self.lanes),
+        )
+        return e.at(b, e.select(wanted, place, 0)), e.select(wanted, row_stride, 0)
 
     def _first_row(self, e: Emitter, tile: Value) -> Value:
         """The row at which a tile starts."""
@@ -369,6 +398,7 @@ class _Gemm:
     def _panels(
         self, e: Emitter, a: Any, b: Any, c: Any, scratch: Any, packed_b: Any, tile: Value,
         first_tile: Value, low: Value, high: Value, span: Value, k: Value, size: Value,
+        ahead: tuple[Value, Value],
     ) -> None:
         """One tile of rows against every panel of the group."""
         p = self.problem
@@ -392,6 +422,7 @@ class _Gemm:
                 e.call(
                     self.tiles_of[h], rows, columns, target, size, e.subtract(p.n, column),
                     first, last, row, column, e.arguments[0],
+                    e.at(ahead[0], e.multiply(e.subtract(panel.index, low), self.width)), ahead[1],
                 )
 
         self._by_height(e, tile, run)
@@ -402,6 +433,8 @@ def build(problem: Problem, epilogue: Epilogue | None = None) -> Template:
 
     Raises ValueError where neither stride of an operand is 1, or C's columns are not contiguous.
     """
+    if not (problem.m and problem.n and problem.count):
+        problem = replace(problem, m=1, n=1, batch=((0, 0, 0, 0),))
     problem = _normalized(problem)
     for name in "ab":
         if 1 not in getattr(problem, name):
@@ -413,20 +446,16 @@ def build(problem: Problem, epilogue: Epilogue | None = None) -> Template:
 
 def _normalized(problem: Problem) -> Problem:
     """Strides of dimensions of size one do not matter: make them convenient."""
+
+    def tidy(strides: tuple[int, int], rows: int, columns: int) -> tuple[int, int]:
+        if columns <= 1:
+            return strides[0], 1
+        if rows <= 1 and strides[1] != 1:
+            return 1, strides[1]
+        return strides
+
     p = problem
-
-    def tidy(strides: tuple[int, int], sizes: tuple[int, int], rows_first: bool) -> tuple[int, int]:
-        rows, columns = strides
-        if sizes[1] <= 1 and rows != 1:
-            columns = 1
-        if sizes[0] <= 1 and columns != 1:
-            rows = 1
-        return rows, columns
-
-    return Problem(
-        p.m, p.n, p.k, tidy(p.a, (p.m, p.k), True), tidy(p.b, (p.k, p.n), True),
-        tidy(p.c, (p.m, p.n), True), p.batch, p.accumulate,
-    )
+    return replace(p, a=tidy(p.a, p.m, p.k), b=tidy(p.b, p.k, p.n), c=tidy(p.c, p.m, p.n))
 
 
 def step(
