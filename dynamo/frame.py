@@ -1,0 +1,390 @@
+"""From a call to a cache entry: which frames are captured, what is kept about them, and for whom.
+
+`optimize` makes a `Callback` for one backend and one set of options, and sets it in this thread while
+the function runs. The frame evaluator asks the callback for every frame that no entry fits; the
+callback skips frames of libraries, has `translate` capture the others, and keeps the entries
+bounded. Promise: what cannot be captured runs as Python would have run it, and is written down.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+import sysconfig
+import threading
+import types
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from dynamo import backends, fallback
+from dynamo.evaluator import Entry, Evaluator, load
+from dynamo.unsupported import Unsupported
+
+
+@dataclass(slots=True)
+class Config:
+    """Settings; assigning a name that is not one raises AttributeError."""
+
+    recompile_limit: int = 8  # entries per code object and callback
+    suppress_errors: bool = False  # run a frame as it is when capturing it fails unexpectedly
+    mute_tracing: bool = True  # hide guards and the compiler from trace and profile functions
+
+
+config = Config()
+
+
+class RecompileLimit(RuntimeError):
+    """A frame was compiled `config.recompile_limit` times, and `fullgraph=True` forbids giving up."""
+
+
+@dataclass(frozen=True)
+class Recompile:
+    """A frame that was compiled again, and why each of its entries did not fit."""
+
+    code: types.CodeType
+    reasons: tuple[str, ...]
+
+    def __str__(self) -> str:
+        where = f'File "{self.code.co_filename}", line {self.code.co_firstlineno}'
+        lines = [f"{where}, in {self.code.co_qualname} was compiled again:"]
+        return "\n  ".join([*lines, *self.reasons])
+
+
+@dataclass
+class Log:
+    """What happened to frames; one per callback."""
+
+    captured: list[tuple[types.CodeType, Any]] = field(default_factory=list)
+    skipped: list[tuple[types.CodeType, Any]] = field(default_factory=list)
+    recompiles: list[Recompile] = field(default_factory=list)
+    exhausted: list[Recompile] = field(default_factory=list)
+    errors: list[tuple[types.CodeType, BaseException]] = field(default_factory=list)
+
+
+# --- state ------------------------------------------------------------------------------------
+
+_lock = threading.RLock()
+_callbacks: dict[Any, Callback] = {}
+_codes: dict[int, weakref.ref] = {}  # code objects with entries or marks made by a callback
+_roots: dict[int, weakref.ref] = {}  # code objects the user asked for: no skip rule applies
+_store: Evaluator | fallback.Table | None = None
+
+
+def _no_callback(callback: Any) -> None:
+    """Before the evaluator is loaded no thread can have a callback."""
+
+
+_set_callback: Callable[[Any], Any] = _no_callback
+
+
+def store() -> Evaluator | fallback.Table:
+    """Where entries live: the evaluator, or a table where the evaluator is refused (said once)."""
+    global _store, _set_callback
+    if _store is None:
+        with _lock:
+            evaluator, reason = load()
+            if evaluator is None:
+                fallback.warn_once(reason)
+                _store = fallback.Table()
+            else:
+                evaluator.mute(config.mute_tracing)
+                for code in _own_codes():
+                    evaluator.skip(code)
+                _store, _set_callback = evaluator, evaluator.set_callback
+    return _store
+
+
+def _remember(table: dict[int, weakref.ref], code: types.CodeType) -> None:
+    key = id(code)
+    table[key] = weakref.ref(code, lambda _: table.pop(key, None))
+
+
+def _knows(table: dict[int, weakref.ref], code: types.CodeType) -> bool:
+    reference = table.get(id(code))
+    return reference is not None and reference() is code
+
+
+def reset() -> None:
+    """Forget every entry, mark and log."""
+    with _lock:
+        if _store is not None:
+            for reference in list(_codes.values()):
+                code = reference()
+                if code is not None:
+                    _store.reset(code)
+        _codes.clear()
+        for callback in list(_callbacks.values()):
+            callback.log = Log()
+        _callbacks.clear()
+
+
+# --- which frames -----------------------------------------------------------------------------
+
+
+@functools.cache
+def _library_folders() -> tuple[str, ...]:
+    """Folders whose frames are not captured by themselves (they may still be inlined)."""
+    here = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    own = [os.path.join(here, name) for name in ("eager", "fx", "aot", "inductor", "dynamo")]
+    paths = sysconfig.get_paths()
+    sites = {paths["purelib"], paths["platlib"]}
+    others = ("numpy", "numba", "llvmlite", "networkx", "ml_dtypes", "threadpoolctl", "scipy",
+              "pytest", "_pytest", "pluggy", "IPython", "torch")  # fmt: skip
+    folders = [*own, os.path.join(here, "flambeau"), paths["stdlib"], paths["platstdlib"]]
+    folders += [os.path.join(site, name) for site in sites for name in others]
+    return tuple(folder + os.sep for folder in folders)
+
+
+@functools.cache
+def _captured_folders() -> tuple[str, ...]:
+    """Exceptions: the layers are programs like the user's, and packages lie within the library."""
+    here = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    return (os.path.join(here, "eager", "nn") + os.sep,)
+
+
+@functools.lru_cache(maxsize=4096)
+def skip_reason(filename: str) -> str:
+    """Why frames of this file are not captured by themselves; "" if they are."""
+    if filename.startswith("<"):
+        generated = filename.startswith(("<frozen", "<string>", "<guards>", "<__array_function__"))
+        return f"generated code {filename}" if generated else ""
+    if filename.startswith(_captured_folders()):
+        return ""
+    parts = filename.split(os.sep)
+    installed = "site-packages" in parts or "dist-packages" in parts
+    for folder in _library_folders():
+        inside_standard = folder.startswith(sys.base_prefix) and "-packages" not in folder
+        if filename.startswith(folder) and not (installed and inside_standard):
+            return f"library code in {folder}"
+    return ""
+
+
+# --- the callback -----------------------------------------------------------------------------
+
+
+class Callback:
+    """Captures frames for one backend and one set of options."""
+
+    def __init__(self, backend: Any, fullgraph: bool, options: dict[str, Any]) -> None:
+        self.backend = backend
+        self.fullgraph = fullgraph
+        self.options = options
+        self.log = Log()
+
+    def __call__(self, function: Any, code: types.CodeType, arguments: tuple) -> Entry | None:
+        """The entry for a frame that no entry fitted, or None to run it as it is."""
+        where = store()
+        if _interpreting():
+            return None
+        if not _knows(_roots, code) and skip_reason(code.co_filename):
+            where.skip(code)
+            _remember(_codes, code)
+            return None
+        with _lock:
+            # Another thread may have compiled it while this one waited.
+            entries = where.entries(code)
+            entry = fallback.find_entry(entries, self, function, arguments)
+            if entry is not None:
+                return entry
+            if not self._may_compile(function, code, arguments, entries):
+                return None
+            if isinstance(where, Evaluator):
+                with where.removed():
+                    return self._capture(where, function, code, arguments)
+            return self._capture(where, function, code, arguments)
+
+    def _may_compile(
+        self, function: Any, code: types.CodeType, arguments: tuple, entries: tuple[Entry, ...]
+    ) -> bool:
+        mine = [entry for entry in entries if entry[3] is self]
+        if not mine:
+            return True
+        reasons = tuple(_why_not(entry, function, arguments) for entry in mine)
+        recompile = Recompile(code, reasons)
+        if len(mine) < config.recompile_limit:
+            self.log.recompiles.append(recompile)
+            return True
+        if not any(known.code is code for known in self.log.exhausted):
+            self.log.exhausted.append(recompile)
+        if self.fullgraph:
+            raise RecompileLimit(f"recompile limit {config.recompile_limit} reached. {recompile}")
+        return False
+
+    def _capture(
+        self, where: Any, function: Any, code: types.CodeType, arguments: tuple
+    ) -> Entry | None:
+        from dynamo import translate
+
+        _remember(_codes, code)
+        try:
+            frame = translate.translate_frame(
+                function, code, arguments, self.backend, fullgraph=self.fullgraph, **self.options
+            )
+        except Unsupported as error:
+            if self.fullgraph:
+                raise
+            return self._skip(where, code, error)
+        except Exception as error:
+            self.log.errors.append((code, error))
+            if not config.suppress_errors:
+                place = f'File "{code.co_filename}", line {code.co_firstlineno}'
+                error.add_note(f"while capturing {code.co_qualname} ({place})")
+                raise
+            return self._skip(where, code, error)
+        if frame is None:
+            return self._skip(where, code, "there are no tensor operations in it")
+        guard = frame.guards.compile()
+        entry = where.make_entry(code, guard, frame.code, self, frame)
+        where.add(code, entry)
+        self.log.captured.append((code, frame))
+        return entry
+
+    def _skip(self, where: Any, code: types.CodeType, reason: Any) -> None:
+        """Run this code as it is from now on; entries made for other arguments stay."""
+        self.log.skipped.append((code, reason))
+        if not where.entries(code):
+            where.skip(code)
+
+
+def _interpreting() -> bool:
+    """Whether operators mean something else than "compute" now: then there is nothing to capture."""
+    from eager import dispatch
+
+    return bool(dispatch.stack())
+
+
+def _why_not(entry: Entry, function: Any, arguments: tuple) -> str:
+    guards = getattr(entry[4], "guards", None)
+    if guards is None:
+        return "the guard of an entry without a record did not hold"
+    return guards.explain_failure(function, arguments) or "the guards hold now"
+
+
+def callback_for(
+    backend: Any = "inductor", fullgraph: bool = False, **options: Any
+) -> Callback:
+    """The callback of a backend and options; equal ones are the same, so that they share entries.
+
+    Raises InvalidBackend for an unknown name.
+    """
+    compiler = backends.lookup(backend)
+    try:
+        key = (compiler, fullgraph, tuple(sorted((k, repr(v)) for k, v in options.items())))
+        hash(key)
+    except TypeError:
+        return Callback(compiler, fullgraph, options)
+    with _lock:
+        if key not in _callbacks:
+            _callbacks[key] = Callback(compiler, fullgraph, options)
+        return _callbacks[key]
+
+
+# --- entering and leaving ---------------------------------------------------------------------
+
+
+class optimize:  # noqa: N801
+    """Capture what runs: a decorator for one callable, or a context for a block.
+
+    Raises InvalidBackend for an unknown backend.
+    """
+
+    def __init__(self, backend: Any = "inductor", *, fullgraph: bool = False, **options: Any):
+        self.callback = callback_for(backend, fullgraph, **options)
+        self._before: list[Any] = []
+
+    def __enter__(self) -> Callback:
+        store()
+        self._before.append(_set_callback(self.callback))
+        return self.callback
+
+    def __exit__(self, *error: object) -> None:
+        _set_callback(self._before.pop())
+
+    def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        where = store()
+        root, _ = fallback.plain_function(function)
+        if root is not None:
+            _remember(_roots, root.__code__)
+        if isinstance(where, fallback.Table):
+            return _wrapped(_fallback_wrapper(where, self.callback, function), function)
+        return _wrapped(_wrapper(self.callback, function), function)
+
+
+def _wrapped(wrapper: Any, function: Any) -> Any:
+    if hasattr(function, "__name__"):
+        functools.update_wrapper(wrapper, function)
+    wrapper._original = function
+    return wrapper
+
+
+def _wrapper(callback: Any, function: Callable[..., Any]) -> Callable[..., Any]:
+    set_callback = _set_callback
+
+    def compiled(*args: Any, **kwargs: Any) -> Any:
+        before = set_callback(callback)
+        try:
+            return function(*args, **kwargs)
+        finally:
+            set_callback(before)
+
+    return compiled
+
+
+def _fallback_wrapper(table: Any, callback: Any, function: Callable) -> Callable[..., Any]:
+    def compiled(*args: Any, **kwargs: Any) -> Any:
+        return fallback.capture_call(table, callback, function, args, kwargs)
+
+    return compiled
+
+
+def disable(
+    fn: Callable[..., Any] | None = None, recursive: bool = True, *, reason: str | None = None
+) -> Any:
+    """Never capture `fn`; with `recursive`, nor anything that it calls. A decorator too."""
+    if fn is None:
+        return functools.partial(disable, recursive=recursive, reason=reason)
+    if recursive:
+        disabled = _wrapped(_disabled_wrapper(fn), fn)
+    else:
+        disabled = fn
+        function, _ = fallback.plain_function(fn)
+        if function is not None:
+            store().skip(function.__code__)
+    disabled._disabled = reason or "disabled by the user"
+    return disabled
+
+
+def _disabled_wrapper(function: Callable[..., Any]) -> Callable[..., Any]:
+    def disabled(*args: Any, **kwargs: Any) -> Any:
+        before = _set_callback(None)
+        try:
+            return function(*args, **kwargs)
+        finally:
+            _set_callback(before)
+
+    return disabled
+
+
+def _own_codes() -> list[types.CodeType]:
+    """Wrappers that run while a callback may be set, and are no frames to look at."""
+    return [
+        _wrapper(None, _no_callback).__code__,
+        _disabled_wrapper(_no_callback).__code__,
+        optimize.__enter__.__code__,
+        optimize.__exit__.__code__,
+    ]
+
+
+def statistics() -> dict[str, int]:
+    """Counts over all callbacks, with those of the evaluator itself."""
+    logs = [callback.log for callback in _callbacks.values()]
+    counts = {
+        name: sum(len(getattr(log, name)) for log in logs)
+        for name in ("captured", "skipped", "recompiles", "exhausted", "errors")
+    }
+    if isinstance(_store, Evaluator):
+        counts |= {f"evaluator_{k}": v for k, v in _store.statistics().items()}
+    return counts
