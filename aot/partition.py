@@ -1,10 +1,10 @@
-"""One graph becomes two: the joint graph of outputs and gradients is cut into a forward and a backward
-half, and what the backward half needs is saved or computed again, whichever moves fewer bytes.
+"""One graph becomes two: the joint graph of outputs and gradients is cut into a forward and a
+backward half. What the backward half needs is saved or computed again, whichever moves fewer bytes.
 
-The choice is a minimum cut. Every value that does not depend on a tangent is an edge whose capacity is
-what saving it costs; from the source flow the values that the forward half must compute anyway and
+The choice is a minimum cut. Every value that does not depend on a tangent is an edge whose capacity
+is what saving it costs; from the source flow the values that the forward half computes anyway and
 that are too dear to compute twice; into the sink flow the values that the backward half reads. The
-cut edges are the values to save; everything between them and the backward half is computed again.
+cut edges are the values to save; all between them and the backward half is computed again.
 """
 
 from __future__ import annotations
@@ -32,9 +32,10 @@ def partition(
 
     The joint graph takes the primals and then the tangents (`primals`: how many are primals; default:
     the placeholders whose target does not begin with "tangents"), and returns the `forward_outputs`
-    outputs and then the gradients; a gradient may be None. `saved` may hold primals and outputs as
-    they are. Every node has meta["val"]. `recompute_budget` is the longest chain of operations that
-    is computed again for one value: 0 repeats nothing but views, None has no limit.
+    outputs and then the gradients, as one tuple; any of them may be None. Every node has meta["val"].
+    Its dead code goes. `saved`, in the order of the joint graph, may hold primals and outputs as they
+    are. `recompute_budget` is the longest chain of operations that is computed again for one value: 0
+    repeats nothing but views, None has no limit.
     Raises ValueError where an output depends on a tangent.
     """
     graph = joint.graph if isinstance(joint, GraphModule) else joint
@@ -62,12 +63,12 @@ class _Parts:
         self.outputs, self.gradients = results[:forward_outputs], results[forward_outputs:]
         self.backward = _dependents(graph, self.tangents)
         self.forward = _dependencies(self.outputs)
-        mixed = [node for node in self.forward if node in self.backward]
-        if mixed:
-            raise ValueError(
-                f"partition: {mixed[-1].name} is needed for a forward output but depends on a "
-                f"tangent: are the first {forward_outputs} results really the forward outputs?"
-            )
+        for node in self.outputs:
+            if node in self.backward:
+                raise ValueError(
+                    f"partition: forward output {node.name} depends on a tangent: are the first "
+                    f"{forward_outputs} results of the joint graph really its outputs?"
+                )
         wanted = {leaf for leaf in leaves(self.gradients) if isinstance(leaf, Node)}
         # The backward half reads these; a gradient that is a forward value is read by its output.
         self.read = [
@@ -168,7 +169,8 @@ class _Cut:
         for node in self.nodes:
             cost = self.cost(node)
             # An edge without a capacity is never cut.
-            network.add_edge((node, "in"), (node, "out"), **({} if cost is None else {"capacity": cost}))
+            capacity = {} if cost is None else {"capacity": cost}
+            network.add_edge((node, "in"), (node, "out"), **capacity)
             if node in kept:
                 network.add_edge("source", (node, "in"))
             for user in node.users:

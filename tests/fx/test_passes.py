@@ -125,7 +125,7 @@ def test_shapes():
             self.scale = nn.Parameter(tensor([1.0, 2.0, 3.0]))
 
         def forward(self, x):
-            return ops.relu(self.lin(x) * self.scale).t().max(0)
+            return ops.relu(self.lin(x) * self.scale).t().max(1)
 
     module = symbolic_trace(Net())
     result = ShapeProp(module).propagate(tensor([[1.0] * 4] * 2))
@@ -138,11 +138,11 @@ def test_shapes():
         "mul: f32[2, 3] = lin * scale",
         "relu: f32[2, 3] = ops.relu(mul)",
         "t: f32[3:1, 2:3] = relu.t()",
-        "max_1: (f32[2], i64[2]) = t.max(0)",
+        "max_1: (f32[3], i64[3]) = t.max(1)",
         "return max_1",
     ]
     metadata = module.graph.find_nodes(op="call_method")[1].meta["tensor_meta"]
-    assert [m.dtype for m in metadata] == [float32, int64] and metadata[0].shape == (2,)
+    assert [m.dtype for m in metadata] == [float32, int64] and metadata[0].shape == (3,)
 
 
 def test_shape_errors_name_the_node():

@@ -8,7 +8,7 @@ import pytest
 
 from eager.construct import tensor
 from eager.device import device
-from eager.dtype import float32, int64
+from eager.dtype import float32, float64, int64
 from eager.fake import FakeTensor
 from eager.registry import ops
 from eager.spec import Spec
@@ -21,10 +21,10 @@ TEXT = '''\
 # second line
 def graph(self, x: f32[2, 3], w: f32[3:1, 2:3], input: i64[()] = -1, *args, **kwargs):
     input_1 = input
-    add: f32[2, 3] = ops.add(x, x)            # model.py:14  h = x + x
+    add: f32[2, 3] = ops.add(x, x)                                # model.py:14  h = x + x
     add_1: f32[2, 3] = add + 1
     pow_1 = (-1) ** add_1
-    getitem = add_1[:2, ..., None, -1]        # model.py:15
+    getitem = add_1[:2, ..., None, -1]                            # model.py:15
     getitem_1 = args[0]
     getitem_2 = add_1[1:,]
     sqrt = math.sqrt(pow_1)
@@ -36,11 +36,11 @@ def graph(self, x: f32[2, 3], w: f32[3:1, 2:3], input: i64[()] = -1, *args, **kw
     lt = shape < 2
     neg = -lt
     max_1: (f32[2], i64[2]) = ops.max(x, 1)
-    to = ops.to(x, f64, device=device('cpu'))
+    zeros = ops.zeros([2], dtype=f64, device=device('cpu'))
     cuda: f32.cuda[4] = x.cuda()
     symbolic: f32[s0, 2 * s1] = ops.relu(x)
     sum_1 = sum([inf, -inf, nan, (1+2j), 'a\\'b', b'c', None, True, {'k': (neg,)}, slice(1, 2, None)])
-    return (to, [weight], {'a': input_1})
+    return (zeros, [weight], {'a': input_1})
 '''
 
 
@@ -66,7 +66,7 @@ def test_what_is_read():
     assert (nodes["layers_0"].op, nodes["layers_0"].target) == ("call_module", "layers.0")
     assert (nodes["weight_1"].op, nodes["weight_1"].target) == ("get_attr", "block.1.weight")
     assert nodes["shape"].target is getattr
-    assert nodes["to"].kwargs == {"device": device("cpu")}
+    assert nodes["zeros"].kwargs == {"dtype": float64, "device": device("cpu")}
     assert nodes["x"].meta["val"].shape == (2, 3) and nodes["x"].meta["val"].dtype is float32
     assert nodes["w"].meta["val"].stride() == (1, 3)
     assert nodes["max_1"].meta["val"][1].dtype is int64
