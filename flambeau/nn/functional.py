@@ -1,0 +1,7 @@
+"""torch.nn.functional."""
+
+import eager.nn.functional as _functional
+from eager.nn.functional import *
+from flambeau.missing import lookup
+
+__getattr__ = lookup(__name__, _functional)

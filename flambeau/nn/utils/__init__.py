@@ -1,0 +1,12 @@
+"""torch.nn.utils: clipping gradients, parameters as one vector, folding normalization into the layer before.
+
+clip_grad.py, convert_parameters.py, fusion.py   torch's files
+"""
+
+from flambeau.missing import lookup
+from flambeau.nn.utils import clip_grad, convert_parameters, fusion
+from flambeau.nn.utils.clip_grad import clip_grad_norm_, clip_grad_value_, get_total_norm
+from flambeau.nn.utils.convert_parameters import parameters_to_vector, vector_to_parameters
+from flambeau.nn.utils.fusion import fuse_conv_bn_eval, fuse_conv_bn_weights
+
+__getattr__ = lookup(__name__)
