@@ -1,0 +1,615 @@
+"""Reductions: sums, products, extrema, truth, statistics, norms. A derivative sees its gradient with the reduced dimensions kept."""
+
+from __future__ import annotations
+
+from collections import namedtuple
+from typing import Any
+
+import numpy as np
+
+from eager import dtype as dtypes
+from eager.op import composite, extern, ops, reduction
+from eager.shape import normalize_dim, normalize_dims
+from eager.spec import Spec
+from eager.tensor import Tensor
+
+
+def _wide(array: np.ndarray) -> np.ndarray:
+    """Half precision is summed in float32."""
+    return array.astype(np.float32) if array.dtype.itemsize == 2 and array.dtype.kind in "fV" else array
+
+
+def _sum(array, axes, keepdim, dtype):
+    return np.add.reduce(_wide(array), axis=axes, keepdims=keepdim)
+
+
+@reduction(
+    combine="sum", promote="sum", saves="", run=_sum,
+    vjp=lambda g, out, input, dim, keepdim, dtype: ops.expand(g, tuple(input.shape)),
+)
+def sum(s, input, dim=None, keepdim=False, *, dtype=None):
+    """The sum; integers and bools sum to int64."""
+    return input
+
+
+def _count(shape: Any, dims: Any) -> Any:
+    count = 1
+    for d in dims:
+        count = count * shape[d]
+    return count
+
+
+def _mean(array, axes, keepdim, dtype):
+    count = _count(array.shape, axes)
+    if count == 0:
+        return np.full(np.add.reduce(array, axis=axes, keepdims=keepdim).shape, np.nan)
+    return np.add.reduce(_wide(array), axis=axes, keepdims=keepdim) / count
+
+
+def _mean_vjp(g, out, input, dim, keepdim, dtype):
+    count = _count(input.shape, normalize_dims(dim, input.ndim))
+    return ops.expand(g / count, tuple(input.shape))
+
+
+@reduction(combine="sum", promote="float", saves="", run=_mean, vjp=_mean_vjp, finish=lambda s, total, count: total / count)
+def mean(s, input, dim=None, keepdim=False, *, dtype=None):
+    """The arithmetic mean. Raises RuntimeError for integers unless `dtype` is a float."""
+    return input
+
+
+def _prod_others_kernel(input, dim):
+    """Products of all other elements along a dimension: prefix products times suffix products."""
+    moved = np.moveaxis(input, dim, -1)
+    left, right = np.ones_like(moved), np.ones_like(moved)
+    if moved.shape[-1] > 1:
+        left[..., 1:] = np.cumprod(moved[..., :-1], -1)
+        right[..., :-1] = np.cumprod(moved[..., :0:-1], -1)[..., ::-1]
+    return np.ascontiguousarray(np.moveaxis(left * right, -1, dim))
+
+
+def _prod_others_vjp(g, out, input, dim):
+    # d out[i] / d input[k] is the product of all but i and k: the same operator over copies in which element i is 1
+    d = normalize_dim(dim, input.ndim)
+    rows = ops.movedim(input, d, -1)
+    size = rows.shape[-1]
+    same = ops.eye(size, dtype=dtypes.bool_)
+    copies = ops.where(same, ops.ones((), dtype=input.dtype), ops.unsqueeze(rows, -2))
+    slopes = ops.where(same, ops.zeros((), dtype=input.dtype), ops.prod_others(copies, -1))
+    grads = ops.sum(ops.unsqueeze(ops.movedim(g, d, -1), -1) * ops.conj(slopes), -2)
+    return ops.movedim(grads, -1, d)
+
+
+@extern(spec=lambda input, dim: Spec(input.shape, input.dtype, input.device), vjp=_prod_others_vjp, method=False)
+def prod_others(input, dim):
+    """At each place along a dimension the product of the elements at all other places."""
+    return _prod_others_kernel(input, dim)
+
+
+def _prod_vjp(g, out, input, dim, keepdim, dtype):
+    dims = normalize_dims(dim, input.ndim)
+    if len(dims) == 1:
+        return g * ops.conj(ops.prod_others(input, dims[0]))
+    if not dims:
+        return g
+    rest = [i for i in range(input.ndim) if i not in dims]
+    order = (*rest, *dims)
+    moved = ops.permute(input, order)
+    shape = tuple(moved.shape)
+    others = ops.prod_others(ops.reshape(moved, (*shape[: len(rest)], _count(input.shape, dims))), -1)
+    back = [0] * len(order)
+    for i, d in enumerate(order):
+        back[d] = i
+    return g * ops.conj(ops.permute(ops.reshape(others, shape), tuple(back)))
+
+
+@reduction(
+    combine="prod", promote="sum", saves="input", vjp=_prod_vjp,
+    run=lambda a, axes, keepdim, dtype: np.multiply.reduce(_wide(a), axis=axes, keepdims=keepdim),
+)
+def prod(s, input, dim=None, keepdim=False, *, dtype=None):
+    """The product; integers and bools multiply to int64."""
+    return input
+
+
+# -- extrema ---------------------------------------------------------------------------------------
+
+
+def _extremum_vjp(g, out, input, dim, keepdim):
+    """Equal extrema share the gradient evenly."""
+    chosen = ops.convert(input == out, g.dtype)
+    return g * chosen / ops.sum(chosen, normalize_dims(dim, input.ndim), True)
+
+
+@reduction(combine="max", empty=False, saves="input out", vjp=_extremum_vjp)
+def amax(s, input, dim=None, keepdim=False):
+    """The largest value; NaN if there is one."""
+    return input
+
+
+@reduction(combine="min", empty=False, saves="input out", vjp=_extremum_vjp)
+def amin(s, input, dim=None, keepdim=False):
+    """The smallest value; NaN if there is one."""
+    return input
+
+
+def _arg(function):
+    def run(array, axes, keepdim):
+        if array.ndim > 1 and len(axes) == array.ndim:
+            result = function(array)
+            return np.reshape(result, (1,) * array.ndim) if keepdim else result
+        return function(array, axis=axes[0] if axes else None, keepdims=keepdim)
+
+    return run
+
+
+@reduction(combine="argmax", promote="index", empty=False, run=_arg(np.argmax))
+def argmax(s, input, dim=None, keepdim=False):
+    """The index of the first largest value, along a dimension or in the flattened tensor."""
+    return input
+
+
+@reduction(combine="argmin", promote="index", empty=False, run=_arg(np.argmin))
+def argmin(s, input, dim=None, keepdim=False):
+    """The index of the first smallest value, along a dimension or in the flattened tensor."""
+    return input
+
+
+def along(input: np.ndarray, dim: int) -> tuple[np.ndarray, int]:
+    """The array and the dimension, zero-dimensional arrays taken as one element. Raises IndexError for a wrong dimension."""
+    d = normalize_dim(dim, input.ndim)
+    return (input.reshape(1), 0) if input.ndim == 0 else (input, d)
+
+
+def reduced_shape(input: Any, dim: int, keepdim: bool) -> tuple:
+    d = normalize_dim(dim, input.ndim)
+    if input.ndim == 0:
+        return ()
+    return tuple(1 if i == d else n for i, n in enumerate(input.shape) if keepdim or i != d)
+
+
+def pair_spec(input: Any, dim: int, keepdim: bool) -> tuple[Spec, Spec]:
+    """The shape rule of operators that give values and their indices along a dimension."""
+    shape = reduced_shape(input, dim, keepdim)
+    return Spec(shape, input.dtype, input.device), Spec(shape, dtypes.int64, input.device)
+
+
+def place_gradient(g: Any, indices: Any, input: Any, dim: int, keepdim: bool) -> Any:
+    """The gradient of values taken along a dimension at `indices`, sent back to where they came from."""
+    if input.ndim == 0:
+        return g
+    if not keepdim:
+        g, indices = ops.unsqueeze(g, dim), ops.unsqueeze(indices, dim)
+    return ops.scatter_add(ops.zeros(tuple(input.shape), dtype=g.dtype), dim, indices, g)
+
+
+def _pair_vjp(g, out, input, dim, keepdim):
+    return None if g[0] is None else place_gradient(g[0], out[1], input, dim, keepdim)
+
+
+def _arg_pair(function, name):
+    def run(input, dim, keepdim):
+        array, d = along(input, dim)
+        if array.shape[d] == 0:
+            raise IndexError(f"{name}(): Expected reduction dim {d} to have non-zero size.")
+        indices = function(array, axis=d, keepdims=True)
+        values = np.take_along_axis(array, indices, d)
+        if input.ndim == 0:
+            return values.reshape(()), indices.reshape(())
+        return (values, indices) if keepdim else (values.squeeze(d), indices.squeeze(d))
+
+    return run
+
+
+_Max, _Min = namedtuple("max", "values indices"), namedtuple("min", "values indices")
+
+
+@extern(spec=pair_spec, vjp=_pair_vjp, saves="out", method=False)
+def max_dim(input, dim, keepdim=False):
+    """The largest values along a dimension and their indices."""
+    return _arg_pair(np.argmax, "max")(input, dim, keepdim)
+
+
+@extern(spec=pair_spec, vjp=_pair_vjp, saves="out", method=False)
+def min_dim(input, dim, keepdim=False):
+    """The smallest values along a dimension and their indices."""
+    return _arg_pair(np.argmin, "min")(input, dim, keepdim)
+
+
+def _extremum_front(call, *args, **kwargs):
+    if "other" in kwargs:
+        kwargs["dim"] = kwargs.pop("other")
+    return call(*args, **kwargs)
+
+
+def _whole(name: str, input: Any) -> None:
+    if input.numel() == 0:
+        raise RuntimeError(
+            f"{name}(): Expected reduction dim to be specified for input.numel() == 0. Specify the reduction dim with the 'dim' argument."
+        )
+
+
+@composite(front=_extremum_front)
+def max(input, dim=None, keepdim=False):
+    """The largest value; along a dimension, values and indices; of two tensors, `maximum`."""
+    if dim is None:
+        _whole("max", input)
+        return ops.amax(input)
+    return ops.maximum(input, dim) if isinstance(dim, Tensor) else _Max(*ops.max_dim(input, dim, keepdim))
+
+
+@composite(front=_extremum_front)
+def min(input, dim=None, keepdim=False):
+    """The smallest value; along a dimension, values and indices; of two tensors, `minimum`."""
+    if dim is None:
+        _whole("min", input)
+        return ops.amin(input)
+    return ops.minimum(input, dim) if isinstance(dim, Tensor) else _Min(*ops.min_dim(input, dim, keepdim))
+
+
+_Aminmax = namedtuple("aminmax", "min max")
+
+
+@composite
+def aminmax(input, *, dim=None, keepdim=False):
+    """The smallest and the largest value."""
+    return _Aminmax(ops.amin(input, dim, keepdim), ops.amax(input, dim, keepdim))
+
+
+# -- truth -----------------------------------------------------------------------------------------
+
+
+def _truth(function):
+    def run(array, axes, keepdim):
+        return function(array if array.dtype == np.bool_ else array != 0, axis=axes, keepdims=keepdim)
+
+    return run
+
+
+@reduction(combine="any", promote="bool", run=_truth(np.logical_or.reduce))
+def any(s, input, dim=None, keepdim=False):
+    """Whether any element is non-zero."""
+    return s.ne(input, 0)
+
+
+@reduction(combine="all", promote="bool", run=_truth(np.logical_and.reduce))
+def all(s, input, dim=None, keepdim=False):
+    """Whether all elements are non-zero."""
+    return s.ne(input, 0)
+
+
+@composite
+def count_nonzero(input, dim=None):
+    """How many elements are not zero."""
+    return ops.sum(input != 0, dim)
+
+
+# -- statistics ------------------------------------------------------------------------------------
+
+
+def _spread_front(call, input, *args, **kwargs):
+    """The forms `(input, unbiased)`, `(input, dim, unbiased, keepdim)`, `(input, dim, *, correction, keepdim)`."""
+    if args and isinstance(args[0], bool) or "unbiased" in kwargs and not args:
+        given: Any = kwargs.pop("unbiased", None)
+        kwargs["correction"] = float(args[0] if given is None else given)
+        args = ()
+    elif len(args) > 1 or "unbiased" in kwargs:
+        given = args[1] if len(args) > 1 else kwargs.pop("unbiased")
+        kwargs["correction"] = float(given)
+        if len(args) > 2:
+            kwargs["keepdim"] = args[2]
+        args = args[:1]
+    dim = kwargs.pop("dim", args[0] if args else None)
+    correction, keepdim = kwargs.pop("correction", 1), kwargs.pop("keepdim", False)
+    if kwargs and "out" not in kwargs:
+        raise TypeError(f"got an unexpected keyword argument {next(iter(kwargs))!r}")
+    return call(input, dim, 1 if correction is None else correction, keepdim, **kwargs)
+
+
+def _spread_spec(input, dim, correction, keepdim):
+    if input.dtype.category < dtypes.FLOATING:
+        raise RuntimeError(f"std and var only support floating point and complex dtypes, got {input.dtype}")
+    dims = normalize_dims(dim, input.ndim)
+    shape = tuple(1 if i in dims else n for i, n in enumerate(input.shape) if keepdim or i not in dims)
+    return Spec(shape, input.dtype.to_real(), input.device)
+
+
+def _variance(input, dim, correction, keepdim, with_mean=False):
+    if input.dtype.kind in "iub":
+        raise ValueError
+    axes = normalize_dims(dim, input.ndim)
+    wide, count = _wide(input), _count(input.shape, axes)
+    center = np.add.reduce(wide, axis=axes, keepdims=True) / (count or np.nan)
+    apart = wide - center
+    squares = (apart * apart.conj()).real if apart.dtype.kind == "c" else np.square(apart, out=apart)
+    left = count - correction if count - correction > 0 else 0
+    total = np.add.reduce(squares, axis=axes, keepdims=keepdim)
+    variance = total / wide.real.dtype.type(left)
+    kind = input.real.dtype if input.dtype.kind == "c" else input.dtype
+    variance = np.asarray(variance).astype(kind, copy=False)
+    if not with_mean:
+        return variance
+    return variance, np.asarray(center if keepdim else center.squeeze(axes)).astype(input.dtype, copy=False)
+
+
+def _kept(g: Any, input: Any, dim: Any, keepdim: bool) -> Any:
+    if keepdim:
+        return g
+    dims = normalize_dims(dim, input.ndim)
+    return ops.reshape(g, tuple(1 if i in dims else n for i, n in enumerate(input.shape)))
+
+
+def _variance_vjp(g, input, dim, correction, keepdim):
+    dims = normalize_dims(dim, input.ndim)
+    left = _count(input.shape, dims) - correction
+    scale = 2.0 / left if left > 0 else float("nan")
+    return _kept(g, input, dim, keepdim) * (input - ops.mean(input, dims, True)) * scale
+
+
+def _mean_part(g, input, dim, keepdim):
+    dims = normalize_dims(dim, input.ndim)
+    return ops.expand(_kept(g, input, dim, keepdim) / _count(input.shape, dims), tuple(input.shape))
+
+
+def _var_decompose(input, dim=None, correction=1, keepdim=False):
+    dims = normalize_dims(dim, input.ndim)
+    apart = input - ops.mean(input, dims, True)
+    left = _count(input.shape, dims) - correction
+    return ops.sum(apart * apart, dims, keepdim) / (left if left > 0 else 0.0)
+
+
+@extern(
+    spec=_spread_spec, front=_spread_front, decompose=_var_decompose, saves="input",
+    vjp=lambda g, out, input, dim, correction, keepdim: _variance_vjp(g, input, dim, correction, keepdim),
+)
+def var(input, dim=None, correction=1, keepdim=False):
+    """The variance: squared distances from the mean over (count - correction)."""
+    return _variance(input, dim, correction, keepdim)
+
+
+def _std_vjp(g, out, input, dim, correction, keepdim):
+    half = g / (out * 2)
+    return _variance_vjp(ops.where(out == 0, ops.zeros_like(half), half), input, dim, correction, keepdim)
+
+
+@extern(
+    spec=_spread_spec, front=_spread_front, saves="input out", vjp=_std_vjp,
+    decompose=lambda input, dim=None, correction=1, keepdim=False: ops.sqrt(_var_decompose(input, dim, correction, keepdim)),
+)
+def std(input, dim=None, correction=1, keepdim=False):
+    """The standard deviation: the square root of `var`."""
+    return np.sqrt(_variance(input, dim, correction, keepdim))
+
+
+def _var_mean_spec(input, dim, correction, keepdim):
+    found = _spread_spec(input, dim, correction, keepdim)
+    return found, Spec(found.shape, input.dtype, input.device)
+
+
+def _var_mean_vjp(g, out, input, dim, correction, keepdim):
+    first = None if g[0] is None else _variance_vjp(g[0], input, dim, correction, keepdim)
+    second = None if g[1] is None else _mean_part(g[1], input, dim, keepdim)
+    return second if first is None else first if second is None else first + second
+
+
+def _var_mean_decompose(input, dim=None, correction=1, keepdim=False):
+    dims = normalize_dims(dim, input.ndim)
+    center = ops.mean(input, dims, True)
+    apart = input - center
+    left = _count(input.shape, dims) - correction
+    variance = ops.sum(apart * apart, dims, keepdim) / (left if left > 0 else 0.0)
+    return variance, center if keepdim else ops.reshape(center, tuple(variance.shape))
+
+
+@extern(spec=_var_mean_spec, front=_spread_front, decompose=_var_mean_decompose, saves="input", vjp=_var_mean_vjp, method=False)
+def var_mean(input, dim=None, correction=1, keepdim=False):
+    """Variance and mean in one."""
+    return _variance(input, dim, correction, keepdim, True)
+
+
+@composite(method=False, front=_spread_front)
+def std_mean(input, dim=None, correction=1, keepdim=False):
+    """Standard deviation and mean."""
+    variance, center = ops.var_mean(input, dim, correction=correction, keepdim=keepdim)
+    return ops.std(input, dim, correction=correction, keepdim=keepdim), center
+
+
+@composite
+def nansum(input, dim=None, keepdim=False, *, dtype=None):
+    """The sum, NaN counted as 0."""
+    clean = input if input.dtype.category < dtypes.FLOATING else ops.where(ops.isnan(input), ops.zeros_like(input), input)
+    return ops.sum(clean, dim, keepdim, dtype=dtype)
+
+
+@composite
+def nanmean(input, dim=None, keepdim=False, *, dtype=None):
+    """The mean of the elements that are not NaN."""
+    count = ops.sum(~ops.isnan(input), dim, keepdim)
+    return ops.nansum(input, dim, keepdim, dtype=dtype) / count
+
+
+# -- norms -----------------------------------------------------------------------------------------
+
+
+@composite
+def logsumexp(input, dim, keepdim=False):
+    """`log(sum(exp(input)))` without overflow."""
+    if input.dtype.category < dtypes.FLOATING:
+        input = ops.convert(input, dtypes.get_default_dtype())
+    top = ops.detach(ops.amax(input, dim, True))
+    top = ops.where(ops.isinf(top), ops.zeros_like(top), top)
+    total = ops.log(ops.sum(ops.exp(input - top), dim, True)) + top
+    if keepdim:
+        return total
+    dims = normalize_dims(dim, input.ndim)
+    return ops.reshape(total, tuple(n for i, n in enumerate(total.shape) if i not in dims))
+
+
+def _norm_two_vjp(g, out, input, dim, keepdim):
+    # at the origin the subgradient 0
+    slope = input / ops.where(out == 0, ops.ones_like(out), out)
+    return g * slope
+
+
+def _norm_two(array, axes, keepdim):
+    wide = _wide(array)
+    squares = np.square(wide.real) + np.square(wide.imag) if wide.dtype.kind == "c" else np.square(wide)
+    return np.sqrt(np.add.reduce(squares, axis=axes, keepdims=keepdim))
+
+
+@reduction(
+    combine="sum", promote="float", saves="input out", vjp=_norm_two_vjp, run=_norm_two, method=False,
+    finish=lambda s, total, count: s.sqrt(total),
+)
+def euclidean_norm(s, input, dim=None, keepdim=False):
+    """The square root of the sum of squares."""
+    return input * input
+
+
+@composite(method=False)
+def linalg_vector_norm(x, ord=2, dim=None, keepdim=False, *, dtype=None):
+    """The `ord`-norm of the elements along dimensions (all of them if None)."""
+    if dtype is not None:
+        x = ops.convert(x, dtype)
+    if x.dtype.category < dtypes.FLOATING:
+        raise RuntimeError(f"linalg.vector_norm: Expected a floating point or complex tensor as input. Got {x.dtype}")
+    if x.is_complex():
+        x = ops.abs(x)
+    if ord == 2:
+        return ops.euclidean_norm(x, dim, keepdim)
+    size = ops.abs(x)
+    if ord == float("inf"):
+        return ops.amax(size, dim, keepdim)
+    if ord == -float("inf"):
+        return ops.amin(size, dim, keepdim)
+    if ord == 0:
+        return ops.sum(ops.convert(x != 0, x.dtype), dim, keepdim)
+    if ord == 1:
+        return ops.sum(size, dim, keepdim)
+    return ops.pow(ops.sum(ops.pow(size, ord), dim, keepdim), 1 / ord)
+
+
+@composite
+def norm(input, p="fro", dim=None, keepdim=False, dtype=None):
+    """The p-norm of the elements (`"fro"`: 2); `"nuc"` the sum of singular values."""
+    if p == "nuc":
+        return ops.sum(ops.linalg_svdvals(input), -1, keepdim)
+    return ops.linalg_vector_norm(input, 2 if p in ("fro", None) else p, dim, keepdim, dtype=dtype)
+
+
+@composite(method=False)
+def dist(input, other, p=2):
+    """The p-norm of the difference."""
+    return ops.linalg_vector_norm(input - other, p)
+
+
+@composite(inplace=True)
+def renorm(input, p, dim, maxnorm):
+    """Slices along a dimension scaled down to a p-norm of at most `maxnorm`."""
+    others = tuple(i for i in range(input.ndim) if i != normalize_dim(dim, input.ndim))
+    size = ops.linalg_vector_norm(input, p, others, True)
+    return input * ops.where(size > maxnorm, maxnorm / (size + 1e-7), ops.ones_like(size))
+
+
+# -- order statistics ------------------------------------------------------------------------------
+
+
+def _median(input, dim, keepdim, skip_nan=False):
+    array, d = along(input, dim)
+    order = np.argsort(array, axis=d, kind="stable")
+    size = array.shape[d]
+    if size == 0:
+        raise IndexError(f"median(): Expected reduction dim {d} to have non-zero size.")
+    missing = np.isnan(array).sum(d, keepdims=True) if array.dtype.kind == "f" else np.zeros((1,) * array.ndim, np.int64)
+    place = np.full([1 if i == d else n for i, n in enumerate(array.shape)], (size - 1) // 2)
+    if skip_nan:
+        place = np.maximum(size - missing - 1, 0) // 2
+    else:
+        place = np.where(missing > 0, size - missing, place)  # NaN sorts last: the first of them
+    indices = np.take_along_axis(order, np.broadcast_to(place, [1 if i == d else n for i, n in enumerate(array.shape)]), d)
+    values = np.take_along_axis(array, indices, d)
+    if input.ndim == 0:
+        return values.reshape(()), indices.reshape(())
+    return (values, indices) if keepdim else (values.squeeze(d), indices.squeeze(d))
+
+
+_Median, _Nanmedian, _Mode = (namedtuple(n, "values indices") for n in ("median", "nanmedian", "mode"))
+
+
+@extern(spec=pair_spec, vjp=_pair_vjp, saves="out", method=False)
+def median_dim(input, dim, keepdim=False):
+    """The (lower) medians along a dimension and their indices."""
+    return _median(input, dim, keepdim)
+
+
+@extern(spec=pair_spec, vjp=_pair_vjp, saves="out", method=False)
+def nanmedian_dim(input, dim, keepdim=False):
+    """The (lower) medians of what is not NaN along a dimension, and their indices."""
+    return _median(input, dim, keepdim, True)
+
+
+@composite
+def median(input, dim=None, keepdim=False):
+    """The median, of two middle values the lower; along a dimension, values and indices."""
+    if dim is None:
+        return ops.median_dim(ops.reshape(input, (-1,)), 0)[0]
+    return _Median(*ops.median_dim(input, dim, keepdim))
+
+
+@composite
+def nanmedian(input, dim=None, keepdim=False):
+    """`median` of the elements that are not NaN."""
+    if dim is None:
+        return ops.nanmedian_dim(ops.reshape(input, (-1,)), 0)[0]
+    return _Nanmedian(*ops.nanmedian_dim(input, dim, keepdim))
+
+
+def _mode_kernel(input, dim, keepdim):
+    array, d = along(input, dim)
+    rows = np.moveaxis(array, d, -1)
+    values = np.empty(rows.shape[:-1], array.dtype)
+    indices = np.empty(rows.shape[:-1], np.int64)
+    for place in np.ndindex(*rows.shape[:-1]):
+        found, counts = np.unique(rows[place], return_counts=True)
+        values[place] = found[np.argmax(counts)]
+        indices[place] = np.flatnonzero(rows[place] == values[place])[-1]
+    if input.ndim and keepdim:
+        return np.expand_dims(values, d), np.expand_dims(indices, d)
+    return values, indices
+
+
+@extern(spec=pair_spec, vjp=_pair_vjp, saves="out", front=lambda call, *a, **k: _Mode(*call(*a, **k)))
+def mode(input, dim=-1, keepdim=False):
+    """The most frequent values along a dimension and the last index of each."""
+    return _mode_kernel(input, dim, keepdim)
+
+
+@composite
+def quantile(input, q, dim=None, keepdim=False, *, interpolation="linear"):
+    """Values below which a share `q` of the elements lies. Raises RuntimeError for types other than float and double."""
+    if input.dtype not in (dtypes.float32, dtypes.float64):
+        raise RuntimeError("quantile() input tensor must be either float or double dtype")
+    share = q if isinstance(q, Tensor) else ops.full((), float(q), dtype=input.dtype)
+    rows = ops.reshape(input, (-1,)) if dim is None else ops.movedim(input, dim, -1)
+    ordered = ops.sort(rows, -1)[0]
+    size = ordered.shape[-1]
+    place = ops.reshape(share, (-1,)) * (size - 1)
+    if interpolation == "nearest":
+        place = ops.round(place)
+    elif interpolation in ("lower", "higher"):
+        place = ops.floor(place) if interpolation == "lower" else ops.ceil(place)
+    elif interpolation not in ("linear", "midpoint"):
+        raise RuntimeError(
+            "quantile() interpolation must be one of linear, lower, higher, midpoint or nearest, but got " + interpolation
+        )
+    below = ops.floor(place)
+    weight = place - below if interpolation != "midpoint" else ops.convert(place != below, input.dtype) * 0.5
+    low = ops.index_select(ordered, -1, ops.convert(below, dtypes.int64))
+    high = ops.index_select(ordered, -1, ops.convert(ops.ceil(place), dtypes.int64))
+    found = ops.lerp(low, high, weight)  # (..., number of q)
+    found = ops.where(ops.any(ops.isnan(ordered), -1, True), float("nan"), found)
+    if keepdim:
+        shape = (1,) * input.ndim if dim is None else reduced_shape(input, dim, True)
+        result = ops.reshape(ops.movedim(found, -1, 0), (-1, *shape))
+    else:
+        result = ops.movedim(found, -1, 0)
+    return result if share.ndim else ops.squeeze(result, 0)
