@@ -30,12 +30,12 @@ def partition(
     """Cuts a joint graph into `forward(*primals) -> (*outputs, *saved)` and
     `backward(*saved, *tangents) -> gradients`.
 
-    The joint graph takes the primals and then the tangents (`primals`: how many are primals; default:
-    the placeholders whose target does not begin with "tangents"), and returns the `forward_outputs`
-    outputs and then the gradients, as one tuple; any of them may be None. Every node has meta["val"].
-    Its dead code goes. `saved`, in the order of the joint graph, may hold primals and outputs as they
-    are. `recompute_budget` is the longest chain of operations that is computed again for one value: 0
-    repeats nothing but views, None has no limit.
+    The joint graph takes the primals and then the tangents (`primals`: how many are primals;
+    default: the placeholders whose target does not begin with "tangents"), and returns one tuple,
+    the `forward_outputs` outputs and then the gradients, of which any may be None. Every node has
+    meta["val"]. Its dead code goes. `saved`, in the order of the joint graph, may hold primals and
+    outputs as they are. `recompute_budget` is the longest chain of operations that is computed
+    again for one value: 0 repeats nothing but views, None has no limit.
     Raises ValueError where an output depends on a tangent.
     """
     graph = joint.graph if isinstance(joint, GraphModule) else joint
@@ -235,7 +235,7 @@ class _Cut:
         return 10 * size if written else 20 * size
 
     def _read_by_heavy(self, counts: Any) -> set[Node]:
-        """Values that an operation reads, through views at most, that does not fuse with its inputs."""
+        """Values read, through views at most, by an operation that does not fuse with inputs."""
         found: set[Node] = set()
         for node in reversed(self.parts.graph.nodes):
             for user in node.users:
@@ -262,9 +262,9 @@ def _extract(
         values[node].meta = dict(node.meta)
     results = list(results)
     wanted = sorted(_needed(results, values), key=order.__getitem__)
-    for node in [*(node for node in wanted if node in steady), None]:
-        pending = _needed(results if node is None else [node], values)
-        for needed in sorted(pending, key=order.__getitem__):
+    steps: list[list[Any]] = [[node] for node in wanted if node in steady]
+    for step in [*steps, results]:
+        for needed in sorted(_needed(step, values), key=order.__getitem__):
             values[needed] = made.node_copy(needed, values.__getitem__)
     output = made.output(tuple(map_arg(result, values.__getitem__) for result in results))
     output.meta = dict(graph.output_node().meta)

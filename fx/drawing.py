@@ -1,5 +1,5 @@
-"""A graph as a picture: one SVG, or one HTML page that needs nothing else. Values flow downwards; a box
-tells its type and the user's line when it is pointed at."""
+"""A graph as a picture: one SVG, or one HTML page that needs nothing else. Values flow downwards;
+a box tells its type and the user's line when it is pointed at."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ COLORS = {
 ROW, LETTER, PAD, GAP = 56, 7.2, 12, 18
 
 STYLE = """svg{font:12px ui-monospace,monospace}path{fill:none;stroke:#888}
-g.node:hover rect{stroke-width:2.5}g.node rect{stroke:#555;rx:5}text.type{fill:#666;font-size:10px}"""
+g.node:hover rect{stroke-width:2.5}g.node rect{stroke:#555;rx:5}
+text.type{fill:#666;font-size:10px}"""
 
 
 class Drawing:
@@ -57,7 +58,8 @@ def draw(graph: Graph, title: str = "graph") -> Drawing:
 
 def _svg(graph: Graph) -> str:
     places, width, height = _layout(graph)
-    parts = [_edge(places[used], places[node]) for node in graph.nodes for used in node.all_input_nodes]
+    pairs = [(used, node) for node in graph.nodes for used in node.all_input_nodes]
+    parts = [_edge(places[used], places[node]) for used, node in pairs]
     parts += [_box(node, *places[node]) for node in graph.nodes]
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height:.0f}" '
@@ -68,7 +70,7 @@ def _svg(graph: Graph) -> str:
 
 
 def _layout(graph: Graph) -> tuple[dict[Node, tuple[float, float, float]], float, float]:
-    """Each node's centre, top and width: rows by longest path, in a row by the mean of the inputs."""
+    """Each node's centre, top and width: rows by depth, in a row by the mean of the inputs."""
     import networkx
 
     flow = networkx.DiGraph()

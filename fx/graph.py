@@ -67,7 +67,8 @@ class NodeList:
 
 
 class Graph:
-    """A program in six opcodes: placeholder, get_attr, call_function, call_method, call_module, output.
+    """A program in six opcodes: placeholder, get_attr, call_function, call_method, call_module,
+    output.
 
     New nodes are put at the end, or where `inserting_before` or `inserting_after` says.
     """
@@ -203,7 +204,7 @@ class Graph:
         return _InsertPoint(self, node.prepend)
 
     def inserting_after(self, node: Node | None = None) -> _InsertPoint:
-        """New nodes go after `node`, one after the other (None: at the end); a context manager too."""
+        """New nodes go after `node`, in order (None: at the end); a context manager too."""
         if node is None:
             return self.inserting_before(self._root)
         self._check_own(node)
@@ -291,7 +292,7 @@ class Graph:
         return eliminate_dead_code(self, is_impure_node)
 
     def lint(self) -> None:
-        """Raises RuntimeError that says which operand is wrong, where and why (see fx/verify.py)."""
+        """Raises RuntimeError saying which operand is wrong, where and why (see fx/verify.py)."""
         from fx.verify import verify
 
         verify(self)

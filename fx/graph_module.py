@@ -161,7 +161,8 @@ class GraphModule(Module):
 
     def _parts(self, take: Any, memo: dict) -> tuple:
         kept = {k: v for k, v in self.__dict__.items() if k not in ("_graph", "_code")}
-        return type(self).__bases__[0], take(kept, memo), copy.deepcopy(self._graph), self._class_name
+        base = type(self).__bases__[0]
+        return base, take(kept, memo), copy.deepcopy(self._graph), self._class_name
 
     def __reduce__(self) -> tuple:
         from fx.text import print_graph
@@ -180,7 +181,7 @@ class GraphModule(Module):
         return f"{super().__repr__()}\n\n{self.code}"
 
 
-def _rebuild(cls: type, state: dict, graph: Graph, class_name: str) -> GraphModule:
+def _rebuild(cls: Any, state: dict, graph: Graph, class_name: str) -> GraphModule:
     made = cls.__new__(cls)
     made.__dict__.update(state)
     type(made).__name__ = class_name

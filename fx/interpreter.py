@@ -118,7 +118,7 @@ class Interpreter:
     # -- looking up --------------------------------------------------------------------------------
 
     def fetch_attr(self, target: str) -> Any:
-        """The module's attribute at a dotted path. Raises RuntimeError saying where the path ends."""
+        """The module's attribute at a dotted path. Raises RuntimeError where the path ends."""
         value = self.module
         atoms = target.split(".")
         for index, atom in enumerate(atoms):

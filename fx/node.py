@@ -241,7 +241,7 @@ class Node:
 
     @property
     def location(self) -> str:
-        """The user's innermost line as `file:line`, or what a parsed text said, or an empty string."""
+        """The user's innermost line as `file:line`, or what a parsed text said, or nothing."""
         frames = self.meta.get("stack")
         if frames:
             file, line = frames[-1][:2]

@@ -1,5 +1,5 @@
-"""Reads a printed graph back (see fx/text.py). The text is Python, so Python's own parser reads it; an
-error says which line and what was expected. Functions are looked up by their qualified names,
+"""Reads a printed graph back (see fx/text.py). The text is Python, so Python's own parser reads it;
+an error says which line and what was expected. Functions are looked up by their qualified names,
 importing their modules: read texts that you trust."""
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ class ParseError(ValueError):
 def parse(text: str, namespace: dict[str, Any] | None = None) -> Graph:
     """The graph that a text prints.
 
-    `namespace` gives the values of names that stand for objects without a qualified name. Types with
-    numbers for sizes become fake tensors in meta["val"]; others stay text in meta["type"].
+    `namespace` gives the values of names that stand for objects without a qualified name. Types
+    with numbers for sizes become fake tensors in meta["val"]; others stay text in meta["type"].
     Raises ParseError with the line at fault.
     """
     return _Reader(text, namespace or {}).read()
@@ -100,16 +100,19 @@ class _Reader:
             return
         if isinstance(statement, ast.Return):
             result = None if statement.value is None else self.argument(statement.value)
-            return self._comment(self.graph.output(result), statement)
+            self._comment(self.graph.output(result), statement)
+            return
         if isinstance(statement, ast.AnnAssign) and statement.value is not None:
-            return self._assign(statement, statement.target, statement.value, statement.annotation)
+            self._assign(statement, statement.target, statement.value, statement.annotation)
+            return
         if isinstance(statement, ast.Assign):
             value = statement.value
             if isinstance(value, ast.Constant) and value.value is None:
-                return None  # `x = None` frees a value
+                return  # `x = None` frees a value
             if len(statement.targets) == 1:
-                return self._assign(statement, statement.targets[0], value, None)
-        return self.fail(statement, "expected `name: type = expression`, `return value` or `pass`")
+                self._assign(statement, statement.targets[0], value, None)
+                return
+        self.fail(statement, "expected `name: type = expression`, `return value` or `pass`")
 
     def _assign(
         self, statement: ast.stmt, target: ast.expr, value: ast.expr, kind: ast.expr | None

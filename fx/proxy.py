@@ -1,5 +1,5 @@
-"""A Proxy stands for a value of a program that is being traced: whatever is done to it becomes a node
-of the graph."""
+"""A Proxy stands for a value of a program that is being traced: whatever is done to it becomes a
+node of the graph."""
 
 from __future__ import annotations
 
@@ -49,7 +49,8 @@ class Proxy:
         number = _unpacked(sys._getframe(1))
         if number is None:
             return self.tracer.iter(self)
-        return iter([self[index] for index in range(number)])
+        item: Any = operator.getitem
+        return iter([item(self, index) for index in range(number)])
 
     def __bool__(self) -> bool:
         return self.tracer.to_bool(self)
@@ -119,7 +120,7 @@ def user_location() -> str:
 
 
 def user_frames(limit: int = 64) -> list[tuple[str, int, str]]:
-    """The user's frames as (file, line, function), innermost last, as far out as the trace began."""
+    """The user's frames as (file, line, function), innermost last, out to where the trace began."""
     found: list[tuple[str, int, str]] = []
     frame: FrameType | None = sys._getframe(1)
     while frame is not None and len(found) < limit:

@@ -15,7 +15,7 @@ Pattern = Callable[..., Any] | Graph | GraphModule
 
 
 class Match(NamedTuple):
-    """Where a pattern was found: its (first) result, and what each node of the pattern stands for."""
+    """Where a pattern was found: its first result, and what each of its nodes stands for."""
 
     anchor: Node
     nodes_map: dict[Node, Any]
@@ -53,7 +53,7 @@ def replace_pattern_with_filters(
     """
     before, after = _graph(pattern), _graph(replacement)
     if len(before.find_nodes(op="placeholder")) != len(after.find_nodes(op="placeholder")):
-        raise ValueError("replace_pattern: the pattern and the replacement take different parameters")
+        raise ValueError("replace_pattern: pattern and replacement take different parameters")
     filters = match_filters or []
     matches = [
         match
@@ -119,7 +119,7 @@ class _Matcher:
             yield from self._extend(found, following, candidate, others)
 
     def _match(self, wanted: Node, node: Any, found: dict[Node, Any]) -> bool:
-        """Whether the pattern's node can stand for a value, given what is `found`, which it extends."""
+        """Whether the pattern's node can stand for a value; extends what was `found` before."""
         if wanted in found:
             known = found[wanted]
             return known is node or (not isinstance(node, Node) and _equal(known, node))

@@ -7,8 +7,8 @@ fx/parser.py reads the typed form back, so that print -> parse -> print is the i
         silu: f32[s0, 64] = ops.silu(matmul)            # model.py:15  return F.silu(h)
         return (silu,)
 
-A type is a dtype and sizes; a tensor that is not contiguous prints `size:stride`, one that is not on
-the cpu prints its device, `f32.cuda[4, 4]`. `self` is the owning module; `ops` holds the operators.
+A type is a dtype and sizes; a tensor that is not contiguous prints `size:stride`, one that is not
+on the cpu its device, `f32.cuda[4, 4]`. `self` is the owning module; `ops` holds the operators.
 """
 
 from __future__ import annotations
@@ -66,14 +66,14 @@ def write(
     """Prints a graph as a Python function.
 
     `root` names a first parameter, the owning module (None: `self`, only if the graph needs it);
-    `typed` adds types, the graph's title and the user's lines; `free` drops values after their last
-    use, so that memory is held no longer than in the program the graph was made from.
+    `typed` adds types, the graph's title and the user's lines; `free` drops values after their
+    last use, so that memory is held no longer than in the program the graph was made from.
     """
     return _Writer(graph, root).write(name, typed, free)
 
 
 def execute(code: PythonCode | str, namespace: dict[str, Any] | None = None) -> Any:
-    """Runs a printed program's `def` and returns the function. Tracebacks through it show its lines.
+    """Runs a printed program's `def` and returns the function; tracebacks show its lines.
 
     A typed text runs as it is: annotations are not evaluated.
     """
@@ -90,7 +90,7 @@ def execute(code: PythonCode | str, namespace: dict[str, Any] | None = None) -> 
 
 
 def standard_globals() -> dict[str, Any]:
-    """What every printed program may refer to: dtypes by their short names, `ops`, `operator`, …"""
+    """What every printed program may refer to: dtypes by short names, `ops`, `operator`, …"""
     import operator
 
     from eager import dtype as dtypes
@@ -165,7 +165,9 @@ class _Writer:
         head = [f"# {line}" for line in self.graph.title.splitlines()] if typed else []
         head.append(f"def {name}({', '.join(parameters)}):")
         width = min(COMMENT_COLUMN, max((len(text) for text, _ in rows), default=0))
-        lines, nodes, last = [], {}, ""
+        lines: list[str] = []
+        nodes: dict[int, Node] = {}
+        last = ""
         for text, node in rows:
             if node is not None:
                 nodes[len(head) + len(lines) + 1] = node
@@ -333,7 +335,7 @@ class _Writer:
         """A function's qualified name, or the name of a global where it has none that finds it."""
         if is_operator(target):
             return self._operator(target)
-        name = getattr(target, "__qualname__", None) or getattr(target, "__name__", "")
+        name = str(getattr(target, "__qualname__", None) or getattr(target, "__name__", ""))
         module = getattr(target, "__module__", None) or "builtins"
         module = "operator" if module == "_operator" else module
         if module == "builtins" and getattr(builtins, name, None) is target:

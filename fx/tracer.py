@@ -51,7 +51,7 @@ def wrap(fn_or_name: str | Callable) -> str | Callable:
 
 @has_side_effect
 def check_specialized(value: Any, expected: Any, name: str) -> None:
-    """Raises AssertionError unless `value` is what `concrete_args` promised for parameter `name`."""
+    """Raises AssertionError unless `value` is what `concrete_args` promised for the parameter."""
     if value is not expected and value != expected:
         raise AssertionError(
             f"{name} has been specialized to have value {expected!r} but got another value, "
@@ -152,8 +152,8 @@ class Tracer:
         return _without_stars(function, total), args, {}
 
     def _placeholder(self, parameter: inspect.Parameter, concrete: dict[str, Any]) -> Any:
-        stars = {parameter.VAR_POSITIONAL: "*", parameter.VAR_KEYWORD: "**"}
-        name = stars.get(parameter.kind, "") + parameter.name
+        stars = {"VAR_POSITIONAL": "*", "VAR_KEYWORD": "**"}
+        name = stars.get(parameter.kind.name, "") + parameter.name
         default = () if parameter.default is parameter.empty else (parameter.default,)
         kind = None if parameter.annotation is parameter.empty else parameter.annotation
         proxy = self.create_proxy("placeholder", name, default, {}, type_expr=kind)
@@ -187,7 +187,7 @@ class Tracer:
 
     def is_leaf_module(self, m: Module, module_qualified_name: str) -> bool:
         """Whether a call of `m` is one node: by default, eager's own modules but Sequential."""
-        from eager.nn import Sequential
+        from eager.nn.container import Sequential
 
         return type(m).__module__.startswith("eager.nn") and not isinstance(m, Sequential)
 
@@ -221,7 +221,8 @@ class Tracer:
             return attr_val
         found = parameter_proxy_cache.get(id(attr_val))
         if found is None:
-            found = parameter_proxy_cache[id(attr_val)] = self.create_proxy("get_attr", path, (), {})
+            found = self.create_proxy("get_attr", path, (), {})
+            parameter_proxy_cache[id(attr_val)] = found
         return found
 
     def create_node(
@@ -292,7 +293,7 @@ class Tracer:
         return key
 
     def _tensor(self, value: Tensor) -> Node:
-        """A get_attr for a parameter, buffer or other tensor; an unknown one is put into the root."""
+        """A get_attr for a parameter, buffer or other tensor; a stranger is put into the root."""
         path = self._attributes.get(id(value))
         if path is None:
             if isinstance(value, Parameter):
@@ -372,12 +373,13 @@ def _tensor_attributes(root: Module) -> dict[int, str]:
 
 
 def _without_stars(function: Any, total: int) -> types.FunctionType:
-    """The same function with `*args` and `**kwargs` as ordinary parameters, which may be proxies."""
+    """The same function with `*args` and `**kwargs` as ordinary parameters: they may be proxies."""
     code = function.__code__.replace(
         co_flags=function.__code__.co_flags & ~_STARRED,
         co_argcount=total, co_posonlyargcount=0, co_kwonlyargcount=0,
     )  # fmt: skip
-    made = types.FunctionType(code, function.__globals__, function.__name__, None, function.__closure__)
+    scope, closure = function.__globals__, function.__closure__
+    made = types.FunctionType(code, scope, function.__name__, None, closure)
     made.__annotations__ = function.__annotations__
     return made
 

@@ -1,5 +1,5 @@
-"""A Transformer runs a graph on proxies, so that every node, or what a subclass puts in its place, is
-recorded into a new graph."""
+"""A Transformer runs a graph on proxies, so that every node, or what a subclass puts in its place,
+is recorded into a new graph."""
 
 from __future__ import annotations
 

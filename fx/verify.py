@@ -1,4 +1,5 @@
-"""Checks what every pass may rely on. The error says which node and operand, where in the program, and why."""
+"""Checks what every pass may rely on. The error says which node and operand, where in the program,
+and why."""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ def _key(node: Node) -> Any:
 
 
 def _frozen(value: Any) -> Any:
-    """A hashable key that is equal only for arguments that mean the same: 1, 1.0 and True differ."""
+    """A hashable key, equal only for arguments that mean the same: 1, 1.0 and True differ."""
     if isinstance(value, (tuple, list)):
         return type(value).__name__, tuple(map(_frozen, value))
     if isinstance(value, dict):

@@ -34,9 +34,8 @@ def fake(value: Any, storages: dict[int, Any] | None = None) -> Any:
 class ShapeProp(Interpreter):
     """Sets meta["val"] (fake tensors, tuples of them, or other values) and meta["tensor_meta"].
 
-    Nothing is computed: inputs, parameters and buffers are replaced by fake tensors, so an operation
-    whose shape depends on values raises, naming its node. Modules that the graph calls must be in a
-    state where a call changes nothing that is needed.
+    Inputs, parameters and buffers are replaced by fake tensors, so an operation whose shape depends
+    on values raises, naming its node. A module that the graph calls is run as it is on fake inputs.
     """
 
     def __init__(self, gm: Any, **options: Any) -> None:

@@ -213,7 +213,7 @@ def test_an_output_that_depends_on_a_tangent_is_refused():
 
 
 def random_joint(seed):
-    """A random graph in the shape of a joint graph: forward values, then values that mix tangents in."""
+    """A random joint graph: forward values, then values that mix tangents in."""
     draw = random.Random(seed)
     graph = Graph()
     forward = [graph.placeholder(f"primals_{i}") for i in range(draw.randint(1, 3))]

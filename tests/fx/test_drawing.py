@@ -24,7 +24,9 @@ def test_svg_is_well_formed_and_complete():
     texts = [text.text for text in root.iter(f"{space}text")]
     assert len(boxes) == 5
     assert "add = ops.add" in texts and "f32[2, 3]" in texts and "output" in texts
-    tops = {box.find(f"{space}text").text: float(box.find(f"{space}rect").get("y")) for box in boxes}
+    tops = {
+        box.find(f"{space}text").text: float(box.find(f"{space}rect").get("y")) for box in boxes
+    }
     assert tops["x"] == tops["y"] < tops["add = ops.add"] < tops["relu = ops.relu"] < tops["output"]
     edges = [path for path in root.findall(f"{space}path")]
     assert len(edges) == 5

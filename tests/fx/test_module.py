@@ -70,12 +70,17 @@ def test_root_may_be_a_dict():
     assert module.weight is weight and "weight" in dict(module.named_buffers())
     with pytest.raises(RuntimeError, match="reads 'weight', which the given dict does not have"):
         GraphModule({"lin": lin}, parse(TEXT))
-    with pytest.raises(RuntimeError, match="'weight', but Linear has no attribute 'weight_2'|no attribute"):
+    with pytest.raises(RuntimeError, match="reads 'lin', but Module has no attribute 'lin'"):
         GraphModule(nn.Module(), parse(TEXT))
 
 
 def test_nested_targets():
-    text = 'def graph(self, x):\n    y = getattr(self.a, "0")(x)\n    z = self.a.b.w\n    return y\n'
+    text = """\
+def graph(self, x):
+    y = getattr(self.a, "0")(x)
+    z = self.a.b.w
+    return y
+"""
     module = GraphModule({"a.0": nn.ReLU(), "a.b.w": tensor([1.0])}, parse(text))
     assert module(tensor([-1.0, 1.0])).tolist() == [0.0, 1.0]
     assert dict(module.named_buffers()).keys() == {"a.b.w"}

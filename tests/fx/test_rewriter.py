@@ -58,7 +58,12 @@ def graph(x, y):
 
 def test_defaults_and_keywords_match():
     lines, found = rewritten(
-        "def graph(x, y):\n    a = ops.add(x, other=y, alpha=1)\n    b = ops.relu(input=a)\n    return b\n",
+        """\
+def graph(x, y):
+    a = ops.add(x, other=y, alpha=1)
+    b = ops.relu(input=a)
+    return b
+""",
         relu_of_add,
         lambda a, b: ops.maximum(a, b),
     )

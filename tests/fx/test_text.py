@@ -39,7 +39,8 @@ def graph(self, x: f32[2, 3], w: f32[3:1, 2:3], input: i64[()] = -1, *args, **kw
     zeros = ops.zeros([2], dtype=f64, device=device('cpu'))
     cuda: f32.cuda[4] = x.cuda()
     symbolic: f32[s0, 2 * s1] = ops.relu(x)
-    sum_1 = sum([inf, -inf, nan, (1+2j), 'a\\'b', b'c', None, True, {'k': (neg,)}, slice(1, 2, None)])
+    sum_1 = sum([inf, -inf, nan, (1+2j), "a'b", b'c', None, True, slice(1, 2, None)])
+    list_1 = list({'k': (neg,), 3: ...})
     return (zeros, [weight], {'a': input_1})
 '''
 
