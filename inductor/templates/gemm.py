@@ -1,34 +1,71 @@
 """Matrix products: C[m, n] = A[m, k] @ B[k, n] in float32, batched, with a fused epilogue.
 
-`build(...)` returns a `Template`; its kernel takes the arguments (A, B, C, scratch, *extra) and a range of (batch, block of rows, panel of
-columns). A tile of C lives in registers while k runs: rows of A are broadcast against vectors of B. B is packed panel by panel and A block by block
-into the thread's scratch memory unless they can be read where they lie. Tile heights are even (13 + 13 + 12, not 14 + 14 + 10), so that no tile is
-much slower than the others. An epilogue is a function `(emitter, value, row, column, mask, arguments) -> value` that writes IR for one vector of C:
-`row` and `column` are the indices of its first lane, `mask` the lanes that exist, `arguments` the kernel's argument block.
+`build(problem)` and `step(m, n, k, ...)` return a `Template`: its kernel takes the arguments
+(A, B, C, scratch, *extra) and a range of (batch, block of rows, panel of columns). A tile of C lives
+in registers while k runs: rows of A are broadcast against vectors of B. B is packed panel by panel
+and A block by block into the thread's scratch memory, unless they can be read where they lie. Tile
+heights are even (13 + 13 + 12, not 14 + 14 + 10), so no tile is much slower than the others.
+
+An epilogue is a function `(emitter, value, place) -> value` that writes IR for one vector of C just
+before it is stored; `place` says where the vector belongs and loads what is fused with it.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
 from llvmlite import ir
 
-from inductor.templates.emit import I64, POINTER, Emitter, Value
+from inductor.templates.emit import I64, POINTER, Emitter, Loop, Value
 from inductor.templates.template import Template
 
 A, B, C, SCRATCH, EXTRA = range(5)
 """The kernel's argument words; those of the epilogue start at EXTRA."""
 
-Epilogue = Callable[[Emitter, ir.Value, ir.Value, ir.Value, ir.Value, ir.Value], ir.Value]
-
-BLOCK_ROWS = 256  # rows of A packed together
+BLOCK_ROWS = 256  # rows of A that share packed columns
 BLOCK_DEPTH = 320  # k steps between visits to C: a tile of A stays in the first cache level
 PACKED_BYTES = 1 << 20  # packed rows of A kept at a time
+AMORTIZED = 512  # columns that pay for packing the rows of A
 NEAR = 16  # k steps by which packed columns are brought to the first cache level early
 GROUP = 4  # panels of B packed together
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a vector of C belongs.
+
+    `row` and `column` are the indices of its first lane, `mask` the lanes that exist, `offset` the
+    number of elements from the start of C, `arguments` the kernel's argument block.
+    """
+
+    emitter: Emitter
+    row: Value
+    column: Value
+    offset: Value
+    mask: ir.Value
+    arguments: ir.Value
+
+    def pointer(self, word: int) -> ir.Value:
+        """Argument `word` as an address."""
+        return self.emitter.builder.inttoptr(self.emitter.load(self.arguments, word, I64), POINTER)
+
+    def like_output(self, word: int) -> ir.Value:
+        """The same lanes of a tensor laid out as C, whose address is argument `word`."""
+        return self.emitter.load_masked(self.pointer(word), self.offset, self.mask)
+
+    def by_row(self, word: int) -> ir.Value:
+        """The element for this row of a vector over m."""
+        return self.emitter.splat(self.emitter.load(self.pointer(word), self.row))
+
+    def by_column(self, word: int) -> ir.Value:
+        """The elements for these columns of a vector over n."""
+        return self.emitter.load_masked(self.pointer(word), self.column, self.mask)
+
+
+Epilogue = Callable[[Emitter, Any, Place], Any]
 
 
 @dataclass(frozen=True)
@@ -42,6 +79,10 @@ class Tile:
 def choose_tile(m: int, n: int, lanes: int) -> Tile:
     """The tile with the fewest cycles per k step, by the throughput of two FMA and two load ports."""
     registers = 32 if lanes == 16 else 16
+
+    def cycles(rows: int, vectors: int) -> float:
+        return max(rows * vectors / 2, (rows + vectors) / 2, 4.0)
+
     best, winner = math.inf, Tile(1, 1)
     for vectors in (2, 3, 4, 1, 6, 8):
         highest = min(lanes, (registers - 1 - vectors) // vectors)
@@ -49,16 +90,19 @@ def choose_tile(m: int, n: int, lanes: int) -> Tile:
             continue
         tiles = -(-m // highest)
         rows = -(-m // tiles)
-        per_tile = max(rows * vectors / 2, (rows + vectors) / 2, 4.0)
-        cycles = tiles * per_tile * -(-n // (vectors * lanes))
-        if cycles < best * 0.98:
-            best, winner = cycles, Tile(rows, vectors)
+        whole, rest = divmod(-(-n // lanes), vectors)
+        time = tiles * (whole * cycles(rows, vectors) + (cycles(rows, rest) if rest else 0))
+        if time < best * 0.98:
+            best, winner = time, Tile(rows, vectors)
     return winner
 
 
 @dataclass(frozen=True)
 class Problem:
-    """Sizes and element strides. `batch` holds (size, stride of A, of B, of C) per batch dimension."""
+    """Sizes and element strides; `batch` holds (size, stride of A, of B, of C) per batch dimension.
+
+    `accumulate` adds to C instead of overwriting it.
+    """
 
     m: int
     n: int
@@ -71,153 +115,197 @@ class Problem:
 
     @property
     def count(self) -> int:
+        """The number of products."""
         return math.prod(size for size, *_ in self.batch)
 
-    def transposed(self) -> Problem:
-        """The same product as C' = B' A'."""
-        batch = tuple((size, b, a, c) for size, a, b, c in self.batch)
-        swap = lambda s: (s[1], s[0])  # noqa: E731
-        return Problem(
-            self.n, self.m, self.k, swap(self.b), swap(self.a), swap(self.c), batch, self.accumulate
-        )
+
+@dataclass
+class _Run:
+    """Values of the driver while it works on one run of panels over one block of rows."""
+
+    a: Any
+    b: Any
+    c: Any  # the start of C
+    offset: Value  # where this batch starts in C
+    scratch: Any
+    packed: Any  # packed columns
+    first_tile: Value
+    last_tile: Value
 
 
-class _Gemm:
-    """Writes the module of one problem."""
+class Gemm:
+    """Writes the module of one problem; convolutions override how columns are packed."""
 
-    def __init__(self, problem: Problem, epilogue: Epilogue | None) -> None:
+    gathered = False  # True where B is not a matrix in memory
+
+    def __init__(self, problem: Problem, epilogue: Epilogue | None = None) -> None:
         self.problem, self.epilogue = problem, epilogue
         self.module = ir.Module("gemm")
         self.main = Emitter(self.module, "gemm")
         self.lanes = self.main.lanes
-        p = problem
+        self._choose_columns()
+        self._choose_rows()
+        self._choose_depth()
+        self._choose_packing()
+
+    def _choose_columns(self) -> None:
+        p = self.problem
         self.tile = choose_tile(p.m, p.n, self.lanes)
         self.width = self.tile.vectors * self.lanes
         self.panels = -(-p.n // self.width)
-        self.blocks = max(1, -(-p.m // BLOCK_ROWS))
-        tiles = -(-p.m // self.tile.rows)
-        self.block_tiles = -(-tiles // self.blocks)
-        self.blocks = -(-tiles // self.block_tiles)
-        self.tiles = tiles
-        # `tall` tiles of tile.rows rows come first, then tiles with one row less.
-        self.tall = p.m - tiles * (self.tile.rows - 1)
-        depths = max(1, -(-p.k // BLOCK_DEPTH))
-        self.depth = max(1, -(-p.k // depths))
-        block_rows = self.block_tiles * self.tile.rows
-        spans = max(1, -(-p.k * block_rows * 4 // PACKED_BYTES))
-        self.span = self.depth * max(1, -(-p.k // (spans * self.depth)))
-        self.a_by_rows = p.a[1] == 1
-        self.b_by_rows = p.b[1] == 1
-        self.pack_a = not self.a_by_rows or self.panels >= 8 or self._collides()
-        self.pack_b = not self.b_by_rows or tiles > 1
-        # While one block of B is multiplied, the next is brought to the second cache level.
-        self.ahead = self.pack_b and self.b_by_rows and tiles >= self.tile.vectors
-        self.a_bytes = (block_rows * self.span + 16 * self.lanes) * 4 if self.pack_a else 0
-        self.b_bytes = (GROUP * self.depth + self.lanes) * self.width * 4 if self.pack_b else 0
+        rest = -(-(p.n % self.width) // self.lanes)
+        # The last panel has kernels of its own where it is narrower by a vector or more.
+        self.full_panels = self.panels - 1 if 0 < rest < self.tile.vectors else self.panels
+        self.tail = rest if self.full_panels < self.panels else 0
 
-    def _collides(self) -> bool:
-        """Would the rows of a tile, read in place, throw one another out of the first cache level?"""
-        lines = max(1, self.depth * 4 // 64)
+    def _choose_rows(self) -> None:
+        m, rows = self.problem.m, self.tile.rows
+        self.tiles = -(-m // rows)
+        # `tall` tiles of `rows` rows come first, then tiles with one row less.
+        self.tall = m - self.tiles * (rows - 1)
+        blocks = max(1, -(-m // BLOCK_ROWS))
+        self.block_tiles = -(-self.tiles // blocks)
+        self.blocks = -(-self.tiles // self.block_tiles)
+        self.block_rows = self.block_tiles * rows
+
+    def _choose_depth(self) -> None:
+        k = self.problem.k
+        self.depth = max(1, -(-k // max(1, -(-k // BLOCK_DEPTH))))
+
+    def _choose_packing(self) -> None:
+        p = self.problem
+        self.a_by_rows, self.b_by_rows = p.a[1] == 1, p.b[1] == 1
+        crowded = self._crowded()
+        self.pack_a = not self.a_by_rows or crowded > 8 or (p.n >= AMORTIZED and crowded > 1)
+        self.pack_b = self.gathered or not self.b_by_rows or self.tiles > 1
+        spans = max(1, -(-p.k * self.block_rows * 4 // PACKED_BYTES)) if self.pack_a else 1
+        self.span = self.depth * max(1, -(-p.k // (spans * self.depth)))
+        # While one block of B is multiplied, the next is brought to the second cache level.
+        self.ahead = (
+            self.pack_b and self.b_by_rows and not self.gathered
+            and self.block_tiles >= self.tile.vectors
+        )
+        self.a_bytes = (self.block_rows * self.span + 16 * self.lanes) * 4 * self.pack_a
+        self.b_bytes = (GROUP * self.depth + self.lanes) * self.width * 4 * self.pack_b
+
+    def _crowded(self) -> int:
+        """How many rows of a tile share one set of the first cache level when read in place."""
         sets = [0] * 64
         for row in range(self.tile.rows):
-            first = row * self.problem.a[0] * 4 // 64
-            for line in range(lines):
-                sets[(first + line) % 64] += 1
-        return max(sets) > 5
-
-    # -- the parts ----------------------------------------------------------------------------
+            sets[row * self.problem.a[0] * 4 // 64 % 64] += 1
+        return max(sets)
 
     def heights(self) -> list[int]:
         """The tile heights in use."""
         rows = self.tile.rows
-        return [h for h, used in ((rows, self.tall > 0), (rows - 1, self.tall < self.tiles)) if used]
+        return [rows] * (self.tall > 0) + [rows - 1] * (self.tall < self.tiles)
 
-    def micro(self, rows: int) -> ir.Function:
-        """One tile: c = or += a @ b over `k` steps, then the epilogue after the last."""
-        kind = ir.FunctionType(
-            ir.VoidType(), [POINTER] * 3 + [I64] * 6 + [POINTER, POINTER, I64]
-        )
-        e = Emitter(self.module, f"tile_{rows}", kind)
-        a, b, c, k, columns, first, last, row, column, block, ahead, stride = e.arguments
-        vectors = self.tile.vectors
-        masks = [e.mask(e.subtract(columns, v * self.lanes)) for v in range(vectors)]
+    # -- tiles --------------------------------------------------------------------------------
+
+    def micro(self, rows: int, vectors: int) -> ir.Function:
+        """One tile: C = or += A @ B over `k` steps, then the epilogue after the last."""
+        kind = ir.FunctionType(ir.VoidType(), [POINTER] * 3 + [I64] * 7 + [POINTER, POINTER, I64])
+        e = Emitter(self.module, f"tile_{rows}_{vectors}", kind)
+        a, b, start, offset, k, columns, first, last, row, column, block, ahead, stride = e.arguments
         ldc = self.problem.c[0]
-        for i in range(rows):
-            for v in range(vectors):
-                e.prefetch(e.at(c, i * ldc + v * self.lanes), write=True)
-        zeros = [e.constant(0.0)] * (rows * vectors)
+        masks = self._masks(e, columns, vectors)
+        grid = [(i, v) for i in range(rows) for v in range(vectors)]
+        c = e.at(start, offset)
+        for i, v in grid:
+            e.prefetch(e.at(c, i * ldc + v * self.lanes), write=True)
         # A large tile hides the loop's own instructions; a small one is unrolled.
         step = max(1, 24 // (rows * vectors))
         whole = e.multiply(e.divide(k, step), step)
-        with e.loop(0, whole, step, zeros) as rest:
+        with e.loop(0, whole, step, [e.constant(0.0)] * len(grid)) as loop:
             for u in range(step):
-                self._multiply(e, rest, a, b, e.add(rest.index, u), rows, masks)
-                if self.ahead:
-                    later = e.at(ahead, e.multiply(e.add(rest.index, u), stride))
-                    e.prefetch(later, locality=2)
+                self._multiply(e, loop, a, b, e.add(loop.index, u), rows, masks)
+            if self.ahead:
+                e.prefetch(e.at(ahead, e.multiply(loop.index, stride)), locality=2)
         if step > 1:
-            with e.loop(whole, k, 1, rest.values) as rest:
-                self._multiply(e, rest, a, b, rest.index, rows, masks)
-        starts, ends = e.compare("!=", first, 0), e.compare("!=", last, 0)
-        sums = e.choose(
-            starts,
-            lambda: rest.values,
-            lambda: [
-                e.builder.fadd(value, e.load_masked(c, i * ldc + v * self.lanes, masks[v]))
-                for (i, v), value in zip(self._grid(rows), rest.values, strict=True)
-            ],
-        )
+            with e.loop(whole, k, 1, loop.values) as loop:
+                self._multiply(e, loop, a, b, loop.index, rows, masks)
+
+        def add_previous() -> list[ir.Value]:
+            return [
+                e.builder.fadd(self._read(e, c, i * ldc + v * self.lanes, masks[v]), value)
+                for (i, v), value in zip(grid, loop.values, strict=True)
+            ]
+
+        sums = e.choose(e.compare("!=", first, 0), lambda: loop.values, add_previous)
         if self.epilogue is not None:
-            sums = e.choose(
-                ends,
-                lambda: [
-                    self.epilogue(
-                        e, value, e.add(row, i), e.add(column, v * self.lanes), masks[v], block
-                    )
-                    for (i, v), value in zip(self._grid(rows), sums, strict=True)
-                ],
-                lambda: sums,
-            )
-        for (i, v), value in zip(self._grid(rows), sums, strict=True):
-            e.store_masked(value, c, i * ldc + v * self.lanes, masks[v])
+            sums = self._finish(e, grid, sums, masks, (last, row, column, offset, block))
+        for (i, v), value in zip(grid, sums, strict=True):
+            self._write(e, value, c, i * ldc + v * self.lanes, masks[v])
         e.finish()
         return e.function
 
-    def _grid(self, rows: int) -> list[tuple[int, int]]:
-        return [(i, v) for i in range(rows) for v in range(self.tile.vectors)]
+    def _finish(self, e: Emitter, grid: Any, sums: Any, masks: Any, where: Any) -> list[ir.Value]:
+        last, row, column, offset, block = where
+        every = e.mask(self.lanes)
+
+        def run() -> list[ir.Value]:
+            result = []
+            for (i, v), value in zip(grid, sums, strict=True):
+                lane = v * self.lanes
+                place = Place(
+                    e, e.add(row, i), e.add(column, lane),
+                    e.add(offset, i * self.problem.c[0] + lane), masks[v] or every, block,
+                )
+                result.append(self.epilogue(e, value, place))  # type: ignore[misc]
+            return result
+
+        return e.choose(e.compare("!=", last, 0), run, lambda: sums)
+
+    def _masks(self, e: Emitter, columns: Value, vectors: int) -> list:
+        """Per vector the lanes that exist, or None where all do."""
+        if self.problem.n % self.lanes == 0 or (self.tail and vectors != self.tail):
+            return [None] * vectors
+        return [e.mask(e.subtract(columns, v * self.lanes)) for v in range(vectors)]
+
+    def _read(self, e: Emitter, pointer: Any, index: Value, mask: Any) -> ir.Value:
+        if mask is None:
+            return e.load_vector(pointer, index)
+        return e.load_masked(pointer, index, mask)
+
+    def _write(self, e: Emitter, value: Any, pointer: Any, index: Value, mask: Any) -> None:
+        if mask is None:
+            e.store_vector(value, pointer, index)
+        else:
+            e.store_masked(value, pointer, index, mask)
 
     def _multiply(
-        self, e: Emitter, loop: Any, a: ir.Value, b: ir.Value, k: Value, rows: int, masks: list
+        self, e: Emitter, loop: Loop, a: Any, b: Any, k: Value, rows: int, masks: list
     ) -> None:
         """One k step: `rows` broadcasts against the vectors of B."""
-        vectors, lda = self.tile.vectors, self.problem.a[0]
-        line = e.at(b, e.multiply(k, self.width if self.pack_b else self.problem.b[0]))
-        masked = not self.pack_b and self.problem.n % self.width != 0
-        loaded = [
-            e.load_masked(line, v * self.lanes, masks[v])
-            if masked
-            else e.load_vector(line, v * self.lanes)
-            for v in range(vectors)
-        ]
+        vectors = len(masks)
+        width = vectors * self.lanes
+        line = e.at(b, e.multiply(k, width if self.pack_b else self.problem.b[0]))
         if self.pack_b:
+            columns = [e.load_vector(line, v * self.lanes) for v in range(vectors)]
             for v in range(vectors):
-                e.prefetch(e.at(line, NEAR * self.width + v * self.lanes))
+                e.prefetch(e.at(line, NEAR * width + v * self.lanes))
+        else:
+            columns = [self._read(e, line, v * self.lanes, masks[v]) for v in range(vectors)]
         start = e.at(a, e.multiply(k, rows) if self.pack_a else k)
         for i in range(rows):
-            value = e.splat(e.load(start, i if self.pack_a else i * lda))
+            value = e.splat(e.load(start, i if self.pack_a else i * self.problem.a[0]))
             for v in range(vectors):
                 slot = i * vectors + v
-                loop.next[slot] = e.fma(value, loaded[v], loop.next[slot])
+                loop.next[slot] = e.fma(value, columns[v], loop.next[slot])
 
-    def copy_a(self, rows: int) -> ir.Function:
+    # -- packing ------------------------------------------------------------------------------
+
+    def copy_rows(self, rows: int) -> ir.Function:
         """Pack `rows` rows of A over `k` steps: k after k, the rows side by side."""
         kind = ir.FunctionType(ir.VoidType(), [POINTER, POINTER, I64])
-        e = Emitter(self.module, f"pack_a_{rows}", kind)
+        e = Emitter(self.module, f"pack_rows_{rows}", kind)
         source, target, k = e.arguments
+        row_stride, k_stride = self.problem.a
+        # Each store reaches past its own rows; the next one, a k step later, puts that right.
         if not self.a_by_rows:
             mask = e.mask(rows)
             with e.loop(0, k) as loop:
-                value = e.load_masked(source, e.multiply(loop.index, self.problem.a[1]), mask)
+                value = e.load_masked(source, e.multiply(loop.index, k_stride), mask)
                 e.store_vector(value, target, e.multiply(loop.index, rows))
             e.finish()
             return e.function
@@ -225,223 +313,229 @@ class _Gemm:
         with e.loop(0, k, self.lanes) as loop:
             mask = e.mask(e.subtract(k, loop.index))
             block = [
-                e.load_masked(source, e.add(loop.index, i * self.problem.a[0]), mask)
-                for i in range(rows)
+                e.load_masked(source, e.add(loop.index, i * row_stride), mask) for i in range(rows)
             ]
-            # Each store reaches past its own rows; the next one, a k step later, puts that right.
             for j, vector in enumerate(e.transpose(block + pad)):
                 e.store_vector(vector, target, e.multiply(e.add(loop.index, j), rows))
         e.finish()
         return e.function
 
-    def copy_b(self) -> ir.Function:
-        """Pack one panel of B over `k` steps; columns that do not exist are 0 or a repetition."""
-        kind = ir.FunctionType(ir.VoidType(), [POINTER, POINTER, I64, I64])
-        e = Emitter(self.module, "pack_b", kind)
-        source, target, k, columns = e.arguments
-        vectors = self.tile.vectors
+    def copy_columns(self, vectors: int) -> ir.Function:
+        """Pack one panel of B: (B, packed, first column, first k, k steps)."""
+        kind = ir.FunctionType(ir.VoidType(), [POINTER, POINTER, I64, I64, I64])
+        e = Emitter(self.module, f"pack_columns_{vectors}", kind)
+        b, target, column, first, k = e.arguments
+        k_stride, column_stride = self.problem.b
+        place = e.add(e.multiply(first, k_stride), e.multiply(column, column_stride))
+        self._copy(e, e.at(b, place), target, k, e.subtract(self.problem.n, column), vectors)
+        e.finish()
+        return e.function
+
+    def _copy(self, e: Emitter, source: Any, target: Any, k: Any, columns: Any, vectors: int) -> None:
+        k_stride, column_stride = self.problem.b
+        width = vectors * self.lanes
         if self.b_by_rows:
-            masks = [e.mask(e.subtract(columns, v * self.lanes)) for v in range(vectors)]
+            masks = self._masks(e, columns, vectors)
             with e.loop(0, k) as loop:
-                line = e.at(source, e.multiply(loop.index, self.problem.b[0]))
+                line = e.at(source, e.multiply(loop.index, k_stride))
                 for v in range(vectors):
-                    value = e.load_masked(line, v * self.lanes, masks[v])
-                    e.store_vector(
-                        value, target, e.add(e.multiply(loop.index, self.width), v * self.lanes)
-                    )
-            e.finish()
-            return e.function
+                    value = self._read(e, line, v * self.lanes, masks[v])
+                    e.store_vector(value, target, e.add(e.multiply(loop.index, width), v * self.lanes))
+            return
+        ragged = self.problem.n % self.lanes != 0
         for v in range(vectors):
             with e.loop(0, k, self.lanes) as loop:
                 mask = e.mask(e.subtract(k, loop.index))
                 block = []
                 for j in range(v * self.lanes, (v + 1) * self.lanes):
-                    column = e.minimum(j, e.subtract(columns, 1)) if self.problem.n % self.width else j
-                    offset = e.multiply(column, self.problem.b[1])
+                    # A column that does not exist repeats the last one; it is never stored.
+                    column = e.minimum(j, e.subtract(columns, 1)) if ragged else j
+                    offset = e.multiply(column, column_stride)
                     block.append(e.load_masked(source, e.add(offset, loop.index), mask))
                 for j, vector in enumerate(e.transpose(block)):
-                    line = e.multiply(e.add(loop.index, j), self.width)
+                    line = e.multiply(e.add(loop.index, j), width)
                     e.store_vector(vector, target, e.add(line, v * self.lanes))
-        e.finish()
-        return e.function
 
     # -- the driver ---------------------------------------------------------------------------
 
     def write(self) -> Template:
+        """The finished module."""
+        widths = [self.tile.vectors] * (self.full_panels > 0) + [self.tail] * (self.tail > 0)
+        self.micros = {(h, v): self.micro(h, v) for h in self.heights() for v in widths}
+        self.row_copies = {h: self.copy_rows(h) for h in self.heights()} if self.pack_a else {}
+        self.column_copies = {v: self.copy_columns(v) for v in widths} if self.pack_b else {}
         p, e = self.problem, self.main
-        self.tiles_of = {h: self.micro(h) for h in self.heights()}
-        self.packs_of = {h: self.copy_a(h) for h in self.heights()} if self.pack_a else {}
-        self.pack_panel = self.copy_b() if self.pack_b else None
         _, start, stop = e.arguments
-        pointers = [e.pointer(i) for i in (A, B, C, SCRATCH)]
-        slot = e.builder.alloca(I64)
-        e.builder.store(start, slot)
-        # Runs of panels that share their rows of A: [unit, end).
-        with e.loop(e.divide(start, self.panels), e.divide(e.add(stop, self.panels - 1), self.panels)) as run:
+        words = [e.pointer(i) for i in (A, B, C, SCRATCH)]
+        end = e.divide(e.add(stop, self.panels - 1), self.panels)
+        with e.loop(e.divide(start, self.panels), end) as run:  # panels that share rows of A
             begin = e.multiply(run.index, self.panels)
             low = e.subtract(e.maximum(start, begin), begin)
             high = e.subtract(e.minimum(stop, e.add(begin, self.panels)), begin)
             block = e.remainder(run.index, self.blocks)
-            a, b, c = self._batch(e, pointers, e.divide(run.index, self.blocks))
-            self._run(e, a, b, c, pointers[3], block, low, high)
+            a, b, c = self._batch(e, e.divide(run.index, self.blocks))
+            first = e.multiply(block, self.block_tiles)
+            last = e.minimum(e.add(first, self.block_tiles), self.tiles)
+            self._run(e, _Run(
+                e.at(words[A], a), e.at(words[B], b), words[C], c, words[SCRATCH],
+                e.at(words[SCRATCH], self.a_bytes // 4), first, last,
+            ), low, high)
         e.finish()
-        flops = 2.0 * min(p.m, self.block_tiles * self.tile.rows) * self.width * p.k
+        flops = 2.0 * min(p.m, self.block_rows) * min(self.width, p.n) * p.k
         units = p.count * self.blocks * self.panels
         scratch = self.a_bytes + self.b_bytes + 64
-        return Template(
-            str(self.module), "gemm", units, flops / 100 + 20, 1, scratch, SCRATCH
-        )
+        return Template(str(self.module), "gemm", units, flops / 100 + 20, 1, scratch, SCRATCH)
 
-    def _batch(self, e: Emitter, pointers: list, index: Value) -> list:
+    def _batch(self, e: Emitter, index: Value) -> list[Value]:
+        """Where product `index` starts in A, B and C."""
         offsets: list[Value] = [0, 0, 0]
         for size, *strides in reversed(self.problem.batch):
             here = e.remainder(index, size)
             index = e.divide(index, size)
             offsets = [e.add(o, e.multiply(here, s)) for o, s in zip(offsets, strides, strict=True)]
-        return [e.at(q, o) for q, o in zip(pointers, offsets, strict=False)]
+        return offsets
 
-    def _run(
-        self, e: Emitter, a: Any, b: Any, c: Any, scratch: Any, block: Value, low: Value, high: Value
-    ) -> None:
+    def _run(self, e: Emitter, run: _Run, low: Value, high: Value) -> None:
         """Panels [low, high) of one block of rows."""
-        p = self.problem
-        first_tile = e.multiply(block, self.block_tiles)
-        last_tile = e.minimum(e.add(first_tile, self.block_tiles), self.tiles)
-        packed_b = e.at(scratch, self.a_bytes // 4)
-        with e.loop(0, max(p.k, 1), self.span) as span:
-            span_end = e.minimum(e.add(span.index, self.span), p.k)
+        k_total = self.problem.k
+        with e.loop(0, max(k_total, 1), self.span) as span:
+            end = e.minimum(e.add(span.index, self.span), k_total)
             if self.pack_a:
-                self._pack_rows(e, a, scratch, first_tile, last_tile, span.index, span_end)
+                self._pack_rows(e, run, span.index, end)
             with e.loop(low, high, GROUP) as group:
                 group_end = e.minimum(e.add(group.index, GROUP), high)
-                with e.loop(span.index, e.maximum(span_end, e.add(span.index, 1)), self.depth) as depth:
-                    k = e.subtract(e.minimum(e.add(depth.index, self.depth), span_end), depth.index)
+                with e.loop(span.index, e.maximum(end, e.add(span.index, 1)), self.depth) as depth:
+                    k = e.subtract(e.minimum(e.add(depth.index, self.depth), end), depth.index)
                     if self.pack_b:
-                        self._pack_columns(e, b, packed_b, group.index, group_end, depth.index, k)
-                    with e.loop(first_tile, last_tile) as tile:
-                        ahead = self._ahead(e, b, group, depth, span.index, span_end, k, tile)
-                        self._panels(
-                            e, a, b, c, scratch, packed_b, tile.index, first_tile, group.index,
-                            group_end, span.index, depth.index, k, ahead,
-                        )
+                        self._pack_columns(e, run, group.index, group_end, depth.index, k)
+                    with e.loop(run.first_tile, run.last_tile) as tile:
+                        ahead = self._ahead(e, run, group, depth, (span.index, end, k), tile)
+                        ks = (span.index, depth.index, k)
+                        self._row_of_tiles(e, run, tile.index, group.index, group_end, ks, ahead)
 
     def _ahead(
-        self, e: Emitter, b: Any, group: Any, depth: Any, span: Value, span_end: Value, k: Value, tile: Any
+        self, e: Emitter, run: _Run, group: Loop, depth: Loop, ks: tuple, tile: Loop
     ) -> tuple[Value, Value]:
-        """What the next block of B holds in the line that is this tile's to fetch, and the step between rows."""
+        """The line of the next block of B that is this tile's to fetch, and the step between rows."""
         if not self.ahead:
-            return b, 0
+            return run.b, 0
+        span, end, k = ks
         row_stride = self.problem.b[0]
-        more = e.compare("<", e.add(depth.index, k), span_end)
+        more = e.compare("<", e.add(depth.index, k), end)
         next_k = e.select(more, e.add(depth.index, k), span)
         next_group = e.select(more, group.index, e.add(group.index, GROUP))
-        ordinal = e.remainder(tile.index, self.block_tiles)
+        ordinal = e.subtract(tile.index, run.first_tile)
         wanted = e.compare("<", ordinal, self.tile.vectors)
         place = e.sum(
             e.multiply(next_k, row_stride),
             e.multiply(next_group, self.width),
             e.multiply(ordinal, self.lanes),
         )
-        return e.at(b, e.select(wanted, place, 0)), e.select(wanted, row_stride, 0)
+        return e.at(run.b, e.select(wanted, place, 0)), e.select(wanted, row_stride, 0)
 
     def _first_row(self, e: Emitter, tile: Value) -> Value:
         """The row at which a tile starts."""
-        short = self.tile.rows - 1
-        return e.add(e.multiply(tile, short), e.minimum(tile, self.tall))
+        return e.add(e.multiply(tile, self.tile.rows - 1), e.minimum(tile, self.tall))
 
     def _by_height(self, e: Emitter, tile: Value, action: Callable[[int], Any]) -> None:
         heights = self.heights()
         if len(heights) == 1:
             action(heights[0])
             return
+        tall = e.compare("<", tile, self.tall)
+        e.choose(tall, lambda: action(heights[0]) or [], lambda: action(heights[1]) or [])
 
-        def run(h: int) -> list:
-            action(h)
-            return []
+    def _packed_tile(self, e: Emitter, run: _Run, tile: Value, ks: tuple) -> Value:
+        """Where a tile lies in the packed rows: depth after depth, tile after tile."""
+        span, k, size = ks
+        before = self._first_row(e, run.first_tile)
+        rows = e.subtract(self._first_row(e, run.last_tile), before)
+        here = e.subtract(self._first_row(e, tile), before)
+        return e.add(e.multiply(e.subtract(k, span), rows), e.multiply(here, size))
 
-        e.choose(e.compare("<", tile, self.tall), lambda: run(heights[0]), lambda: run(heights[1]))
-
-    def _packed_row(self, e: Emitter, row: Value, first_tile: Value, k: Value, from_k: Value, size: Value) -> Value:
-        """Offset of a tile in the packed block: depth after depth, tile after tile."""
-        rows = e.subtract(row, self._first_row(e, first_tile))
-        return e.add(e.multiply(e.subtract(k, from_k), self._rows_in_block(e, first_tile)), e.multiply(rows, size))
-
-    def _rows_in_block(self, e: Emitter, first_tile: Value) -> Value:
-        last = e.minimum(e.add(first_tile, self.block_tiles), self.tiles)
-        return e.subtract(self._first_row(e, last), self._first_row(e, first_tile))
-
-    def _pack_rows(
-        self, e: Emitter, a: Any, scratch: Any, first_tile: Value, last_tile: Value, k0: Value, k1: Value
-    ) -> None:
+    def _pack_rows(self, e: Emitter, run: _Run, start: Value, stop: Value) -> None:
         row_stride, k_stride = self.problem.a
-        with e.loop(k0, k1, self.depth) as depth:
-            size = e.subtract(e.minimum(e.add(depth.index, self.depth), k1), depth.index)
-            with e.loop(first_tile, last_tile) as tile:
+        with e.loop(start, stop, self.depth) as depth:
+            size = e.subtract(e.minimum(e.add(depth.index, self.depth), stop), depth.index)
+            with e.loop(run.first_tile, run.last_tile) as tile:
                 row = self._first_row(e, tile.index)
-                offset = e.add(e.multiply(row, row_stride), e.multiply(depth.index, k_stride))
-                target = self._packed_row(e, row, first_tile, depth.index, k0, size)
-                source, target = e.at(a, offset), e.at(scratch, target)
+                place = e.add(e.multiply(row, row_stride), e.multiply(depth.index, k_stride))
+                packed = self._packed_tile(e, run, tile.index, (start, depth.index, size))
+                words = e.at(run.a, place), e.at(run.scratch, packed), size
                 self._by_height(
-                    e, tile.index, lambda h, s=source, t=target, n=size: e.call(self.packs_of[h], s, t, n)
+                    e, tile.index, lambda h, words=words: [e.call(self.row_copies[h], *words)][:0]
                 )
 
-    def _pack_columns(
-        self, e: Emitter, b: Any, packed: Any, low: Value, high: Value, k: Value, size: Value
+    def _each_panel(
+        self, e: Emitter, low: Value, high: Value, action: Callable[[Value, int], Any]
     ) -> None:
-        k_stride, column_stride = self.problem.b
-        with e.loop(low, high) as panel:
-            column = e.multiply(panel.index, self.width)
-            source = e.at(b, e.add(e.multiply(k, k_stride), e.multiply(column, column_stride)))
-            target = e.at(packed, e.multiply(e.subtract(panel.index, low), e.multiply(size, self.width)))
-            e.call(self.pack_panel, source, target, size, e.subtract(self.problem.n, column))
+        """Panels [low, high): the full ones, then the narrower last one if it is among them."""
+        with e.loop(low, e.minimum(high, self.full_panels)) as panel:
+            action(panel.index, self.tile.vectors)
+        if self.tail:
+            has_tail = e.compare(">", high, self.full_panels)
+            e.when(has_tail, lambda: action(e.integer(self.full_panels), self.tail))
 
-    def _panels(
-        self, e: Emitter, a: Any, b: Any, c: Any, scratch: Any, packed_b: Any, tile: Value,
-        first_tile: Value, low: Value, high: Value, span: Value, k: Value, size: Value,
-        ahead: tuple[Value, Value],
+    def _pack_columns(
+        self, e: Emitter, run: _Run, low: Value, high: Value, k: Value, size: Value
+    ) -> None:
+        def pack(panel: Value, vectors: int) -> None:
+            place = e.multiply(e.subtract(panel, low), e.multiply(size, self.width))
+            column = e.multiply(panel, self.width)
+            e.call(
+                self.column_copies[vectors], run.b, e.at(run.packed, place), column, k, size
+            )
+
+        self._each_panel(e, low, high, pack)
+
+    def _row_of_tiles(
+        self, e: Emitter, run: _Run, tile: Value, low: Value, high: Value, ks: tuple, ahead: tuple
     ) -> None:
         """One tile of rows against every panel of the group."""
         p = self.problem
+        _, k, size = ks
         row = self._first_row(e, tile)
         if self.pack_a:
-            rows = e.at(scratch, self._packed_row(e, row, first_tile, k, span, size))
+            rows = e.at(run.scratch, self._packed_tile(e, run, tile, ks))
         else:
-            rows = e.at(a, e.add(e.multiply(row, p.a[0]), k))
+            rows = e.at(run.a, e.add(e.multiply(row, p.a[0]), k))
         first = 0 if p.accumulate else e.builder.zext(e.compare("==", k, 0), I64)
         last = e.builder.zext(e.compare(">=", e.add(k, size), p.k), I64)
 
-        def run(h: int) -> None:
-            with e.loop(low, high) as panel:
-                column = e.multiply(panel.index, self.width)
-                if self.pack_b:
-                    offset = e.multiply(e.subtract(panel.index, low), e.multiply(size, self.width))
-                    columns = e.at(packed_b, offset)
-                else:
-                    columns = e.at(b, e.add(e.multiply(k, p.b[0]), column))
-                target = e.at(c, e.add(e.multiply(row, p.c[0]), column))
-                e.call(
-                    self.tiles_of[h], rows, columns, target, size, e.subtract(p.n, column),
-                    first, last, row, column, e.arguments[0],
-                    e.at(ahead[0], e.multiply(e.subtract(panel.index, low), self.width)), ahead[1],
-                )
+        def multiply(height: int, panel: Value, vectors: int) -> None:
+            column = e.multiply(panel, self.width)
+            ordinal = e.subtract(panel, low)
+            if self.pack_b:
+                columns = e.at(run.packed, e.multiply(ordinal, e.multiply(size, self.width)))
+            else:
+                columns = e.at(run.b, e.add(e.multiply(k, p.b[0]), column))
+            offset = e.sum(run.offset, e.multiply(row, p.c[0]), column)
+            e.call(
+                self.micros[height, vectors], rows, columns, run.c, offset, size,
+                e.subtract(p.n, column), first, last, row, column, e.arguments[0],
+                e.at(ahead[0], e.multiply(ordinal, self.width)), ahead[1],
+            )
 
-        self._by_height(e, tile, run)
+        def run_height(height: int) -> None:
+            self._each_panel(e, low, high, lambda panel, v: multiply(height, panel, v))
+
+        self._by_height(e, tile, run_height)
 
 
 def build(problem: Problem, epilogue: Epilogue | None = None) -> Template:
-    """The kernel of one product; arguments (A, B, C, *extra), the epilogue's words from `EXTRA` on.
+    """The kernel of one product; arguments (A, B, C, *extra), the epilogue's words from EXTRA on.
 
-    Raises ValueError where neither stride of an operand is 1, or C's columns are not contiguous.
+    Raises ValueError where neither stride of A or B is 1, or C's columns are not contiguous.
     """
     if not (problem.m and problem.n and problem.count):
         problem = replace(problem, m=1, n=1, batch=((0, 0, 0, 0),))
     problem = _normalized(problem)
-    for name in "ab":
-        if 1 not in getattr(problem, name):
-            raise ValueError(f"gemm: operand {name} needs a stride of 1, got {getattr(problem, name)}")
+    for name, strides in (("a", problem.a), ("b", problem.b)):
+        if 1 not in strides:
+            raise ValueError(f"gemm: operand {name} needs a stride of 1, got {strides}")
     if problem.c[1] != 1:
         raise ValueError(f"gemm: the columns of c must be contiguous, got strides {problem.c}")
-    return _Gemm(problem, epilogue).write()
+    return Gemm(problem, epilogue).write()
 
 
 def _normalized(problem: Problem) -> Problem:
@@ -459,29 +553,37 @@ def _normalized(problem: Problem) -> Problem:
 
 
 def step(
-    m: int, n: int, k: int, trans_a: bool = False, trans_b: bool = False, batch: int = 1,
-    epilogue: Epilogue | None = None, accumulate: bool = False,
+    m: int,
+    n: int,
+    k: int,
+    trans_a: bool = False,
+    trans_b: bool = False,
+    batch: int = 1,
+    epilogue: Epilogue | None = None,
+    accumulate: bool = False,
 ) -> Template:
     """The kernel for contiguous operands; a transposed one is stored [k, m] or [n, k]."""
     a = (1, m) if trans_a else (k, 1)
     b = (1, k) if trans_b else (n, 1)
-    batches: Sequence[tuple[int, int, int, int]] = ((batch, m * k, k * n, m * n),) if batch != 1 else ()
-    return build(Problem(m, n, k, a, b, (n, 1), tuple(batches), accumulate), epilogue)
+    batches = ((batch, m * k, k * n, m * n),) if batch != 1 else ()
+    return build(Problem(m, n, k, a, b, (n, 1), batches, accumulate), epilogue)
 
 
-def bias(argument: int = EXTRA, by_rows: bool = False) -> Epilogue:
-    """Add a vector over n (or over m), whose address is argument word `argument`."""
+def bias(word: int = EXTRA, by_rows: bool = False) -> Epilogue:
+    """Add a vector over n (or over m), whose address is argument `word`."""
 
-    def emit(e: Emitter, value: Any, row: Any, column: Any, mask: Any, block: Any) -> Any:
-        address = e.builder.inttoptr(e.load(block, argument, I64), POINTER)
-        if by_rows:
-            return e.builder.fadd(value, e.splat(e.load(address, row)))
-        return e.builder.fadd(value, e.load_masked(address, column, mask))
+    def emit(e: Emitter, value: Any, place: Place) -> Any:
+        return e.builder.fadd(value, place.by_row(word) if by_rows else place.by_column(word))
 
     return emit
 
 
-def relu(e: Emitter, value: Any, row: Any, column: Any, mask: Any, block: Any) -> Any:
+def add(word: int = EXTRA) -> Epilogue:
+    """Add a tensor laid out as C, whose address is argument `word`."""
+    return lambda e, value, place: e.builder.fadd(value, place.like_output(word))
+
+
+def relu(e: Emitter, value: Any, place: Place) -> Any:
     """max(value, 0); NaN stays NaN."""
     negative = e.builder.fcmp_ordered("<", value, e.constant(0.0))
     return e.builder.select(negative, e.constant(0.0), value)
@@ -490,9 +592,9 @@ def relu(e: Emitter, value: Any, row: Any, column: Any, mask: Any, block: Any) -
 def chain(*epilogues: Epilogue) -> Epilogue:
     """One epilogue after another."""
 
-    def emit(e: Emitter, value: Any, *where: Any) -> Any:
+    def emit(e: Emitter, value: Any, place: Place) -> Any:
         for epilogue in epilogues:
-            value = epilogue(e, value, *where)
+            value = epilogue(e, value, place)
         return value
 
     return emit
