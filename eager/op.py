@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import inspect
 import re
+import types
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -57,14 +58,14 @@ class Op:
         self.name = self.__name__ = self.__qualname__ = name or function.__name__
         self.__doc__ = function.__doc__
         self.__module__ = function.__module__
-        self.function, self.vjp, self.joint, self.decompose = function, vjp, joint, decompose
-        self.run = run
+        self._read_signature(function)
+        self.function, self.vjp, self.joint = positional(function), vjp, joint
+        self.decompose, self.run = positional(decompose), positional(run)
         self.mutates = tuple(mutates.split())
         self.random = random
         if front is not None:
             self.__class__ = _fronted(type(self))
             self.front = front
-        self._read_signature()
         self.saves = frozenset(self.parameters if saves is None else saves.split())
         if self.name in registry:
             raise ValueError(f"operator {self.name!r} is declared twice")
@@ -74,8 +75,8 @@ class Op:
         if inplace:
             InPlace(self, inplace if callable(inplace) else None)
 
-    def _read_signature(self) -> None:
-        parameters = list(inspect.signature(self.function).parameters.values())[self.hidden :]
+    def _read_signature(self, function: Callable) -> None:
+        parameters = list(inspect.signature(function).parameters.values())[self.hidden :]
         parameters = self.leading() + parameters
         self.__signature__ = inspect.Signature(parameters)
         self.parameters = tuple(p.name for p in parameters)
@@ -175,6 +176,22 @@ class Op:
         return tuple(map(FakeTensor.of, found)) if isinstance(found, tuple) else FakeTensor.of(found)
 
 
+def _positional(function: Callable) -> Callable:
+    """The same function with its keyword-only parameters made positional, for all parameters are passed in order."""
+    code = getattr(function, "__code__", None)
+    if code is None or not code.co_kwonlyargcount:
+        return function
+    count = code.co_argcount + code.co_kwonlyargcount
+    keywords = function.__kwdefaults__ or {}
+    names = [n for n in code.co_varnames[code.co_argcount : count] if n in keywords]
+    defaults = (*(function.__defaults__ or ()), *(keywords[n] for n in names))
+    fresh = types.FunctionType(
+        code.replace(co_argcount=count, co_kwonlyargcount=0), function.__globals__, function.__name__, defaults, function.__closure__
+    )
+    fresh.__doc__, fresh.__module__ = function.__doc__, function.__module__
+    return fresh
+
+
 @functools.cache
 def _fronted(kind: type[Op]) -> type[Op]:
     """A kind whose operators are called through `front(call, *args, **kwargs)`, where `call` is the operator proper: the front
@@ -186,6 +203,17 @@ def _fronted(kind: type[Op]) -> type[Op]:
 
     Fronted.__name__ = kind.__name__
     return Fronted
+
+
+def positional(function: Any) -> Any:
+    """The function with its keyword-only parameters made positional: kernels get every parameter in order."""
+    code = getattr(function, "__code__", None)
+    if code is None or not code.co_kwonlyargcount:
+        return function
+    plain = code.replace(co_argcount=code.co_argcount + code.co_kwonlyargcount, co_kwonlyargcount=0)
+    result = type(function)(plain, function.__globals__, function.__name__, None, function.__closure__)
+    result.__doc__, result.__module__, result.__qualname__ = function.__doc__, function.__module__, function.__qualname__
+    return result
 
 
 def _lookup(name: str) -> Op:
@@ -262,9 +290,9 @@ class Pointwise(Op):
         super().__init__(function, inplace=inplace if promote != "bool" else False, **given)
         names = operands.split() if operands else self.parameters[: self.required]
         self.operands = tuple(self.parameters.index(n) for n in names)
-        self.body = function
+        self.body = body = self.function
         if self.run is None:
-            self.run = lambda *values: function(NUMPY, *values)
+            self.run = lambda *values: body(NUMPY, *values)
 
     def compute_dtype(self, bound: tuple) -> dtypes.dtype:
         """The type in which the body computes, by the promotion rule."""
@@ -356,7 +384,7 @@ class Reduction(Op):
     def __init__(self, function: Callable, *, combine: str, promote: str = "keep", finish: Callable | None = None, empty: bool = True, **given: Any):
         self.combine, self.promote, self.finish, self.empty = combine, promote, finish, empty
         super().__init__(function, **given)
-        self.body = function
+        self.body = self.function
         self.dtype_at = self.parameters.index("dtype") if "dtype" in self.parameters else None
 
     def dims(self, bound: tuple) -> tuple[int, ...]:
@@ -431,7 +459,7 @@ class View(Op):
 
     def __init__(self, function: Callable, **given: Any):
         super().__init__(function, **given)
-        self.geometry = function
+        self.geometry = self.function
 
     def leading(self) -> list[inspect.Parameter]:
         return [inspect.Parameter("input", inspect.Parameter.POSITIONAL_OR_KEYWORD)]
@@ -498,7 +526,7 @@ class Extern(Op):
 
     def __init__(self, function: Callable, *, spec: Callable, **given: Any):
         super().__init__(function, **given)
-        self.rule = spec
+        self.rule = positional(spec)
 
     def compute(self, bound: tuple) -> Any:
         values = [unwrap(a) for a in bound]
@@ -530,7 +558,7 @@ class InPlace(Op):
         functional.in_place = self  # type: ignore[attr-defined]
         self.__doc__ = f"In-place version of `{functional.name}`: writes into its first argument and returns it."
 
-    def _read_signature(self) -> None:
+    def _read_signature(self, function: Callable) -> None:
         of = self.functional
         self.__signature__ = of.__signature__  # type: ignore[union-attr]
         self.parameters, self.defaults = of.parameters, of.defaults  # type: ignore[union-attr]
