@@ -312,7 +312,7 @@ def _check_steps(steps: Any) -> int:
 
 
 def _linear(start: Any, end: Any, steps: int) -> np.ndarray:
-    if isinstance(start, complex) or isinstance(end, complex):
+    if np.iscomplexobj(start) or np.iscomplexobj(end):
         return np.linspace(start, end, steps)
     if steps == 1:
         return np.array([start], np.float64)
