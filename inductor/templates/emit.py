@@ -251,11 +251,14 @@ class Emitter:
         limit = self.builder.trunc(self.integer(bounded), I32)
         return self.builder.icmp_signed("<", numbers, self.splat(limit, lanes))
 
-    def load_masked(self, pointer: ir.Value, index: Value, mask: ir.Value) -> ir.Value:
-        """Lanes outside the mask are not read and are 0."""
+    def load_masked(
+        self, pointer: ir.Value, index: Value, mask: ir.Value, other: ir.Value | None = None
+    ) -> ir.Value:
+        """Lanes outside the mask are not read; they are those of `other`, or 0."""
         kind = ir.VectorType(F32, mask.type.count)
         name = f"llvm.masked.load.{self.suffix(kind)}.p0"
-        words = (self.at(pointer, index), ir.Constant(I32, 4), mask, self.constant(0.0, kind))
+        passed = self.constant(0.0, kind) if other is None else other
+        words = (self.at(pointer, index), ir.Constant(I32, 4), mask, passed)
         return self.intrinsic(name, kind, *words)
 
     def store_masked(

@@ -1,0 +1,594 @@
+"""Convolutions in float32, NCHW as users see it: forward, input gradient, weight gradient.
+
+All three are implicit matrix products: `Gemm` with columns that are gathered from the image while
+they are packed, so that no matrix of patches is ever written. Each function returns a `Plan`, whose
+`steps(...)` make the steps of a launch program; some need workspace, for the image laid out with its
+padding and split by stride (so that taps read contiguous memory), or for transposed weights.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from llvmlite import ir
+
+from inductor.program import Reference, Step
+from inductor.templates import gemm
+from inductor.templates.emit import I32, I64, POINTER, Emitter, Value
+from inductor.templates.gemm import EXTRA, Epilogue, Gemm, Problem
+from inductor.templates.template import Template
+
+__all__ = ["EXTRA", "Convolution", "Plan", "forward", "input_gradient", "weight_gradient"]
+
+
+@dataclass(frozen=True)
+class Convolution:
+    """The sizes of a two-dimensional convolution, in PyTorch's terms."""
+
+    batch: int
+    channels: int
+    height: int
+    width: int
+    filters: int
+    kernel: tuple[int, int]
+    stride: tuple[int, int] = (1, 1)
+    padding: tuple[int, int] = (0, 0)
+    dilation: tuple[int, int] = (1, 1)
+    groups: int = 1
+
+    def __post_init__(self) -> None:
+        if self.channels % self.groups or self.filters % self.groups:
+            raise ValueError(
+                f"convolution: {self.channels} channels and {self.filters} filters"
+                f" cannot be split into {self.groups} groups"
+            )
+
+    def _out(self, axis: int) -> int:
+        size = (self.height, self.width)[axis] + 2 * self.padding[axis]
+        return (size - self.dilation[axis] * (self.kernel[axis] - 1) - 1) // self.stride[axis] + 1
+
+    @property
+    def out_height(self) -> int:
+        return self._out(0)
+
+    @property
+    def out_width(self) -> int:
+        return self._out(1)
+
+    @property
+    def taps(self) -> int:
+        return self.kernel[0] * self.kernel[1]
+
+    @property
+    def pixels(self) -> int:
+        """Output pixels of one image."""
+        return self.out_height * self.out_width
+
+    @property
+    def flops(self) -> int:
+        """Floating point operations of one pass, a multiplication and an addition each."""
+        per_pixel = self.filters * self.channels // self.groups * self.taps
+        return 2 * self.batch * self.pixels * per_pixel
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Steps to be made once the addresses are known.
+
+    `steps(first, second, result, workspace, *extra)` wants a workspace offset where
+    `workspace` bytes are free, or 0.
+    """
+
+    workspace: int
+    steps: Callable[..., list[Step]]
+
+
+# -- the image, laid out for contiguous taps -------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where a tap finds its pixels: element (channel, y, x) of `phase`s of `rows` x `columns`.
+
+    For a stride s, pixels are kept by their position modulo s, so that neighbouring outputs read
+    neighbouring elements; only the phases that some tap reads are kept.
+    """
+
+    conv: Convolution
+    phases: tuple[tuple[int, ...], tuple[int, ...]]
+    rows: int
+    columns: int
+
+    @property
+    def plane(self) -> int:
+        """Elements of one phase."""
+        return self.rows * self.columns
+
+    @property
+    def channel(self) -> int:
+        """Elements of one channel."""
+        return self.plane * len(self.phases[0]) * len(self.phases[1])
+
+    @property
+    def bytes(self) -> int:
+        # The last taps are read by whole vectors, which may reach past the end.
+        return (self.conv.batch * self.conv.channels * self.channel + 64) * 4
+
+    def tap(self, y: int, x: int) -> int:
+        """Offset of tap (y, x) for output pixel (0, 0)."""
+        conv = self.conv
+        (row, row_phase) = divmod(y * conv.dilation[0], conv.stride[0])
+        (column, column_phase) = divmod(x * conv.dilation[1], conv.stride[1])
+        plane = self.phases[0].index(row_phase) * len(self.phases[1])
+        plane += self.phases[1].index(column_phase)
+        return plane * self.plane + row * self.columns + column
+
+    def taps(self) -> list[int]:
+        """Offsets of all taps."""
+        height, width = self.conv.kernel
+        return [self.tap(y, x) for y in range(height) for x in range(width)]
+
+
+def layout(conv: Convolution) -> Layout:
+    """The layout in which taps are contiguous."""
+
+    def axis(i: int) -> tuple[tuple[int, ...], int]:
+        reach = [tap * conv.dilation[i] for tap in range(conv.kernel[i])]
+        phases = sorted({r % conv.stride[i] for r in reach})
+        return tuple(phases), conv._out(i) + reach[-1] // conv.stride[i]
+
+    (row_phases, rows), (column_phases, columns) = axis(0), axis(1)
+    return Layout(conv, (row_phases, column_phases), rows, columns)
+
+
+def is_plain(conv: Convolution) -> bool:
+    """Is the image in that layout as it is?"""
+    return conv.stride == (1, 1) and conv.padding == (0, 0)
+
+
+def arrange(conv: Convolution) -> Template:
+    """A kernel (image, arranged) that writes the layout; its range is (batch, channel)."""
+    out = layout(conv)
+    module = ir.Module("arrange")
+    e = Emitter(module, "arrange")
+    source, target = e.pointer(0), e.pointer(1)
+    phases = [(y, x) for y in out.phases[0] for x in out.phases[1]]
+    with e.loop(e.arguments[1], e.arguments[2]) as plane:
+        image = e.at(source, e.multiply(plane.index, conv.height * conv.width))
+        start = e.at(target, e.multiply(plane.index, out.channel))
+        for ordinal, (y, x) in enumerate(phases):
+            with e.loop(0, out.rows) as row:
+                line = e.at(start, e.add(e.multiply(row.index, out.columns), ordinal * out.plane))
+                _arrange_row(e, conv, out, image, line, row.index, y, x)
+    e.finish()
+    return Template(str(module), "arrange", conv.batch * conv.channels, out.channel / 2 + 10, 2)
+
+
+def _arrange_row(
+    e: Emitter, conv: Convolution, out: Layout, image: Any, line: Any, row: Value, y: int, x: int
+) -> None:
+    """One row of one phase: pixels row * stride + y - padding, and columns likewise."""
+    from_row = e.subtract(e.add(e.multiply(row, conv.stride[0]), y), conv.padding[0])
+    inside = e.builder.and_(e.compare(">=", from_row, 0), e.compare("<", from_row, conv.height))
+    stride = conv.stride[1]
+    shift = x - conv.padding[1]
+    # Columns [first, last) of the row come from the image, the others are padding.
+    first = min(out.columns, max(0, -(-(-shift) // stride)))
+    last = max(first, min(out.columns, (conv.width - 1 - shift) // stride + 1))
+    low = e.select(inside, first, out.columns)
+    high = e.select(inside, last, out.columns)
+    pixels = e.at(image, e.add(e.multiply(from_row, conv.width), shift))
+    zero = ir.Constant(ir.FloatType(), 0.0)
+    with e.loop(0, low) as column:
+        e.store(zero, line, column.index)
+    if stride == 1:
+        with e.loop(low, high, e.lanes) as column:
+            mask = e.mask(e.subtract(high, column.index))
+            e.store_masked(e.load_masked(pixels, column.index, mask), line, column.index, mask)
+    else:
+        with e.loop(low, high) as column:
+            e.store(e.load(pixels, e.multiply(column.index, stride)), line, column.index)
+    with e.loop(high, out.columns) as column:
+        e.store(zero, line, column.index)
+
+
+# -- gathered columns ------------------------------------------------------------------------
+
+
+def _table(e: Emitter, values: list[int]) -> Callable[[Value], Value]:
+    """A constant table of integers in the module."""
+    name = f"taps{len(e.module.globals)}"
+    kind = ir.ArrayType(I64, len(values))
+    table = ir.GlobalVariable(e.module, kind, name)
+    table.initializer = ir.Constant(kind, values)
+    table.global_constant, table.linkage = True, "internal"
+    return lambda index: e.load(table, index, I64)
+
+
+class _Patches(Gemm):
+    """Columns are output pixels, rows are (channel, tap), or (tap, channel) if `taps_first`."""
+
+    gathered = True
+    taps_first = False
+
+    def __init__(self, conv: Convolution, problem: Problem, epilogue: Epilogue | None) -> None:
+        self.conv, self.image = conv, layout(conv)
+        self.channels = conv.channels // conv.groups
+        super().__init__(problem, epilogue)
+
+    def _choose_depth(self) -> None:
+        # A block of k steps covers whole channels (or whole taps, or an even part of a tap).
+        inner = self.channels if self.taps_first else self.conv.taps
+        self.part = inner
+        if inner <= gemm.BLOCK_DEPTH * 1.3:
+            super()._choose_depth()
+            self.depth = inner * max(1, round(self.depth / inner))
+            return
+        if self.taps_first:
+            parts = [d for d in range(64, gemm.BLOCK_DEPTH + 1) if inner % d == 0]
+            self.part = max(parts, default=inner)
+        self.depth = self.part
+
+    def copy_columns(self, vectors: int) -> ir.Function:
+        kind = ir.FunctionType(ir.VoidType(), [POINTER, POINTER, I64, I64, I64])
+        e = Emitter(self.module, f"pack_pixels_{vectors}", kind)
+        image, target, column, first, k = e.arguments
+        taps = _table(e, self.image.taps())
+        lines = [self._segments(e, e.add(column, v * self.lanes)) for v in range(vectors)]
+        if self.taps_first:
+            self._by_taps(e, image, target, lines, taps, first, k)
+        else:
+            self._by_channels(e, image, target, lines, taps, first, k)
+        e.finish()
+        return e.function
+
+    def _by_channels(
+        self, e: Emitter, image: Any, target: Any, lines: list, taps: Any, first: Value, k: Value
+    ) -> None:
+        """k = channel * taps + tap."""
+        count = self.conv.taps
+        start = e.divide(first, count)
+        with e.loop(0, e.divide(k, count)) as channel:
+            plane = e.at(image, e.multiply(e.add(start, channel.index), self.image.channel))
+            with e.loop(0, count) as tap:
+                row = e.add(e.multiply(channel.index, count), tap.index)
+                self._fetch(e, e.at(plane, taps(tap.index)), target, row, lines)
+
+    def _by_taps(
+        self, e: Emitter, image: Any, target: Any, lines: list, taps: Any, first: Value, k: Value
+    ) -> None:
+        """k = tap * channels + channel."""
+        with e.loop(0, k, self.part) as part:
+            position = e.add(first, part.index)
+            tap = taps(e.divide(position, self.channels))
+            channel = e.remainder(position, self.channels)
+            start = e.at(image, e.add(tap, e.multiply(channel, self.image.channel)))
+            with e.loop(0, self.part) as inner:
+                plane = e.at(start, e.multiply(inner.index, self.image.channel))
+                self._fetch(e, plane, target, e.add(part.index, inner.index), lines)
+
+    def _segments(self, e: Emitter, column: Value) -> list[tuple[Value, Any]]:
+        """For 16 pixels from `column` on: where each output row they lie on is read, and by which lanes.
+
+        Lane j of a segment reads element base + j.
+        """
+        width, pixels = self.conv.out_width, self.conv.pixels
+        row, place = e.divide(column, width), e.remainder(column, width)
+        lanes = ir.Constant(ir.VectorType(I32, self.lanes), list(range(self.lanes)))
+        count = (self.lanes + width - 2) // width + 1
+        left = e.subtract(pixels, column)
+        result = []
+        for segment in range(count):
+            low = e.subtract(segment * width, place)
+            high = e.minimum(e.subtract((segment + 1) * width, place), left)
+            mask = e.mask(high)
+            if segment:
+                start = e.splat(e.builder.trunc(e.integer(low), I32))
+                mask = e.builder.and_(mask, e.builder.icmp_signed(">=", lanes, start))
+            base = e.add(e.multiply(e.add(row, segment), self.image.columns), e.subtract(0, low))
+            result.append((base, mask))
+        return result
+
+    def _fetch(self, e: Emitter, plane: Any, target: Any, row: Value, lines: list) -> None:
+        width = len(lines) * self.lanes
+        for v, segments in enumerate(lines):
+            value = e.constant(0.0)
+            for base, mask in segments:
+                value = e.load_masked(plane, base, mask, value)
+            e.store_vector(value, target, e.add(e.multiply(row, width), v * self.lanes))
+
+
+class _PatchesByTaps(_Patches):
+    taps_first = True
+
+
+class _Taps(Gemm):
+    """Columns are (channel, tap), rows are output pixels: the right side of a weight gradient."""
+
+    gathered = True
+
+    def __init__(self, conv: Convolution, problem: Problem) -> None:
+        self.conv, self.image = conv, layout(conv)
+        super().__init__(problem, None)
+
+    def _choose_depth(self) -> None:
+        # A block of k steps covers whole rows of output pixels.
+        super()._choose_depth()
+        width = self.conv.out_width
+        self.depth = width * max(1, round(self.depth / width))
+
+    def copy_columns(self, vectors: int) -> ir.Function:
+        kind = ir.FunctionType(ir.VoidType(), [POINTER, POINTER, I64, I64, I64])
+        e = Emitter(self.module, f"pack_taps_{vectors}", kind)
+        image, target, column, first, k = e.arguments
+        table = _table(e, self.image.taps())
+        count, width = self.conv.taps, self.conv.out_width
+        for v in range(vectors):
+            places = []
+            for lane in range(self.lanes):
+                # A column that does not exist repeats the last one; it is never stored.
+                n = e.minimum(e.add(column, v * self.lanes + lane), self.problem.n - 1)
+                plane = e.multiply(e.divide(n, count), self.image.channel)
+                places.append(e.add(plane, table(e.remainder(n, count))))
+            start = e.divide(first, width)
+            with e.loop(0, e.divide(k, width)) as row:
+                line = e.at(image, e.multiply(e.add(start, row.index), self.image.columns))
+                with e.loop(0, width, self.lanes) as pixel:
+                    mask = e.mask(e.subtract(width, pixel.index))
+                    pixels = e.at(line, pixel.index)
+                    block = [e.load_masked(pixels, place, mask) for place in places]
+                    k0 = e.add(e.multiply(row.index, width), pixel.index)
+                    for j, vector in enumerate(e.transpose(block)):
+                        # What reaches past the row's end is overwritten by the next row.
+                        position = e.multiply(e.add(k0, j), vectors * self.lanes)
+                        e.store_vector(vector, target, e.add(position, v * self.lanes))
+        e.finish()
+        return e.function
+
+
+# -- plans -----------------------------------------------------------------------------------
+
+
+def _empty(conv: Convolution) -> bool:
+    return not (conv.batch and conv.filters and conv.channels and conv.pixels > 0)
+
+
+def forward(conv: Convolution, epilogue: Epilogue | None = None) -> Plan:
+    """`steps(image, weight, out, workspace, *extra)`.
+
+    In the epilogue, rows are the filters of a group and columns the output pixels.
+    Raises ValueError where the output would be empty.
+    """
+    if conv.pixels <= 0 or conv.out_height <= 0:
+        raise ValueError(f"convolution: kernel {conv.kernel} is larger than the padded image")
+    filters, channels = conv.filters // conv.groups, conv.channels // conv.groups
+    k = channels * conv.taps
+    image = layout(conv)
+    batch = (
+        (conv.batch, conv.channels * image.channel, 0, conv.filters * conv.pixels),
+        (conv.groups, channels * image.channel, filters * k, filters * conv.pixels),
+    )
+    batch = tuple((size, weight, data, out) for size, data, weight, out in batch)
+    problem = Problem(filters, conv.pixels, k, (k, 1), (1, 1), (conv.pixels, 1), batch)
+    if conv.taps == 1:
+        problem = replace(problem, b=(image.channel, 1))
+        product = gemm.build(problem, epilogue)
+    else:
+        product = _Patches(conv, problem, epilogue).write()
+    return _plan(conv, product, image_first=False)
+
+
+def _plan(conv: Convolution, product: Template, image_first: bool) -> Plan:
+    """A plan of (image, other, result) that arranges the image first where it must."""
+    if is_plain(conv):
+        return Plan(0, lambda image, other, out, workspace=0, *extra: [
+            product.step(other, image, out, *extra, name="convolution")
+        ])
+    arranger = arrange(conv)
+
+    def steps(image: Any, other: Any, out: Any, workspace: int = 0, *extra: Any) -> list[Step]:
+        arranged = Reference("workspace", 0, workspace)
+        return [
+            arranger.step(image, arranged, name="arrange"),
+            product.step(other, arranged, out, *extra, name="convolution"),
+        ]
+
+    return Plan(layout(conv).bytes, steps)
+
+
+def transpose(rows: int, columns: int) -> Template:
+    """A kernel (source, target) that transposes a matrix; its range is blocks of rows."""
+    module = ir.Module("transpose")
+    e = Emitter(module, "transpose")
+    source, target = e.pointer(0), e.pointer(1)
+    with e.loop(e.arguments[1], e.arguments[2]) as block:
+        first = e.multiply(block.index, e.lanes)
+        across = e.mask(e.subtract(rows, first))
+        with e.loop(0, columns, e.lanes) as column:
+            down = e.mask(e.subtract(columns, column.index))
+            lines = []
+            for i in range(e.lanes):
+                row = e.minimum(e.add(first, i), rows - 1)
+                lines.append(e.load_masked(source, e.add(e.multiply(row, columns), column.index), down))
+            for j, vector in enumerate(e.transpose(lines)):
+                line = e.add(column.index, j)
+
+                def put(line: Any = line, vector: Any = vector) -> None:
+                    e.store_masked(vector, target, e.add(e.multiply(line, rows), first), across)
+
+                if columns % e.lanes:
+                    e.when(e.compare("<", line, columns), put)
+                else:
+                    put()
+    e.finish()
+    blocks = -(-rows // e.lanes)
+    return Template(str(module), "transpose", blocks, columns * e.lanes / 2.0, 1)
+
+
+def input_gradient(conv: Convolution) -> Plan:
+    """`steps(gradient, weight, image_gradient, workspace)`."""
+    reach = [d * (k - 1) - p for d, k, p in zip(conv.dilation, conv.kernel, conv.padding, strict=True)]
+    if conv.taps == 1 and conv.stride == (1, 1) and conv.padding == (0, 0):
+        return _pointwise_input_gradient(conv)
+    if conv.stride == (1, 1) and min(reach) >= 0 and conv.groups == 1:
+        return _convolved_input_gradient(conv, (reach[0], reach[1]))
+    return _scattered_input_gradient(conv)
+
+
+def _pointwise_input_gradient(conv: Convolution) -> Plan:
+    filters, channels = conv.filters // conv.groups, conv.channels // conv.groups
+    batch = (
+        (conv.batch, 0, conv.filters * conv.pixels, conv.channels * conv.pixels),
+        (conv.groups, filters * channels, filters * conv.pixels, channels * conv.pixels),
+    )
+    line = (conv.pixels, 1)
+    product = gemm.build(Problem(channels, conv.pixels, filters, (1, channels), line, line, batch))
+    return Plan(0, lambda gradient, weight, out, workspace=0: [
+        product.step(weight, gradient, out, name="convolution input gradient")
+    ])
+
+
+def _convolved_input_gradient(conv: Convolution, padding: tuple[int, int]) -> Plan:
+    """A convolution of the gradient with the weights turned around and transposed."""
+    back = replace(
+        conv, channels=conv.filters, filters=conv.channels, height=conv.out_height,
+        width=conv.out_width, padding=padding,
+    )
+    image = layout(back)
+    k = back.channels * back.taps
+    batch = ((back.batch, 0, back.channels * image.channel, back.filters * back.pixels),)
+    # Transposed weights are [channel][tap][filter]; the taps are met in reverse order.
+    problem = Problem(back.filters, back.pixels, k, (k, 1), (1, 1), (back.pixels, 1), batch)
+    writer = _PatchesByTaps(back, problem, None)
+    writer.image = _Reversed(image.conv, image.phases, image.rows, image.columns)
+    product = writer.write()
+    turn = transpose(conv.filters, conv.channels * conv.taps)
+    turned = -(-k * back.filters * 4 // 64) * 64
+    arranger = None if is_plain(back) else arrange(back)
+
+    def steps(gradient: Any, weight: Any, out: Any, workspace: int = 0) -> list[Step]:
+        weights = Reference("workspace", 0, workspace)
+        result = [turn.step(weight, weights, name="transpose weights")]
+        if arranger is not None:
+            arranged = Reference("workspace", 0, workspace + turned)
+            result.append(arranger.step(gradient, arranged, name="arrange"))
+            gradient = arranged
+        result.append(product.step(weights, gradient, out, name="convolution input gradient"))
+        return result
+
+    return Plan(turned + (image.bytes if arranger else 0), steps)
+
+
+class _Reversed(Layout):
+    def taps(self) -> list[int]:
+        return super().taps()[::-1]
+
+
+def _scattered_input_gradient(conv: Convolution) -> Plan:
+    """The general way: gradients of all patches by a matrix product, then added up per pixel."""
+    filters, channels = conv.filters // conv.groups, conv.channels // conv.groups
+    rows = channels * conv.taps
+    batch = (
+        (conv.batch, 0, conv.filters * conv.pixels, conv.groups * rows * conv.pixels),
+        (conv.groups, filters * rows, filters * conv.pixels, rows * conv.pixels),
+    )
+    line = (conv.pixels, 1)
+    product = gemm.build(Problem(rows, conv.pixels, filters, (1, rows), line, line, batch))
+    collect = _collect(conv)
+
+    def steps(gradient: Any, weight: Any, out: Any, workspace: int = 0) -> list[Step]:
+        patches = Reference("workspace", 0, workspace)
+        return [
+            product.step(weight, gradient, patches, name="convolution input gradient"),
+            collect.step(patches, out, name="collect patches"),
+        ]
+
+    return Plan(conv.batch * conv.channels * conv.taps * conv.pixels * 4, steps)
+
+
+def _collect(conv: Convolution) -> Template:
+    """A kernel (patches, image) that adds patches up where they came from, plane by plane."""
+    module = ir.Module("collect")
+    e = Emitter(module, "collect")
+    source, target = e.pointer(0), e.pointer(1)
+    plane_size = conv.height * conv.width
+    with e.loop(e.arguments[1], e.arguments[2]) as plane:
+        image = e.at(target, e.multiply(plane.index, plane_size))
+        with e.loop(0, plane_size, e.lanes) as pixel:
+            mask = e.mask(e.subtract(plane_size, pixel.index))
+            e.store_masked(e.constant(0.0), image, pixel.index, mask)
+        start = e.at(source, e.multiply(plane.index, conv.taps * conv.pixels))
+        with e.loop(0, conv.kernel[0]) as y, e.loop(0, conv.kernel[1]) as x:
+            tap = e.add(e.multiply(y.index, conv.kernel[1]), x.index)
+            patch = e.at(start, e.multiply(tap, conv.pixels))
+            _add_tap(e, conv, patch, image, y.index, x.index)
+    e.finish()
+    cost = conv.taps * conv.pixels / 2 + plane_size / 8
+    return Template(str(module), "collect", conv.batch * conv.channels, cost, 2)
+
+
+def _inside(e: Emitter, size: int, out: int, stride: int, shift: Value) -> tuple[Value, Value]:
+    """Output positions [low, high) whose input position * stride + shift lies in [0, size)."""
+    low = e.divide(e.maximum(e.subtract(stride - 1, shift), 0), stride)
+    last = e.subtract(size - 1, shift)
+    count = e.select(e.compare("<", last, 0), 0, e.add(e.divide(e.maximum(last, 0), stride), 1))
+    return low, e.minimum(count, out)
+
+
+def _add_tap(e: Emitter, conv: Convolution, patch: Any, image: Any, y: Value, x: Value) -> None:
+    row_shift = e.subtract(e.multiply(y, conv.dilation[0]), conv.padding[0])
+    column_shift = e.subtract(e.multiply(x, conv.dilation[1]), conv.padding[1])
+    first, last = _inside(e, conv.height, conv.out_height, conv.stride[0], row_shift)
+    low, high = _inside(e, conv.width, conv.out_width, conv.stride[1], column_shift)
+    with e.loop(first, last) as row:
+        here = e.add(e.multiply(row.index, conv.stride[0]), row_shift)
+        line = e.at(image, e.add(e.multiply(here, conv.width), column_shift))
+        values = e.at(patch, e.multiply(row.index, conv.out_width))
+        if conv.stride[1] == 1:
+            with e.loop(low, high, e.lanes) as column:
+                mask = e.mask(e.subtract(high, column.index))
+                total = e.builder.fadd(
+                    e.load_masked(line, column.index, mask),
+                    e.load_masked(values, column.index, mask),
+                )
+                e.store_masked(total, line, column.index, mask)
+        else:
+            with e.loop(low, high) as column:
+                place = e.multiply(column.index, conv.stride[1])
+                total = e.builder.fadd(e.load(line, place), e.load(values, column.index))
+                e.store(total, line, place)
+
+
+def weight_gradient(conv: Convolution) -> Plan:
+    """`steps(image, gradient, weight_gradient, workspace)`; the sum over images runs in order."""
+    filters, channels = conv.filters // conv.groups, conv.channels // conv.groups
+    n = channels * conv.taps
+    image = layout(conv)
+    products = []
+    for accumulate in (False, True)[: 1 + (conv.batch > 1)]:
+        batch = ((conv.groups, filters * conv.pixels, channels * image.channel, filters * n),)
+        problem = Problem(
+            filters, n, conv.pixels, (conv.pixels, 1), (1, 1), (n, 1), batch, accumulate
+        )
+        products.append(_Taps(conv, problem).write())
+    arranger = None if is_plain(conv) else arrange(conv)
+    gradient_bytes = conv.filters * conv.pixels * 4
+    image_bytes = conv.channels * image.channel * 4
+
+    def steps(data: Reference, gradient: Reference, out: Any, workspace: int = 0) -> list[Step]:
+        result = []
+        if arranger is not None:
+            arranged = Reference("workspace", 0, workspace)
+            result.append(arranger.step(data, arranged, name="arrange"))
+            data = arranged
+        for i in range(conv.batch):
+            here = replace(gradient, offset=gradient.offset + i * gradient_bytes)
+            there = replace(data, offset=data.offset + i * image_bytes)
+            product = products[min(i, 1)]
+            result.append(product.step(here, there, out, name="convolution weight gradient"))
+        return result
+
+    return Plan(image.bytes if arranger else 0, steps)
