@@ -147,7 +147,7 @@ class Interpreter:
                 )
             return env[item]
 
-        return map_aggregate(args, value_of, frozen=False)
+        return map_aggregate(args, value_of)
 
 
 def explain(error: BaseException, node: Node) -> None:

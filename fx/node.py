@@ -29,11 +29,11 @@ def has_side_effect(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def map_aggregate(
-    value: Argument, function: Callable[[Argument], Argument], *, frozen: bool = True
+    value: Argument, function: Callable[[Argument], Argument], *, frozen: bool = False
 ) -> Argument:
     """`value` with `function` applied to every leaf of its tuples, lists, dicts and slices.
 
-    Lists and dicts become immutable ones, unless `frozen` is False.
+    Lists and dicts become immutable ones if `frozen`, as they are in a node.
     """
     kind = type(value)
     if isinstance(value, (tuple, list)):
@@ -54,9 +54,13 @@ def map_aggregate(
     return function(value)
 
 
-def map_arg(value: Argument, function: Callable[[Node], Argument]) -> Argument:
-    """`value` with `function` applied to every Node in it."""
-    return map_aggregate(value, lambda item: function(item) if isinstance(item, Node) else item)
+def map_arg(
+    value: Argument, function: Callable[[Node], Argument], *, frozen: bool = False
+) -> Argument:
+    """`value` with `function` applied to every Node in it; see map_aggregate."""
+    return map_aggregate(
+        value, lambda item: function(item) if isinstance(item, Node) else item, frozen=frozen
+    )
 
 
 def leaves(value: Argument) -> Iterator[Argument]:
@@ -146,8 +150,8 @@ class Node:
             node.users[self] = None
             return node
 
-        self._args = map_arg(tuple(args), note)
-        self._kwargs = map_arg(dict(kwargs), note)
+        self._args = map_arg(tuple(args), note, frozen=True)
+        self._kwargs = dict(map_arg(dict(kwargs), note, frozen=True))
 
     def update_arg(self, index: int, argument: Argument) -> None:
         """Replaces the positional argument at `index`."""

@@ -28,7 +28,7 @@ def fake(value: Any, storages: dict[int, Any] | None = None) -> Any:
             return item
         return FakeTensor.of(item, memo)
 
-    return map_aggregate(value, of, frozen=False)
+    return map_aggregate(value, of)
 
 
 class ShapeProp(Interpreter):
