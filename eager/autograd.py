@@ -266,22 +266,23 @@ class OpNode(Node):
         self.edges, self.places = [], []
         self.saved: list | None = []
         self.out: list[Any] | None = None
-        saves = op.saves
         for i, value in enumerate(bound):
             if isinstance(value, Tensor):
                 self.edges.append(edge_of(value))
                 self.places.append((i, None))
-                self.saved.append(Saved(value) if op.parameters[i] in saves else Spec.of(value))
-            elif type(value) in (list, tuple) and any(isinstance(v, Tensor) for v in value):
-                kept = []
+            elif type(value) in (list, tuple):
                 for j, v in enumerate(value):
                     if isinstance(v, Tensor):
                         self.edges.append(edge_of(v))
                         self.places.append((i, j))
-                        kept.append(Saved(v) if op.parameters[i] in saves else Spec.of(v))
-                    else:
-                        kept.append(v)
-                self.saved.append(kept)
+        wanted = tuple({i: None for (i, _), e in zip(self.places, self.edges, strict=True) if e is not None})
+        self.saves = saves = op.saved_for(wanted)
+        for name, value in zip(op.parameters, bound, strict=True):
+            if isinstance(value, Tensor):
+                self.saved.append(Saved(value) if name in saves else Spec.of(value))
+            elif type(value) in (list, tuple) and any(isinstance(v, Tensor) for v in value):
+                keep: Any = Saved if name in saves else Spec.of
+                self.saved.append([keep(v) if isinstance(v, Tensor) else v for v in value])
             else:
                 self.saved.append(value)
         self.inputs = [s if isinstance(s, Spec) else Spec.of(s.tensor) for s in (self._at(p) for p in self.places)]
@@ -293,7 +294,7 @@ class OpNode(Node):
     def set_outputs(self, outputs: tuple[Tensor, ...]) -> None:
         self.specs = tuple(Spec.of(o) for o in outputs)
         self.single = len(outputs) == 1
-        if "out" in self.op.saves:
+        if "out" in self.saves:
             self.out = [SavedOutput(o, n) for n, o in enumerate(outputs)]
 
     def name(self) -> str:

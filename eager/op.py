@@ -8,9 +8,9 @@ decompositions see tensors, shape rules see tensors or `Spec`s; all of them get 
 from __future__ import annotations
 
 import functools
+import dis
 import inspect
 import re
-import types
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -63,6 +63,7 @@ class Op:
         self.decompose, self.run = positional(decompose), positional(run)
         self.mutates = tuple(mutates.split())
         self.random = random
+        self._saved_for: dict[tuple[int, ...], frozenset[str]] = {}
         if front is not None:
             self.__class__ = _fronted(type(self))
             self.front = front
@@ -162,6 +163,20 @@ class Op:
                 break
         return tuple(bound[:end])
 
+    def saved_for(self, wanted: tuple[int, ...]) -> frozenset[str]:
+        """The names, of `saves`, whose values the derivatives of the parameters numbered in `wanted` read."""
+        known = self._saved_for.get(wanted)
+        if known is None:
+            known = self.saves
+            if isinstance(self.vjp, tuple):
+                read: set[str] = set()
+                for i in wanted:
+                    if i < len(self.vjp) and self.vjp[i] is not None:
+                        read |= _read_by(self.vjp[i], ("g", "out", *self.parameters))
+                known = self.saves & read
+            self._saved_for[wanted] = known
+        return known
+
     def compute(self, bound: tuple) -> Any:
         """The kernel over the arrays of real tensors; gives tensors. Records nothing."""
         raise NotImplementedError
@@ -176,22 +191,6 @@ class Op:
         return tuple(map(FakeTensor.of, found)) if isinstance(found, tuple) else FakeTensor.of(found)
 
 
-def _positional(function: Callable) -> Callable:
-    """The same function with its keyword-only parameters made positional, for all parameters are passed in order."""
-    code = getattr(function, "__code__", None)
-    if code is None or not code.co_kwonlyargcount:
-        return function
-    count = code.co_argcount + code.co_kwonlyargcount
-    keywords = function.__kwdefaults__ or {}
-    names = [n for n in code.co_varnames[code.co_argcount : count] if n in keywords]
-    defaults = (*(function.__defaults__ or ()), *(keywords[n] for n in names))
-    fresh = types.FunctionType(
-        code.replace(co_argcount=count, co_kwonlyargcount=0), function.__globals__, function.__name__, defaults, function.__closure__
-    )
-    fresh.__doc__, fresh.__module__ = function.__doc__, function.__module__
-    return fresh
-
-
 @functools.cache
 def _fronted(kind: type[Op]) -> type[Op]:
     """A kind whose operators are called through `front(call, *args, **kwargs)`, where `call` is the operator proper: the front
@@ -203,6 +202,19 @@ def _fronted(kind: type[Op]) -> type[Op]:
 
     Fronted.__name__ = kind.__name__
     return Fronted
+
+
+def _read_by(function: Callable, names: tuple[str, ...]) -> set[str]:
+    """Which of its positional arguments, called `names` here, a function reads at all."""
+    code = getattr(function, "__code__", None)
+    if code is None or code.co_flags & inspect.CO_VARARGS:
+        return set(names)
+    loaded: set[str] = set()
+    for instruction in dis.get_instructions(code):
+        if instruction.opname.startswith("LOAD_") and instruction.argval is not None:
+            found = instruction.argval
+            loaded.update(found if isinstance(found, tuple) else (found,))
+    return {n for n, local in zip(names, code.co_varnames[: code.co_argcount], strict=False) if local in loaded}
 
 
 def positional(function: Any) -> Any:
