@@ -150,7 +150,7 @@ if TYPE_CHECKING:
 
 from eager import dtype as _dtypes
 
-for _kind in _dtypes.ALL:
+for _kind in _dtypes._BY_NAME.values():
     for _name in (_kind.name, *_kind.aliases):
         globals()[_name] = _kind
 

@@ -16,6 +16,10 @@ from flambeau.missing import lookup
 from flambeau.operators import registered
 
 
+# Rules for shapes that were registered before their operators.
+_waiting: dict[str, Callable] = {}
+
+
 class CustomOpDef:
     """An operator made by `custom_op`: callable, with `register_fake`, `register_autograd` and `register_kernel`."""
 
@@ -25,7 +29,7 @@ class CustomOpDef:
             raise ValueError(f"an operator's name is 'namespace::name', got {name!r}")
         if name in registered:
             raise RuntimeError(f"the operator {name} is registered already")
-        self._name, self._function, self._fake = name, function, None
+        self._name, self._function, self._fake = name, function, _waiting.pop(name, None)
         self._op = Extern(
             _kernel(function), name=f"{space}_{short}", spec=self._spec, mutates=mutates, method=False
         )
@@ -124,9 +128,12 @@ def _definition(op: Any) -> CustomOpDef:
 
 
 def register_fake(op: Any, func: Callable | None = None, /, **kwargs: Any) -> Any:
-    """`CustomOpDef.register_fake` by the operator's name. Raises RuntimeError for an unknown one."""
+    """`CustomOpDef.register_fake` by the operator's name; the rule of an operator that is not there yet waits for it."""
     if func is None:
         return lambda function: register_fake(op, function)
+    if isinstance(op, str) and op not in registered:
+        _waiting[op] = func
+        return func
     return _definition(op).register_fake(func)
 
 

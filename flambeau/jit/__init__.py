@@ -46,6 +46,9 @@ def script_if_tracing(fn: Callable) -> Callable:
     return fn
 
 
+_script_if_tracing = script_if_tracing
+
+
 def ignore(drop: Any = False, **kwargs: Any) -> Any:
     """A mark for TorchScript: the function stays what it is."""
     return drop if callable(drop) else lambda fn: fn
