@@ -15,14 +15,17 @@ def eliminate_common_subexpressions(
 ) -> bool:
     """Later duplicates use the first one's value and are erased; whether there were any.
 
-    Never shared: what changes state, draws random numbers, is written in place by a later node, or
-    calls a module, or a method whose object is unknown. `may_share` narrows further.
+    Never shared: what changes state or draws random numbers, values that a node writes in place and
+    what is computed from them, and calls of modules and methods, of which nobody knows what they do.
+    A composite operator may draw inside, so it is not shared either. `may_share` narrows further.
     """
     written = _written(graph)
     seen: dict[Any, Node] = {}
     before = len(graph.nodes)
     for node in graph.nodes:
-        if node.op not in ("call_function", "get_attr", "call_method") or node.is_impure():
+        if node.op not in ("call_function", "get_attr") or node.is_impure():
+            continue
+        if getattr(node.target, "kind", None) == "composite":
             continue
         if node in written or (may_share is not None and not may_share(node)):
             continue

@@ -3,6 +3,7 @@ buffer."""
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -10,7 +11,7 @@ from eager.autograd import no_grad
 from eager.tensor import Tensor
 from fx.graph_module import GraphModule
 from fx.interpreter import Interpreter
-from fx.node import Node
+from fx.node import Node, is_operator
 
 PREFIX = "_folded"
 
@@ -23,8 +24,8 @@ def fold_constants(
     """Replaces constant nodes by buffers of their values; the number of nodes that went.
 
     `is_constant(node)` says which get_attr nodes may be taken as constant (default: attributes that
-    are not parameters and that no node writes). Results larger than `limit` bytes and larger than
-    what they are made from stay. Nothing random or impure is folded. The module is recompiled.
+    are not parameters); what a node writes in place never is. Results larger than `limit` bytes stay.
+    Only operators are folded, none that is random or impure. The module is recompiled.
     """
     graph = module.graph
     chosen = _constants(module, is_constant or (lambda node: _is_buffer(module, node)))
@@ -57,9 +58,9 @@ def _constants(module: GraphModule, is_constant: Callable[[Node], bool]) -> set[
         if node.op == "get_attr":
             known = is_constant(node)
         else:
-            # Without any operand it may read state: a constructor is folded only below a get_attr
-            # or when it is an operator, which is a function of its arguments.
-            known = bool(node.all_input_nodes) or hasattr(node.target, "vjp")
+            # An operator is a function of its arguments, except that a composite may draw inside.
+            known = is_operator(node.target) and node.target.kind != "composite"  # type: ignore[union-attr]
+            known = known or node.target is operator.getitem
             known = known and all(used in chosen for used in node.all_input_nodes)
         if known and not node.is_impure():
             chosen.add(node)
