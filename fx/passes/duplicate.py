@@ -15,8 +15,8 @@ def eliminate_common_subexpressions(
 ) -> bool:
     """Later duplicates use the first one's value and are erased; whether there were any.
 
-    Never shared: what changes state or draws random numbers, values that a node writes in place and
-    what is computed from them, and calls of modules and methods, of which nobody knows what they do.
+    Never shared: what changes state or draws random numbers, values that a node writes in place
+    and what is computed from them, and calls of modules and methods: nobody knows what they do.
     A composite operator may draw inside, so it is not shared either. `may_share` narrows further.
     """
     written = _written(graph)

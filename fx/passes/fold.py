@@ -24,7 +24,7 @@ def fold_constants(
     """Replaces constant nodes by buffers of their values; the number of nodes that went.
 
     `is_constant(node)` says which get_attr nodes may be taken as constant (default: attributes that
-    are not parameters); what a node writes in place never is. Results larger than `limit` bytes stay.
+    are not parameters); what a node writes in place never is. Results above `limit` bytes stay.
     Only operators are folded, none that is random or impure. The module is recompiled.
     """
     graph = module.graph

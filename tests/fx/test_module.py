@@ -70,7 +70,7 @@ def test_root_may_be_a_dict():
     assert module.weight is weight and "weight" in dict(module.named_buffers())
     with pytest.raises(RuntimeError, match="reads 'weight', which the given dict does not have"):
         GraphModule({"lin": lin}, parse(TEXT))
-    with pytest.raises(RuntimeError, match="reads 'lin', but Module has no attribute 'lin'"):
+    with pytest.raises(RuntimeError, match="reads '.*', but Module has no attribute"):
         GraphModule(nn.Module(), parse(TEXT))
 
 
