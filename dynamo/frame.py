@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import functools
 import os
-import sys
 import sysconfig
 import threading
 import types
@@ -125,40 +124,42 @@ def reset() -> None:
 
 
 @functools.cache
-def _library_folders() -> tuple[str, ...]:
-    """Folders whose frames are not captured by themselves (they may still be inlined)."""
+def _folders() -> tuple[tuple[str, ...], ...]:
+    """Folders of layers, of libraries, of installed packages, and of the standard library.
+
+    Layers are programs like the user's. The folder of packages lies within the standard library's.
+    """
     here = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    own = [os.path.join(here, name) for name in ("eager", "fx", "aot", "inductor", "dynamo")]
-    paths = sysconfig.get_paths()
-    sites = {paths["purelib"], paths["platlib"]}
+    own = ("eager", "fx", "aot", "inductor", "dynamo", "flambeau")
     others = ("numpy", "numba", "llvmlite", "networkx", "ml_dtypes", "threadpoolctl", "scipy",
               "pytest", "_pytest", "pluggy", "IPython", "torch")  # fmt: skip
-    folders = [*own, os.path.join(here, "flambeau"), paths["stdlib"], paths["platstdlib"]]
-    folders += [os.path.join(site, name) for site in sites for name in others]
-    return tuple(folder + os.sep for folder in folders)
-
-
-@functools.cache
-def _captured_folders() -> tuple[str, ...]:
-    """Exceptions: the layers are programs like the user's, and packages lie within the library."""
-    here = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    return (os.path.join(here, "eager", "nn") + os.sep,)
+    paths = sysconfig.get_paths()
+    sites = {paths["purelib"], paths["platlib"]}
+    groups = (
+        [os.path.join(here, "eager", "nn")],
+        [*(os.path.join(here, n) for n in own), *(os.path.join(s, n) for s in sites for n in others)],
+        sites,
+        [paths["stdlib"], paths["platstdlib"]],
+    )
+    return tuple(tuple(folder + os.sep for folder in group) for group in groups)
 
 
 @functools.lru_cache(maxsize=4096)
 def skip_reason(filename: str) -> str:
-    """Why frames of this file are not captured by themselves; "" if they are."""
+    """Why frames of this file are not captured by themselves; "" if they are.
+
+    They may still be inlined into a captured frame.
+    """
     if filename.startswith("<"):
         generated = filename.startswith(("<frozen", "<string>", "<guards>", "<__array_function__"))
         return f"generated code {filename}" if generated else ""
-    if filename.startswith(_captured_folders()):
+    layers, libraries, packages, standard = _folders()
+    if filename.startswith(layers):
         return ""
-    parts = filename.split(os.sep)
-    installed = "site-packages" in parts or "dist-packages" in parts
-    for folder in _library_folders():
-        inside_standard = folder.startswith(sys.base_prefix) and "-packages" not in folder
-        if filename.startswith(folder) and not (installed and inside_standard):
-            return f"library code in {folder}"
+    if filename.startswith(libraries):
+        return f"library code in {filename}"
+    if filename.startswith(standard) and not filename.startswith(packages):
+        return f"the standard library's {filename}"
     return ""
 
 
@@ -316,7 +317,7 @@ class optimize:  # noqa: N801
 def _wrapped(wrapper: Any, function: Any) -> Any:
     if hasattr(function, "__name__"):
         functools.update_wrapper(wrapper, function)
-    wrapper._original = function
+    wrapper._flambeau_original = function
     return wrapper
 
 
@@ -353,7 +354,7 @@ def disable(
         function, _ = fallback.plain_function(fn)
         if function is not None:
             store().skip(function.__code__)
-    disabled._disabled = reason or "disabled by the user"
+    disabled._flambeau_disabled = reason or "disabled by the user"
     return disabled
 
 
