@@ -1,0 +1,481 @@
+"""The graph that is being captured, shared by all frames of one translation: the recorder that turns operator calls into nodes, the graph's
+inputs, the guards, and what is known about objects that were met. Interpretation runs library code for real under the recorder,
+on fake tensors; nothing of it computes, draws random numbers or changes the user's tensors.
+"""
+
+from __future__ import annotations
+
+import functools
+import operator
+import os
+import sys
+import sysconfig
+import types
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import eager
+from dynamo.effects import Effects
+from dynamo.guard import GuardSet, TensorSpec
+from dynamo.source import ConstantSource
+from dynamo.unsupported import Position, Raised, Unsupported, unsupported
+from dynamo.values.base import Value
+from dynamo.values.constant import Constant
+from dynamo.values.tensor import TensorValue
+from eager import autograd, dispatch
+from eager.fake import DataDependent, FakeTensor
+from eager.nn.module import Module
+from eager.nn.parameter import Buffer, Parameter
+from eager.op import Op
+from eager.tensor import Tensor
+from fx.graph import Graph
+from fx.node import Node, map_aggregate
+
+if TYPE_CHECKING:
+    from dynamo.machine import Frame
+
+_ROOT = os.path.dirname(os.path.dirname(os.path.abspath(eager.__file__)))
+_LIBRARY = tuple(
+    os.path.join(_ROOT, package) + os.sep
+    for package in ("eager", "fx", "aot", "inductor", "dynamo", "flambeau")
+)
+_INSTALLED = tuple({sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")})
+# Files of the library whose functions compute on tensors and touch nothing else: they run for real.
+_TOOLS = ("eager.ops", "eager.op", "eager.tensor", "eager.construct", "eager.nn.functional")
+# Methods that change a tensor object instead of computing with it.
+_METHODS_WITH_EFFECTS = frozenset(
+    ("backward", "register_hook", "register_post_accumulate_grad_hook", "retain_grad",
+     "requires_grad_", "share_memory_", "set_", "resize_", "pin_memory")
+)  # fmt: skip
+
+
+class FakeMode(dispatch.Interpreter):
+    """Gives every operator its fake result, whatever its arguments; composites are looked into."""
+
+    def interpret(self, op: Op, args: tuple, kwargs: dict[str, Any]) -> Any:
+        return autograd.apply(op, op.bind(args, kwargs), self.below)
+
+    def below(self, op: Op, bound: tuple) -> Any:
+        if op.kind != "composite":
+            return op.fake(bound)
+        with dispatch.push(self):
+            return op.fake(bound)
+
+
+class Recorder(dispatch.Interpreter):
+    """Adds a node for every operator that library or user code calls, whole."""
+
+    def __init__(self, capture: Capture) -> None:
+        self.capture = capture
+        self.fake = FakeMode()
+
+    def interpret(self, op: Op, args: tuple, kwargs: dict[str, Any]) -> Any:
+        return self.capture.record(op, args, kwargs, self.fake)
+
+
+class Capture:
+    """The state of one attempt at translating a frame."""
+
+    def __init__(self, code: types.CodeType, root_globals: dict[str, Any]) -> None:
+        self.graph = Graph()
+        self.guards = GuardSet(code)
+        self.effects = Effects()
+        self.root_globals = root_globals
+        self.recorder = Recorder(self)
+        self.frame: Frame | None = None
+        self.steps = 0
+        self.inputs: list[TensorValue] = []
+        self.lifted: set[int] = set()
+        self.entry_mode = autograd.is_grad_enabled()
+        self.tensor_slots = frozenset(vars(FakeTensor)) | frozenset(Tensor.__annotations__)
+        self._nodes: dict[int, Node] = {}
+        self._memo: dict[int, tuple[Any, Value]] = {}
+        self._held: list[Any] = []
+        self._cells: dict[int, Any] = {}
+        self._storages: dict[int, Any] = {}
+        self._stack_key: Any = None
+        self._stack: tuple = ()
+        self.guards.add("GRAD_MODE", None, self.entry_mode, "grad mode at entry")
+
+    # -- what is known about objects -----------------------------------------------------------------
+
+    def known(self, real: Any) -> Any:
+        """The value that already stands for an object."""
+        found = self._memo.get(id(real))
+        return None if found is None else found[1]
+
+    def remember(self, real: Any, value: Value) -> None:
+        """Keep the object alive, so that its id stays its own, and its value."""
+        self._memo[id(real)] = (real, value)
+
+    def hold(self, real: Any) -> None:
+        self._held.append(real)
+
+    def guard(self, kind: str, source: Any, payload: Any, position: Position) -> None:
+        where = f"{position.file}:{position.line}"
+        self.guards.add(kind, source, payload, position.text, where)
+
+    def cell(self, real: Any, function_source: Any, index: int) -> Any:
+        """The value of an existing closure cell."""
+        from dynamo.source import AttributeSource, CellContentsSource, ItemSource
+        from dynamo.values.function import CellValue
+
+        found = self._cells.get(id(real))
+        if found is None:
+            constant = function_source is None or isinstance(function_source, ConstantSource)
+            found = CellValue(None, None, real)
+            if constant:
+                found.contents_source = None
+                found.source = ConstantSource(real)
+            else:
+                found.contents_source = CellContentsSource(function_source, index)
+                found.source = ItemSource(AttributeSource(function_source, "__closure__"), index)
+            self._cells[id(real)] = found
+            self.hold(real)
+        return found
+
+    def remember_cell(self, real: Any, value: Any) -> None:
+        self._cells[id(real)] = value
+
+    # -- kinds of objects ----------------------------------------------------------------------------
+
+    def is_tensor(self, real: Any) -> bool:
+        return isinstance(real, Tensor)
+
+    def is_tensor_type(self, kind: type) -> bool:
+        return issubclass(kind, Tensor)
+
+    def is_plain_tensor_type(self, kind: type) -> bool:
+        return issubclass(kind, Tensor) and not issubclass(kind, (Parameter, Buffer))
+
+    def is_module_type(self, kind: type) -> bool:
+        return issubclass(kind, Module)
+
+    def is_tool(self, real: Any) -> bool:
+        """Whether this is an operator, or a function of the library that only computes."""
+        if isinstance(real, Op):
+            return True
+        if not isinstance(real, types.FunctionType):
+            return False
+        if real is autograd.set_grad_enabled_ or real is autograd.is_grad_enabled:
+            return True
+        module = real.__module__ or ""
+        return module.startswith(_TOOLS) and is_library_file(real.__code__.co_filename)
+
+    def special_tool(self, real: Any) -> Callable | None:
+        return _set_grad_enabled if real is autograd.set_grad_enabled_ else None
+
+    def is_library_file(self, filename: str) -> bool:
+        return is_library_file(filename)
+
+    def is_installed(self, module: types.ModuleType) -> bool:
+        file = getattr(module, "__file__", None)
+        return file is None or file.startswith(_INSTALLED)
+
+    def check_call(self, function: types.FunctionType) -> None:
+        """End the graph before calls that must not be looked into."""
+        module = function.__module__ or ""
+        name = function.__qualname__
+        if getattr(function, "_flambeau_disabled", False):
+            unsupported(
+                "Call of a disabled function",
+                f"{name} is marked with disable",
+                "it runs as it is, between two graphs",
+            )
+        if module in ("warnings", "logging"):
+            unsupported(
+                "Call that warns or logs",
+                f"{module}.{name} is an effect outside the graph",
+                "the effect is kept: the graph ends before the call and the next begins after it",
+            )
+        if module == "eager.function":
+            unsupported(
+                "Custom autograd function",
+                f"{name} brings its own derivative",
+                "register an operator with flambeau.library instead",
+            )
+        if module == "eager.autograd" and name in ("backward", "grad"):
+            unsupported(
+                "Backward pass in the compiled region",
+                f"autograd.{name} is called",
+                "compile the forward pass; its backward is compiled with it",
+            )
+
+    def check_tensor_method(self, owner: TensorValue, name: str) -> None:
+        if name in _METHODS_WITH_EFFECTS:
+            unsupported(
+                "Tensor method that is not an operator",
+                f"Tensor.{name} changes the tensor object or runs the backward pass",
+                "call it outside the compiled region",
+            )
+
+    def calls_forward(self, module: Any) -> bool:
+        """Whether calling a module is calling its `forward` and nothing else."""
+        kind = type(module)
+        if kind.__call__ is not Module.__call__ or kind._call_impl is not Module._call_impl:
+            return False
+        from eager.nn.hooks import everywhere
+
+        hooks = (
+            module._forward_hooks, module._forward_pre_hooks, module._backward_hooks,
+            module._backward_pre_hooks,
+        )  # fmt: skip
+        return not any(hooks) and not everywhere.around_call()
+
+    # -- inputs --------------------------------------------------------------------------------------
+
+    def input(self, m: Any, real: Any, source: Any) -> TensorValue:
+        """A tensor met for the first time: a result of the recorder, or one from outside."""
+        if isinstance(real, FakeTensor):
+            return TensorValue(real, Tensor)
+        if not isinstance(source, ConstantSource):
+            m.guard("TENSOR", source, TensorSpec.of(real))
+        fake = FakeTensor.of(real, self._storages)
+        if real.requires_grad and real._node is not None:
+            fake._node = _foreign_history()
+        value = TensorValue(fake, type(real), real, source)
+        self.hold(real.untyped_storage())
+        self.remember(fake, value)
+        return value
+
+    def fresh(self, m: Any, real: Tensor) -> Value:
+        """A tensor that library code has just made from constants: a new one at every call."""
+        from eager.registry import ops
+
+        value = self.input(m, real, ConstantSource(real))
+        self.remember(real, value)
+        return self.execute(m, ops.clone, [value.fake], {}, "clone")
+
+    def node_of(self, tensor: Any) -> Node:
+        """The node of a tensor; an input becomes a placeholder when it is first used."""
+        node = self._nodes.get(id(tensor))
+        if node is not None:
+            return node
+        value = self.known(tensor)
+        if value is None and not isinstance(tensor, FakeTensor):
+            value = self.input(self.frame, tensor, ConstantSource(tensor))
+            self.remember(tensor, value)
+        if value is None or value.real is None:
+            unsupported("Tensor of unknown origin", "a fake tensor was made outside the recorder")
+        tensor = value.fake
+        if id(tensor) in self._nodes:
+            return self._nodes[id(tensor)]
+        node = self._placeholder(value)
+        self._nodes[id(tensor)] = node
+        self.inputs.append(value)
+        return node
+
+    def _placeholder(self, value: TensorValue) -> Node:
+        last = next((n for n in reversed(self.graph.nodes) if n.op == "placeholder"), None)
+        with self.graph.inserting_after(last):
+            node = self.graph.placeholder(_identifier(value.source))
+        node.meta["val"] = value.fake
+        node.meta["source"] = value.source.name
+        node.meta["stack"] = []
+        return node
+
+    # -- recording -----------------------------------------------------------------------------------
+
+    def execute(
+        self, m: Any, function: Callable, args: Sequence[Any], kwargs: dict[str, Any], what: str
+    ) -> Value:
+        """Call real code under the recorder."""
+        try:
+            with dispatch.push(self.recorder):
+                result = function(*args, **kwargs)
+        except (Unsupported, Raised):
+            raise
+        except DataDependent as error:
+            _data_dependent(what or getattr(function, "__name__", ""), error)
+        except Exception as error:
+            raise Raised(m.exception_of(error)) from None
+        self.frame = m
+        if isinstance(result, Tensor) and not isinstance(result, FakeTensor):
+            known = self.known(result)
+            return known if known is not None else self.fresh(m, result)
+        return m.wrap_result(result)
+
+    def record(self, op: Op, args: tuple, kwargs: dict[str, Any], fake: FakeMode) -> Any:
+        node_args = map_aggregate(args, self._argument)
+        node_kwargs = {name: map_aggregate(value, self._argument) for name, value in kwargs.items()}
+        args = map_aggregate(args, self._fake_of)
+        kwargs = {name: map_aggregate(value, self._fake_of) for name, value in kwargs.items()}
+        if op.mutates:
+            self._check_mutation(op, args, kwargs)
+        result = fake.interpret(op, _plain(args), {k: _plain(v) for k, v in kwargs.items()})
+        if isinstance(result, FakeTensor):
+            if id(result) in self._nodes and not op.mutates:
+                return result
+            if self.known(result) is not None and not op.mutates:
+                return result
+        node = self.graph.call_function(op, node_args, node_kwargs)
+        node.meta["val"] = result
+        node.meta["stack"] = self._positions()
+        self._attach(node, result)
+        return result
+
+    def _attach(self, node: Node, result: Any) -> None:
+        if isinstance(result, FakeTensor):
+            if self.known(result) is None:
+                self._nodes[id(result)] = node
+                self.hold(result)
+            return
+        if isinstance(result, (tuple, list)):
+            for index, item in enumerate(result):
+                if isinstance(item, FakeTensor):
+                    part = self.graph.call_function(operator.getitem, (node, index))
+                    part.meta["val"] = item
+                    part.meta["stack"] = node.meta["stack"]
+                    self._attach(part, item)
+
+    def _argument(self, value: Any) -> Any:
+        return self.node_of(value) if isinstance(value, Tensor) else value
+
+    def _fake_of(self, value: Any) -> Any:
+        if isinstance(value, Tensor) and not isinstance(value, FakeTensor):
+            return self.known(value).fake
+        return value
+
+    def _check_mutation(self, op: Op, args: tuple, kwargs: dict[str, Any]) -> None:
+        for name in op.mutates:
+            place = op.parameters.index(name)
+            target = args[place] if place < len(args) else kwargs.get(name)
+            value = self.known(target)
+            if value is not None and isinstance(value.source, ConstantSource):
+                unsupported(
+                    "In-place change of a constant tensor",
+                    f"{op.name} writes into a tensor that belongs to the code",
+                )
+
+    def _positions(self) -> list[Position]:
+        frame = self.frame
+        if frame is None:
+            return []
+        key = (id(frame), frame.ip)
+        if key != self._stack_key:
+            self._stack_key, self._stack = key, frame.positions()
+        return list(self._stack)
+
+    def set_grad_enabled(self, enabled: bool) -> None:
+        """Switch grad mode for the interpretation and in the graph."""
+        node = self.graph.call_function(autograd.set_grad_enabled_, (enabled,))
+        node.meta["val"] = None
+        node.meta["stack"] = self._positions()
+        autograd.set_grad_enabled_(enabled)
+
+    # -- the end -------------------------------------------------------------------------------------
+
+    def finish(self, outputs: Sequence[TensorValue]) -> bool:
+        """Close the graph with these outputs; whether there is anything to run."""
+        if autograd.is_grad_enabled() != self.entry_mode:
+            node = self.graph.call_function(autograd.set_grad_enabled_, (self.entry_mode,))
+            node.meta.update(val=None, stack=[])
+        results = tuple(self.node_of(value.fake) for value in outputs)
+        node = self.graph.output(results)
+        node.meta["val"] = tuple(value.fake for value in outputs)
+        self._remove_dead_code()
+        self._guard_aliases()
+        return any(node.op == "call_function" for node in self.graph.nodes)
+
+    def _remove_dead_code(self) -> None:
+        for node in reversed(self.graph.nodes):
+            if node.op == "call_function" and not node.users and not _is_effect(node):
+                self.graph.erase_node(node)
+        used: list[TensorValue] = []
+        for value in self.inputs:
+            node = self._nodes[id(value.fake)]
+            if node.users:
+                used.append(value)
+            else:
+                self.graph.erase_node(node)
+        self.inputs = used
+        mode, last = self.entry_mode, None
+        for node in self.graph.nodes:
+            if node.target is autograd.set_grad_enabled_:
+                if node.args[0] == mode:
+                    self.graph.erase_node(node)
+                    continue
+                if last is not None:
+                    self.graph.erase_node(last)
+                    last = None
+                    mode = not mode
+                    self.graph.erase_node(node)
+                    continue
+                mode, last = node.args[0], node
+            elif node.op == "call_function":
+                last = None
+
+    def _guard_aliases(self) -> None:
+        """Different inputs must stay different objects, where any of them is written to."""
+        sources = [v.source for v in self.inputs if not isinstance(v.source, ConstantSource)]
+        writes = any(getattr(n.target, "mutates", ()) for n in self.graph.nodes)
+        arguments = [s for s in sources if s.base is None] if not writes else sources
+        if len(arguments) > 1:
+            self.guards.add("NO_TENSOR_ALIASING", None, tuple(arguments), "inputs are different")
+
+    def operator_counts(self) -> dict[str, int]:
+        counts: dict[str, int] = {}
+        for node in self.graph.nodes:
+            if node.op == "call_function":
+                name = getattr(node.target, "__name__", str(node.target))
+                counts[name] = counts.get(name, 0) + 1
+        return counts
+
+
+def is_library_file(filename: str) -> bool:
+    """Whether a file belongs to this library."""
+    return filename.startswith(_LIBRARY)
+
+
+def _is_effect(node: Node) -> bool:
+    target = node.target
+    if target is autograd.set_grad_enabled_:
+        return True
+    return bool(getattr(target, "mutates", ())) or getattr(target, "random", False)
+
+
+def _plain(value: Any) -> Any:
+    """Arguments with ordinary lists and dicts instead of the graph's immutable ones."""
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    if type(value) is tuple:
+        return tuple(_plain(item) for item in value)
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return value
+
+
+@functools.cache
+def _foreign_history() -> autograd.Node:
+    """Stands for the history of an input that is not a leaf."""
+    node = autograd.Node()
+    node.edges = []
+    return node
+
+
+def _identifier(source: Any) -> str:
+    name = "".join(c if c.isalnum() else "_" for c in source.name).strip("_")
+    return name if name.isidentifier() and name != "F" else f"constant_{name}"[:40].rstrip("_")
+
+
+def _set_grad_enabled(m: Any, enabled: Value) -> Value:
+    m.capture.set_grad_enabled(m.truth(enabled))
+    return Constant(None)
+
+
+def _data_dependent(what: str, error: Exception) -> None:
+    if what == "bool":
+        unsupported(
+            "Data-dependent branch",
+            "a condition depends on the values of a tensor",
+            "use where(), or keep the branch outside the compiled region",
+        )
+    unsupported(
+        "Value of a tensor is needed",
+        f"{what or 'real code'}: {error}",
+        "keep numbers in tensors, or move the read outside the compiled region",
+    )
+
+
+def loaded(name: str) -> bool:
+    return name in sys.modules
