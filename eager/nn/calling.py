@@ -3,14 +3,15 @@ how those hooks are registered. Promises that without hooks a call is `forward` 
 
 import functools
 import weakref
-from typing import Any, Callable
+from collections.abc import Callable
+from typing import Any
 
 from eager.nn.hooks import BackwardHooks, RemovableHandle, everywhere, register
 
-_REGISTRIES = ("_backward_pre_hooks", "_backward_hooks", "_forward_hooks",
-               "_forward_hooks_with_kwargs", "_forward_hooks_always_called", "_forward_pre_hooks",
-               "_forward_pre_hooks_with_kwargs", "_state_dict_hooks", "_state_dict_pre_hooks",
-               "_load_state_dict_pre_hooks", "_load_state_dict_post_hooks")
+REGISTRIES = ("_backward_pre_hooks", "_backward_hooks", "_forward_hooks",
+              "_forward_hooks_with_kwargs", "_forward_hooks_always_called", "_forward_pre_hooks",
+              "_forward_pre_hooks_with_kwargs", "_state_dict_hooks", "_state_dict_pre_hooks",
+              "_load_state_dict_pre_hooks", "_load_state_dict_post_hooks")
 
 
 class _ModuleHook:

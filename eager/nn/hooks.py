@@ -4,9 +4,10 @@ Promises that a module without hooks pays for one truth test only."""
 
 import weakref
 from collections import OrderedDict
-from typing import Any, Callable
+from collections.abc import Callable
+from typing import Any
 
-from eager.autograd import Function
+from eager.function import Function
 from eager.tensor import Tensor
 
 
@@ -129,7 +130,7 @@ class _Crossing(Function):
     def forward(ctx: Any, callback: Callable[[tuple], tuple], *tensors: Tensor) -> Any:
         ctx.callback = callback
         ctx.set_materialize_grads(False)
-        return tuple(tensor.view_as(tensor) for tensor in tensors)
+        return tensors
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:

@@ -2,7 +2,8 @@
 walks that tree: moving, saving, loading, printing, hooks. Promises PyTorch's names and behaviour."""
 
 from collections import OrderedDict
-from typing import Any, Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 from eager.autograd import no_grad
 from eager.dtype import dtype as DType
@@ -11,6 +12,7 @@ from eager.nn.hooks import everywhere
 from eager.nn.parameter import Buffer, Parameter
 from eager.nn.state import SavedState
 from eager.tensor import Tensor
+
 
 def _unimplemented_forward(self: "Module", *input: Any) -> None:
     """To be defined by every subclass.

@@ -1,31 +1,38 @@
-"""Parameter and Buffer: tensors that a module registers when they are assigned to it; and the
-uninitialized ones that lazy modules fill in later. Promises that a Parameter shares its data's memory."""
+"""Parameter and Buffer: tensors that a module registers when they are assigned to it. Promises that both
+share the memory of the tensor they are made from."""
+
+from __future__ import annotations
 
 from typing import Any
 
+from eager.construct import tensor
 from eager.tensor import Tensor
+
+
+def _share(kind: type, data: Tensor | None, requires_grad: bool) -> Any:
+    """A leaf of another class over the same memory."""
+    data = tensor([]) if data is None else data
+    made = object.__new__(kind)
+    made._array, made._storage = data._array, data.untyped_storage()
+    return made.requires_grad_(True) if requires_grad else made
 
 
 class Parameter(Tensor):
     """A tensor that is a module's parameter: a leaf that gets a gradient by default."""
 
-    def __new__(cls, data: Tensor | None = None, requires_grad: bool = True) -> "Parameter":
-        data = Tensor([]) if data is None else data
-        return data.detach()._as_subclass(cls, requires_grad)
+    def __new__(cls, data: Tensor | None = None, requires_grad: bool = True) -> Parameter:
+        return _share(cls, data, requires_grad)
 
-    def __init__(self, data: Tensor | None = None, requires_grad: bool = True) -> None:
-        pass
-
-    def __deepcopy__(self, memo: dict) -> "Parameter":
+    def __deepcopy__(self, memo: dict) -> Parameter:
         if id(self) not in memo:
             memo[id(self)] = type(self)(self.detach().clone(), self.requires_grad)
         return memo[id(self)]
 
-    def __repr__(self, *args: Any, **kwargs: Any) -> str:
+    def __repr__(self, *, tensor_contents: Any = None) -> str:
         return "Parameter containing:\n" + super().__repr__()
 
     def __reduce_ex__(self, protocol: Any) -> tuple:
-        return type(self), (self.detach(), self.requires_grad)
+        return _rebuild_parameter, (type(self), self.data, self.requires_grad)
 
 
 class Buffer(Tensor):
@@ -33,22 +40,22 @@ class Buffer(Tensor):
 
     persistent: bool
 
-    def __new__(cls, data: Tensor | None = None, *, persistent: bool = True) -> "Buffer":
-        data = Tensor([]) if data is None else data
-        buffer = data.detach()._as_subclass(cls, data.requires_grad)
-        buffer.persistent = persistent
-        return buffer
+    def __new__(cls, data: Tensor | None = None, *, persistent: bool = True) -> Buffer:
+        made = _share(cls, data, data is not None and data.requires_grad)
+        made.persistent = persistent
+        return made
 
-    def __init__(self, data: Tensor | None = None, *, persistent: bool = True) -> None:
-        pass
-
-    def __deepcopy__(self, memo: dict) -> "Buffer":
+    def __deepcopy__(self, memo: dict) -> Buffer:
         if id(self) not in memo:
             memo[id(self)] = type(self)(self.detach().clone(), persistent=self.persistent)
         return memo[id(self)]
 
     def __reduce_ex__(self, protocol: Any) -> tuple:
-        return _rebuild_buffer, (type(self), self.detach(), self.persistent)
+        return _rebuild_buffer, (type(self), self.data, self.persistent)
+
+
+def _rebuild_parameter(kind: type, data: Tensor, requires_grad: bool) -> Parameter:
+    return kind(data, requires_grad)
 
 
 def _rebuild_buffer(kind: type, data: Tensor, persistent: bool) -> Buffer:

@@ -2,7 +2,8 @@
 that nothing is loaded silently: what is missing, left over or of another shape is named in one error."""
 
 from collections import OrderedDict
-from typing import Any, Mapping, NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 from eager.autograd import no_grad
 from eager.nn.parameter import Parameter
@@ -106,9 +107,9 @@ class SavedState:
         errors: list[str] = []
         self._load_tree(state_dict, "", metadata, assign, missing, unexpected, errors)
         if strict and unexpected:
-            errors.insert(0, "Unexpected key(s) in state_dict: {}. ".format(_quoted(unexpected)))
+            errors.insert(0, f"Unexpected key(s) in state_dict: {_quoted(unexpected)}. ")
         if strict and missing:
-            errors.insert(0, "Missing key(s) in state_dict: {}. ".format(_quoted(missing)))
+            errors.insert(0, f"Missing key(s) in state_dict: {_quoted(missing)}. ")
         if errors:
             raise RuntimeError("Error(s) in loading state_dict for {}:\n\t{}".format(
                 type(self).__name__, "\n\t".join(errors)))

@@ -1,0 +1,337 @@
+"""Activation functions: pointwise ones by a scalar body, softmax and log_softmax by a kernel over rows with
+a decomposition. Promises PyTorch's values at the kinks, and its gradients there."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from eager.dtype import bfloat16, float16, float32
+from eager.op import composite, extern, pointwise
+from eager.registry import ops
+from eager.shape import normalize_dim
+from eager.spec import Spec
+
+HALF = (float16, bfloat16)
+_SQRT_HALF = math.sqrt(0.5)
+_GAUSS = 1 / math.sqrt(2 * math.pi)
+_TANH_SCALE = math.sqrt(2 / math.pi)
+_SELU_ALPHA, _SELU_SCALE = 1.6732632423543772848170429916717, 1.0507009873554804934193349852946
+
+
+def widen(array: np.ndarray) -> np.ndarray:
+    """Half precision as float32, for kernels that add up; other types as they are."""
+    return array.astype(np.float32) if array.dtype.itemsize == 2 else array
+
+
+def require_floating(name: str, input: Any) -> None:
+    """Raises RuntimeError for types that a floating point kernel does not take."""
+    if not (input.dtype.is_floating_point or input.dtype.is_complex):
+        raise RuntimeError(f'"{name}" not implemented for {input.dtype}: convert the input to a '
+                           "floating point type")
+
+
+@pointwise(vjp=lambda g, out, input: ops.where(out > 0, g, 0), saves="out")
+def relu(s, input):
+    """The larger of zero and the input."""
+    return s.maximum(input, 0)
+
+
+def _gelu_vjp(g: Any, out: Any, input: Any, approximate: str) -> Any:
+    if approximate == "none":
+        slope = 0.5 * (1 + ops.erf(input * _SQRT_HALF))
+        return g * (slope + input * (ops.exp(input * input * -0.5) * _GAUSS))
+    square = input * input
+    bent = ops.tanh(_TANH_SCALE * (input + 0.044715 * (square * input)))
+    inner = _TANH_SCALE * (1 + 0.134145 * square)
+    return g * (0.5 * (1 + bent) + 0.5 * input * (1 - bent * bent) * inner)
+
+
+@pointwise(vjp=_gelu_vjp, promote="float", method=False, inplace=False)
+def gelu(s, input, approximate="none"):
+    """The input times the normal distribution function of it; `approximate="tanh"` is a formula for it."""
+    if approximate == "none":
+        return input * (0.5 * (1 + s.erf(input * _SQRT_HALF)))
+    if approximate != "tanh":
+        raise RuntimeError(f"approximate argument must be either none or tanh, got {approximate!r}")
+    cube = input * input * input
+    return 0.5 * input * (1 + s.tanh(_TANH_SCALE * (input + 0.044715 * cube)))
+
+
+def _silu_vjp(g: Any, out: Any, input: Any) -> Any:
+    gate = ops.sigmoid(input)
+    return g * (gate * (1 + input * (1 - gate)))
+
+
+@pointwise(vjp=_silu_vjp, promote="float", method=False)
+def silu(s, input):
+    """The input times its sigmoid."""
+    return input * s.sigmoid(input)
+
+
+def _mish_vjp(g: Any, out: Any, input: Any) -> Any:
+    bent = ops.tanh(ops.softplus(input))
+    return g * (bent + input * ops.sigmoid(input) * (1 - bent * bent))
+
+
+@pointwise(vjp=_mish_vjp, promote="float", method=False)
+def mish(s, input):
+    """The input times the tanh of its softplus."""
+    smooth = s.maximum(input, 0) + s.log1p(s.exp(-s.abs(input)))
+    return input * s.tanh(smooth)
+
+
+def _elu_vjp(g: Any, out: Any, input: Any, alpha: float) -> Any:
+    return g * ops.where(input > 0, 1.0, alpha * ops.exp(ops.clamp_max(input, 0)))
+
+
+@pointwise(vjp=_elu_vjp, promote="float", method=False)
+def elu(s, input, alpha=1.0):
+    """The input where positive, otherwise `alpha * (exp(input) - 1)`."""
+    return s.where(input > 0, input, alpha * s.expm1(s.minimum(input, 0)))
+
+
+def _selu_vjp(g: Any, out: Any, input: Any) -> Any:
+    slope = _SELU_ALPHA * ops.exp(ops.clamp_max(input, 0))
+    return g * (_SELU_SCALE * ops.where(input > 0, 1.0, slope))
+
+
+@pointwise(vjp=_selu_vjp, promote="float", method=False)
+def selu(s, input):
+    """A scaled elu that keeps mean 0 and variance 1."""
+    below = _SELU_ALPHA * s.expm1(s.minimum(input, 0))
+    return _SELU_SCALE * s.where(input > 0, input, below)
+
+
+def _celu_vjp(g: Any, out: Any, input: Any, alpha: float) -> Any:
+    return g * ops.where(input > 0, 1.0, ops.exp(ops.clamp_max(input, 0) / alpha))
+
+
+@pointwise(vjp=_celu_vjp, promote="float", method=False)
+def celu(s, input, alpha=1.0):
+    """The input where positive, otherwise `alpha * (exp(input / alpha) - 1)`."""
+    if alpha == 0:
+        raise RuntimeError("ZeroDivisionError: alpha cannot be 0 for CELU")
+    return s.where(input > 0, input, alpha * s.expm1(s.minimum(input, 0) / alpha))
+
+
+@pointwise(vjp=lambda g, out, input, slope: ops.where(input > 0, g, g * slope), method=False)
+def leaky_relu(s, input, negative_slope=0.01):
+    """The input, times `negative_slope` where it is not positive."""
+    return s.where(input > 0, input, input * negative_slope)
+
+
+@pointwise(
+    vjp=(lambda g, out, input, weight: ops.where(input > 0, g, g * weight),
+         lambda g, out, input, weight: ops.where(input > 0, 0, g * input)),
+    method=False, inplace=False,
+)
+def prelu_kernel(s, input, weight):
+    """`prelu` with a weight that broadcasts."""
+    return s.where(input > 0, input, input * weight)
+
+
+@composite
+def prelu(input, weight):
+    """The input, times a learned weight (one, or one per channel) where it is not positive."""
+    if weight.numel() != 1:
+        if input.ndim == 0:
+            raise RuntimeError("Not allow zero-dim input tensor.")
+        channels = input.shape[1] if input.ndim >= 2 else 1
+        if weight.numel() != channels:
+            raise RuntimeError(f"Mismatch of parameter numbers and input channel size. Found "
+                               f"parameter numbers = {weight.numel()} and channel size = {channels}.")
+    if input.ndim >= 2 and weight.ndim == 1:
+        weight = weight.reshape((1, -1) + (1,) * (input.ndim - 2))
+    elif weight.ndim == 1 and input.ndim < 1:
+        weight = weight.reshape(())
+    return ops.prelu_kernel(input, weight)
+
+
+def _hardtanh_vjp(g: Any, out: Any, input: Any, low: float, high: float) -> Any:
+    return ops.where((input > low) & (input < high), g, 0)
+
+
+@pointwise(vjp=_hardtanh_vjp, method=False)
+def hardtanh(s, input, min_val=-1.0, max_val=1.0):
+    """The input cut off at `min_val` and `max_val`."""
+    return s.minimum(s.maximum(input, min_val), max_val)
+
+
+@pointwise(vjp=lambda g, out, input: _hardtanh_vjp(g, out, input, 0, 6), method=False)
+def relu6(s, input):
+    """The input cut off at 0 and 6."""
+    return s.minimum(s.maximum(input, 0), 6)
+
+
+def _hardswish_vjp(g: Any, out: Any, input: Any) -> Any:
+    middle = g * (input / 3 + 0.5)
+    return ops.where(input <= -3, 0, ops.where(input < 3, middle, g))
+
+
+@pointwise(vjp=_hardswish_vjp, promote="float", method=False)
+def hardswish(s, input):
+    """The input times its hardsigmoid."""
+    return input * s.minimum(s.maximum(input + 3, 0), 6) / 6
+
+
+@pointwise(vjp=lambda g, out, input: ops.where((input > -3) & (input < 3), g / 6, 0),
+           promote="float", method=False)
+def hardsigmoid(s, input):
+    """A line from 0 at -3 to 1 at 3."""
+    return s.minimum(s.maximum(input + 3, 0), 6) / 6
+
+
+def _softplus_vjp(g: Any, out: Any, input: Any, beta: float, threshold: float) -> Any:
+    scaled = input * beta
+    return ops.where(scaled > threshold, g, g * ops.sigmoid(scaled))
+
+
+@pointwise(vjp=_softplus_vjp, promote="float", method=False, inplace=False)
+def softplus(s, input, beta=1.0, threshold=20.0):
+    """`log(1 + exp(beta * input)) / beta`; the input itself above `threshold / beta`."""
+    scaled = input * beta
+    return s.where(scaled > threshold, input, s.log1p(s.exp(s.minimum(scaled, threshold))) / beta)
+
+
+def _softsign_vjp(g: Any, out: Any, input: Any) -> Any:
+    size = 1 + ops.abs(input)
+    return g / (size * size)
+
+
+@pointwise(vjp=_softsign_vjp, promote="float", method=False, inplace=False)
+def softsign(s, input):
+    """The input over one more than its size."""
+    return input / (1 + s.abs(input))
+
+
+@pointwise(vjp=lambda g, out, input: g * ops.sigmoid(-input), promote="float", method=False,
+           inplace=False)
+def logsigmoid(s, input):
+    """The logarithm of the sigmoid."""
+    return s.minimum(input, 0) - s.log1p(s.exp(-s.abs(input)))
+
+
+@pointwise(vjp=lambda g, out, input: g * ops.square(ops.tanh(input)), promote="float",
+           method=False, inplace=False)
+def tanhshrink(s, input):
+    """The input less its tanh."""
+    return input - s.tanh(input)
+
+
+@pointwise(vjp=lambda g, out, input, limit, value: ops.where(input <= limit, 0, g),
+           operands="input", method=False)
+def threshold(s, input, threshold, value):
+    """The input where it is above the threshold, otherwise `value`."""
+    return s.where(input <= threshold, value, input)
+
+
+def _shrink_vjp(g: Any, out: Any, input: Any, lambd: float) -> Any:
+    return ops.where((input >= -lambd) & (input <= lambd), 0, g)
+
+
+@pointwise(vjp=_shrink_vjp, inplace=False)
+def hardshrink(s, input, lambd=0.5):
+    """The input, but zero within `lambd` of zero."""
+    return s.where((input >= -lambd) & (input <= lambd), 0, input)
+
+
+@pointwise(vjp=_shrink_vjp, method=False, inplace=False)
+def softshrink(s, input, lambd=0.5):
+    """The input moved towards zero by `lambd`, and no further than zero."""
+    inside = (input >= -lambd) & (input <= lambd)
+    return s.where(inside, 0, s.where(input > 0, input - lambd, input + lambd))
+
+
+@composite(method=False)
+def glu(input, dim=-1):
+    """The first half of a dimension times the sigmoid of the second."""
+    if input.ndim == 0:
+        raise RuntimeError("glu does not support 0-dimensional tensors")
+    size = input.shape[normalize_dim(dim, input.ndim)]
+    if size % 2:
+        raise RuntimeError(f"Halving dimension must be even, but dimension {dim} is size {size}")
+    value, gate = ops.chunk(input, 2, dim)
+    return value * ops.sigmoid(gate)
+
+
+def _softmax_spec(name: str) -> Any:
+    def rule(input: Any, dim: int, dtype: Any = None) -> Spec:
+        if dtype is None:
+            require_floating(name, input)
+        normalize_dim(dim, input.ndim)
+        return Spec(input.shape, dtype or input.dtype, input.device)
+    return rule
+
+
+def _softmax_rows(name: str, input: np.ndarray, dim: int, dtype: Any) -> tuple:
+    """The input to work on less its largest value along `dim`, and the type of the result."""
+    if dtype is not None:
+        input = input.astype(dtype.numpy)
+    if input.dtype.kind in "iub":
+        raise TypeError(f"{name} takes floating point types")
+    normalize_dim(dim, input.ndim)
+    work = widen(input)
+    if work.size == 0:
+        return np.zeros(work.shape, work.dtype), input.dtype
+    dim = dim if input.ndim else None
+    return np.subtract(work, work.max(axis=dim, keepdims=True), order="C"), input.dtype
+
+
+def _softmax_vjp(g: Any, out: Any, input: Any, dim: int, dtype: Any) -> Any:
+    product = g * out
+    return (product - out * product.sum(dim, keepdim=True)).to(input.dtype)
+
+
+def _softmax_steps(input: Any, dim: int, dtype: Any = None) -> Any:
+    input = input if dtype is None else input.to(dtype)
+    work = input.to(float32) if input.dtype in HALF else input
+    powers = ops.exp(work - ops.amax(work, dim, keepdim=True))
+    return (powers / ops.sum(powers, dim, keepdim=True)).to(input.dtype)
+
+
+@extern(spec=_softmax_spec("softmax"), vjp=_softmax_vjp, saves="out", decompose=_softmax_steps)
+def softmax(input, dim, dtype=None):
+    """Exponentials along a dimension, scaled to add up to one."""
+    powers, kind = _softmax_rows("softmax", input, dim, dtype)
+    np.exp(powers, out=powers)
+    powers /= powers.sum(axis=dim if powers.ndim else None, keepdims=True)
+    return powers.astype(kind, copy=False)
+
+
+def _log_softmax_vjp(g: Any, out: Any, input: Any, dim: int, dtype: Any) -> Any:
+    return (g - ops.exp(out) * g.sum(dim, keepdim=True)).to(input.dtype)
+
+
+def _log_softmax_steps(input: Any, dim: int, dtype: Any = None) -> Any:
+    input = input if dtype is None else input.to(dtype)
+    work = input.to(float32) if input.dtype in HALF else input
+    work = work - ops.amax(work, dim, keepdim=True)
+    return (work - ops.log(ops.sum(ops.exp(work), dim, keepdim=True))).to(input.dtype)
+
+
+@extern(spec=_softmax_spec("log_softmax"), vjp=_log_softmax_vjp, saves="out",
+        decompose=_log_softmax_steps)
+def log_softmax(input, dim, dtype=None):
+    """The logarithm of softmax, without leaving the range of the type."""
+    shifted, kind = _softmax_rows("log_softmax", input, dim, dtype)
+    axis = dim if shifted.ndim else None
+    shifted -= np.log(np.exp(shifted).sum(axis=axis, keepdims=True))
+    return shifted.astype(kind, copy=False)
+
+
+@composite(method=False)
+def softmin(input, dim, dtype=None):
+    """Softmax of the negated input."""
+    return ops.softmax(-input, dim, dtype)
+
+
+@composite(method=False)
+def rrelu(input, lower=0.125, upper=1.0 / 3, training=False):
+    """Leaky relu with a random slope per element in training, with the mean slope otherwise."""
+    if not training:
+        return ops.leaky_relu(input, (lower + upper) / 2)
+    slope = ops.rand(input.shape, dtype=input.dtype, device=input.device) * (upper - lower) + lower
+    return ops.where(input > 0, input, input * slope)

@@ -1,0 +1,28 @@
+"""Linear maps as layers use them: `linear` and `bilinear`."""
+
+from eager.op import composite
+from eager.registry import ops
+
+
+@composite(method=False)
+def linear(input, weight, bias=None):
+    """The input times the transposed weight, plus the bias."""
+    product = ops.matmul(input, ops.t(weight))
+    return product if bias is None else product + bias
+
+
+@composite(method=False)
+def bilinear(input1, input2, weight, bias=None):
+    """`input1 @ weight[k] @ input2` for every output feature k, plus the bias."""
+    outputs, left, right = weight.shape
+    if input1.shape[:-1] != input2.shape[:-1]:
+        raise RuntimeError(f"bilinear(): input batch dimensions do not match: got "
+                           f"{tuple(input1.shape)} and {tuple(input2.shape)}")
+    if input1.shape[-1] != left or input2.shape[-1] != right:
+        raise RuntimeError(
+            f"bilinear(): input sizes do not match weight sizes: got {input1.shape[-1]} and "
+            f"{input2.shape[-1]} but expected {left} and {right}")
+    first = ops.matmul(input1.reshape(-1, left), weight.permute(1, 0, 2).reshape(left, -1))
+    product = first.reshape(-1, outputs, right) * input2.reshape(-1, 1, right)
+    result = product.sum(-1).reshape((*input1.shape[:-1], outputs))
+    return result if bias is None else result + bias

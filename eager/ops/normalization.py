@@ -1,0 +1,347 @@
+"""Normalization: of a batch by channel, of a sample by layer, group, instance or root mean square. Two operators
+with kernels of their own compute everything that takes statistics of its input; each returns them with the result,
+for the derivative reads them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from eager.dtype import finfo, float32
+from eager.op import composite, extern
+from eager.ops.activation import HALF, require_floating, widen
+from eager.registry import ops
+from eager.spec import Spec
+
+
+def _statistics_dtype(dtype: Any) -> Any:
+    return float32 if dtype in HALF else dtype
+
+
+def _widen(tensor: Any) -> Any:
+    return tensor.to(float32) if tensor is not None and tensor.dtype in HALF else tensor
+
+
+def _count(sizes: Any) -> Any:
+    total = 1
+    for size in sizes:
+        total = total * size
+    return total
+
+
+def _moments_vjp(g: tuple, needs: tuple, input: Any, mean: Any, rstd: Any, scale: Any, dims: tuple,
+                 count: Any) -> tuple:
+    """The gradient by the input, and the normalized input if asked for. `scale` is None or the weight,
+    `mean` and `rstd` are shaped to broadcast; `g` may have None for the statistics."""
+    wide = _widen(input)
+    normal = (wide - mean) * rstd
+    by_input = None
+    if needs[0]:
+        if g[0] is not None:
+            along = _widen(g[0]) if scale is None else _widen(g[0]) * scale
+            shared = along.mean(dims, keepdim=True)
+            slope = (along * normal).mean(dims, keepdim=True)
+            by_input = (along - shared - normal * slope) * rstd
+        if g[1] is not None:
+            part = g[1].reshape(mean.shape) / count
+            by_input = part if by_input is None else by_input + part
+        if g[2] is not None:
+            part = g[2].reshape(mean.shape) * (rstd * rstd) * normal / count
+            by_input = -part if by_input is None else by_input - part
+        if by_input is not None:
+            by_input = by_input.expand(input.shape).to(input.dtype)
+    return by_input, normal
+
+
+# Over the batch
+
+
+def _channel_shape(input: Any) -> tuple:
+    return (1, -1) + (1,) * (len(input.shape) - 2)
+
+
+def _batch_norm_spec(input: Any, weight: Any, bias: Any, eps: float) -> tuple:
+    require_floating("batch_norm", input)
+    if len(input.shape) < 2:
+        raise RuntimeError(f"batch_norm: expected at least 2 dimensions, got {list(input.shape)}")
+    for name, tensor in (("weight", weight), ("bias", bias)):
+        if tensor is not None and tuple(tensor.shape) != (input.shape[1],):
+            raise RuntimeError(f"{name} should contain {input.shape[1]} elements not "
+                               f"{_count(tensor.shape)}")
+    statistic = Spec((input.shape[1],), _statistics_dtype(input.dtype), input.device)
+    return Spec(input.shape, input.dtype, input.device), statistic, statistic
+
+
+def _batch_norm_vjp(g: tuple, out: tuple, needs: tuple, input: Any, weight: Any, bias: Any,
+                    eps: float) -> tuple:
+    shape = _channel_shape(input)
+    dims = (0, *range(2, len(input.shape)))
+    count = _count(input.shape) // max(input.shape[1], 1)
+    scale = None if weight is None else _widen(weight).reshape(shape)
+    by_input, normal = _moments_vjp(g, needs, input, out[1].reshape(shape), out[2].reshape(shape),
+                                    scale, dims, count)
+    by_weight = by_bias = None
+    if g[0] is not None and needs[1]:
+        by_weight = (_widen(g[0]) * normal).sum(dims).to(weight.dtype)
+    if g[0] is not None and needs[2]:
+        by_bias = _widen(g[0]).sum(dims).to(bias.dtype)
+    return by_input, by_weight, by_bias
+
+
+def _batch_norm_steps(input: Any, weight: Any, bias: Any, eps: float) -> tuple:
+    shape = _channel_shape(input)
+    dims = (0, *range(2, len(input.shape)))
+    wide = _widen(input)
+    mean = wide.mean(dims, keepdim=True)
+    centred = wide - mean
+    rstd = ops.rsqrt((centred * centred).mean(dims, keepdim=True) + eps)
+    result = centred * rstd
+    if weight is not None:
+        result = result * _widen(weight).reshape(shape)
+    if bias is not None:
+        result = result + _widen(bias).reshape(shape)
+    return result.to(input.dtype), mean.reshape((-1,)), rstd.reshape((-1,))
+
+
+@extern(spec=_batch_norm_spec, vjp=_batch_norm_vjp, joint=True, saves="input weight out",
+        decompose=_batch_norm_steps, method=False)
+def native_batch_norm(input, weight, bias, eps):
+    """Each channel to mean 0 and variance 1 over batch and space, then scaled and shifted.
+
+    Returns the result, the means, and one over the standard deviations."""
+    _batch_norm_spec(input_spec(input), weight, bias, eps)
+    work = widen(input)
+    rows = np.ascontiguousarray(work).reshape(work.shape[0], work.shape[1], -1)
+    mean = rows.mean(axis=(0, 2), dtype=work.dtype)
+    centred = rows - mean[:, None]
+    count = max(rows.shape[0] * rows.shape[2], 1)
+    variance = np.einsum("ncl,ncl->c", centred, centred) / work.dtype.type(count)
+    rstd = 1 / np.sqrt(variance + work.dtype.type(eps))
+    centred *= (rstd if weight is None else rstd * weight.astype(work.dtype))[:, None]
+    if bias is not None:
+        centred += bias.astype(work.dtype)[:, None]
+    return centred.reshape(work.shape).astype(input.dtype, copy=False), mean, rstd
+
+
+def input_spec(array: np.ndarray) -> Any:
+    """An array as a shape rule sees a tensor."""
+    from eager.dtype import from_numpy
+    return Spec(array.shape, from_numpy(array.dtype))
+
+
+def _check_running(input: Any, running: Any, name: str) -> None:
+    if running is not None and running.numel() != input.shape[1]:
+        raise RuntimeError(f"{name} should contain {input.shape[1]} elements not {running.numel()}")
+
+
+@composite(mutates="running_mean running_var", method=False)
+def batch_norm(input, running_mean, running_var, weight=None, bias=None, training=False,
+               momentum=0.1, eps=1e-5):
+    """Normalizes by channel: with the batch's statistics in training, also averaging them into the running
+    ones, and with the running ones otherwise."""
+    if len(input.shape) < 2:
+        raise RuntimeError(f"batch_norm: expected at least 2 dimensions, got {list(input.shape)}")
+    _check_running(input, running_mean, "running_mean")
+    _check_running(input, running_var, "running_var")
+    if not training:
+        if running_mean is None or running_var is None:
+            raise RuntimeError("Expected running_mean and running_var to be defined when "
+                               "training=False")
+        return _normalize_by(input, running_mean, running_var, weight, bias, eps)
+    count = _count(input.shape) // input.shape[1] if input.shape[1] else 0
+    if count == 1:
+        raise ValueError("Expected more than 1 value per channel when training, got input size "
+                         f"{input.shape}")
+    result, mean, rstd = ops.native_batch_norm(input, weight, bias, eps)
+    if running_mean is not None:
+        running_mean.mul_(1 - momentum).add_(mean.detach(), alpha=momentum)
+    if running_var is not None:
+        rstd = rstd.detach()
+        variance = (1 / (rstd * rstd) - eps) * (count / (count - 1))
+        running_var.mul_(1 - momentum).add_(variance, alpha=momentum)
+    return result
+
+
+def _normalize_by(input: Any, mean: Any, variance: Any, weight: Any, bias: Any, eps: float) -> Any:
+    shape = _channel_shape(input)
+    scale = ops.rsqrt(variance + eps)
+    if weight is not None:
+        scale = scale * _widen(weight)
+    shift = -mean * scale if bias is None else _widen(bias) - mean * scale
+    return (_widen(input) * scale.reshape(shape) + shift.reshape(shape)).to(input.dtype)
+
+
+# Over the last dimensions
+
+
+def _last(input: Any, normalized_shape: tuple, weight: Any, bias: Any) -> tuple:
+    rank = len(normalized_shape)
+    if rank < 1:
+        raise RuntimeError("Expected normalized_shape to be at least 1-dimensional, i.e., containing "
+                           f"at least one element, but got normalized_shape = {normalized_shape}")
+    for name, tensor in (("weight", weight), ("bias", bias)):
+        if tensor is not None and tuple(tensor.shape) != tuple(normalized_shape):
+            raise RuntimeError(
+                f"Expected {name} to be of same shape as normalized_shape, but got {name} of shape "
+                f"{list(tensor.shape)} and normalized_shape = {list(normalized_shape)}")
+    if tuple(input.shape[max(len(input.shape) - rank, 0):]) != tuple(normalized_shape):
+        wanted = ", ".join(map(str, ("*", *normalized_shape)))
+        raise RuntimeError(f"Given normalized_shape={list(normalized_shape)}, expected input with "
+                           f"shape [{wanted}], but got input of size{list(input.shape)}")
+    return tuple(range(len(input.shape) - rank, len(input.shape)))
+
+
+def _layer_norm_spec(input: Any, normalized_shape: tuple, weight: Any, bias: Any,
+                     eps: float) -> tuple:
+    require_floating("layer_norm", input)
+    dims = _last(input, normalized_shape, weight, bias)
+    shape = tuple(1 if i in dims else n for i, n in enumerate(input.shape))
+    statistic = Spec(shape, _statistics_dtype(input.dtype), input.device)
+    return Spec(input.shape, input.dtype, input.device), statistic, statistic
+
+
+def _layer_norm_vjp(g: tuple, out: tuple, needs: tuple, input: Any, normalized_shape: tuple,
+                    weight: Any, bias: Any, eps: float) -> tuple:
+    first = len(input.shape) - len(normalized_shape)
+    dims = tuple(range(first, len(input.shape)))
+    scale = None if weight is None else _widen(weight)
+    by_input, normal = _moments_vjp(g, needs, input, out[1], out[2], scale, dims,
+                                    _count(normalized_shape))
+    by_weight = by_bias = None
+    others = tuple(range(first))
+    if g[0] is not None and needs[2]:
+        by_weight = _sum_over(_widen(g[0]) * normal, others).to(weight.dtype)
+    if g[0] is not None and needs[3]:
+        by_bias = _sum_over(_widen(g[0]), others).to(bias.dtype)
+    return by_input, None, by_weight, by_bias
+
+
+def _sum_over(tensor: Any, dims: tuple) -> Any:
+    return tensor.sum(dims) if dims else tensor
+
+
+def _layer_norm_steps(input: Any, normalized_shape: tuple, weight: Any, bias: Any,
+                      eps: float) -> tuple:
+    dims = tuple(range(len(input.shape) - len(normalized_shape), len(input.shape)))
+    wide = _widen(input)
+    mean = wide.mean(dims, keepdim=True)
+    centred = wide - mean
+    rstd = ops.rsqrt((centred * centred).mean(dims, keepdim=True) + eps)
+    result = centred * rstd
+    if weight is not None:
+        result = result * _widen(weight)
+    if bias is not None:
+        result = result + _widen(bias)
+    return result.to(input.dtype), mean, rstd
+
+
+@extern(spec=_layer_norm_spec, vjp=_layer_norm_vjp, joint=True, saves="input weight out",
+        decompose=_layer_norm_steps, method=False)
+def native_layer_norm(input, normalized_shape, weight, bias, eps):
+    """The last dimensions to mean 0 and variance 1, then scaled and shifted.
+
+    Returns the result, the means, and one over the standard deviations."""
+    _layer_norm_spec(input_spec(input), normalized_shape, weight, bias, eps)
+    work = widen(input)
+    first = work.ndim - len(normalized_shape)
+    rows = np.ascontiguousarray(work).reshape(*work.shape[:first], _count(normalized_shape))
+    count = work.dtype.type(rows.shape[-1])
+    mean = rows.mean(axis=-1, keepdims=True, dtype=work.dtype)
+    centred = rows - mean
+    variance = np.einsum("...l,...l->...", centred, centred)[..., None] / count
+    rstd = 1 / np.sqrt(variance + work.dtype.type(eps))
+    centred *= rstd
+    if weight is not None:
+        centred *= weight.reshape(-1).astype(work.dtype)
+    if bias is not None:
+        centred += bias.reshape(-1).astype(work.dtype)
+    shape = (*work.shape[:first], *[1] * len(normalized_shape))
+    result = centred.reshape(work.shape).astype(input.dtype, copy=False)
+    return result, mean.reshape(shape), rstd.reshape(shape)
+
+
+@composite(method=False)
+def layer_norm(input, normalized_shape, weight=None, bias=None, eps=1e-5):
+    """Normalizes over the last dimensions, which must be `normalized_shape`."""
+    if not isinstance(normalized_shape, (tuple, list)):
+        normalized_shape = (normalized_shape,)
+    return ops.native_layer_norm(input, tuple(normalized_shape), weight, bias, eps)[0]
+
+
+@composite(method=False)
+def rms_norm(input, normalized_shape, weight=None, eps=None):
+    """Divides by the root mean square over the last dimensions, which must be `normalized_shape`."""
+    if not isinstance(normalized_shape, (tuple, list)):
+        normalized_shape = (normalized_shape,)
+    dims = _last(input, tuple(normalized_shape), weight, None)
+    wide = _widen(input)
+    eps = finfo(wide.dtype).eps if eps is None else eps
+    result = wide * ops.rsqrt((wide * wide).mean(dims, keepdim=True) + eps)
+    return (result if weight is None else result * _widen(weight)).to(input.dtype)
+
+
+@composite(method=False)
+def group_norm(input, num_groups, weight=None, bias=None, eps=1e-5):
+    """Normalizes each sample over groups of channels."""
+    if len(input.shape) < 2:
+        raise RuntimeError(f"Expected at least 2 dimensions for input tensor but received "
+                           f"{len(input.shape)}")
+    channels = input.shape[1]
+    if num_groups <= 0 or channels % num_groups:
+        raise RuntimeError("Expected number of channels in input to be divisible by num_groups, but "
+                           f"got input of shape {list(input.shape)} and num_groups={num_groups}")
+    for name, tensor in (("weight", weight), ("bias", bias)):
+        if tensor is not None and tuple(tensor.shape) != (channels,):
+            raise RuntimeError(f"Expected {name} to be a vector of size equal to the number of "
+                               f"channels in input, but got {name} of shape {list(tensor.shape)} "
+                               f"and input of shape {list(input.shape)}")
+    size = _count(input.shape[1:]) // num_groups
+    grouped = input.reshape((input.shape[0], num_groups, size))
+    result = ops.native_layer_norm(grouped, (size,), None, None, eps)[0].reshape(input.shape)
+    shape = _channel_shape(input)
+    result = result if weight is None else result * weight.reshape(shape)
+    return result if bias is None else result + bias.reshape(shape)
+
+
+@composite(mutates="running_mean running_var", method=False)
+def instance_norm(input, running_mean=None, running_var=None, weight=None, bias=None,
+                  use_input_stats=True, momentum=0.1, eps=1e-5):
+    """Normalizes each channel of each sample over space."""
+    if not use_input_stats:
+        return ops.batch_norm(input, running_mean, running_var, weight, bias, False, momentum, eps)
+    size = _count(input.shape[2:])
+    if size == 1:
+        raise ValueError("Expected more than 1 spatial element when training, got input size "
+                         f"{input.shape}")
+    rows = input.reshape((input.shape[0], input.shape[1], size))
+    result, mean, rstd = ops.native_layer_norm(rows, (size,), None, None, eps)
+    if running_mean is not None:
+        running_mean.mul_(1 - momentum).add_(mean.detach().mean((0, 2)), alpha=momentum)
+    if running_var is not None:
+        rstd = rstd.detach()
+        variance = (1 / (rstd * rstd) - eps) * (size / (size - 1))
+        running_var.mul_(1 - momentum).add_(variance.mean((0, 2)), alpha=momentum)
+    result, shape = result.reshape(input.shape), _channel_shape(input)
+    result = result if weight is None else result * weight.reshape(shape)
+    return result if bias is None else result + bias.reshape(shape)
+
+
+@composite(method=False)
+def normalize(input, p=2.0, dim=1, eps=1e-12):
+    """Divides by the p-norm along a dimension, or by `eps` where that is larger."""
+    size = ops.norm(input, p, dim, True)
+    return input / ops.clamp_min(size, eps).expand_as(input)
+
+
+@composite(method=False)
+def local_response_norm(input, size, alpha=1e-4, beta=0.75, k=1.0):
+    """Divides by a power of the mean square over neighbouring channels."""
+    if len(input.shape) < 3:
+        raise ValueError(f"Expected 3D or higher dimensionality input (got {len(input.shape)} "
+                         "dimensions)")
+    square = (input * input).reshape((input.shape[0], 1, input.shape[1], -1))
+    padded = ops.constant_pad_nd(square, (0, 0, size // 2, (size - 1) // 2), 0)
+    mean = ops.avg_pool2d(padded, (size, 1), stride=1).reshape(input.shape)
+    return input / (mean * alpha + k).pow(beta)

@@ -1,0 +1,90 @@
+"""Padding: by a constant (one operator, negative widths cut off), or by reflecting, repeating or wrapping the input,
+which are selections along one dimension after another."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from eager.op import composite, extern
+from eager.registry import ops
+from eager.spec import Spec
+
+
+def _widths(rank: int, pad: tuple) -> list:
+    """(left, right) per dimension; PyTorch counts from the last dimension."""
+    if len(pad) % 2:
+        raise RuntimeError("Length of pad must be even but instead it equals " + str(len(pad)))
+    if len(pad) > 2 * rank:
+        raise RuntimeError("Length of pad should be no more than twice the number of dimensions of "
+                           f"the input. Pad length is {len(pad)} while the input has {rank} "
+                           "dimensions.")
+    pairs = [(pad[i], pad[i + 1]) for i in range(0, len(pad), 2)]
+    return [(0, 0)] * (rank - len(pairs)) + pairs[::-1]
+
+
+def _padded_shape(shape: Any, pad: tuple) -> tuple:
+    result = tuple(n + left + right for n, (left, right) in zip(shape, _widths(len(shape), pad)))
+    if any(n < 0 for n in result):
+        raise RuntimeError(f"The input size {list(shape)}, plus negative padding {list(pad)}, "
+                           "resulted in a negative output size")
+    return result
+
+
+@extern(spec=lambda input, pad, value: Spec(_padded_shape(input.shape, pad), input.dtype,
+                                            input.device),
+        vjp=lambda g, out, input, pad, value: ops.constant_pad_nd(g, tuple(-n for n in pad), 0),
+        saves="", method=False)
+def constant_pad_nd(input, pad, value=0):
+    """The input with constants around it; a negative width cuts off."""
+    result = np.full(_padded_shape(input.shape, pad), value, input.dtype)
+    inner, outer = [], []
+    for n, (left, right) in zip(input.shape, _widths(input.ndim, pad)):
+        inner.append(slice(max(-left, 0), n - max(-right, 0)))
+        outer.append(slice(max(left, 0), max(left, 0) + n - max(-left, 0) - max(-right, 0)))
+    result[tuple(outer)] = input[tuple(inner)]
+    return result
+
+
+def _source(mode: str, n: Any, left: Any, right: Any, device: Any) -> Any:
+    """For each position of a padded dimension, the position of the input that it shows."""
+    position = ops.arange(-left, n + right, device=device)
+    if mode == "reflect":
+        return (n - 1) - ops.abs((n - 1) - ops.abs(position))
+    if mode == "replicate":
+        return ops.clamp(position, 0, n - 1)
+    return ops.remainder(position, n)
+
+
+def _check_mode(mode: str, shape: Any, widths: list) -> None:
+    count = sum(left != 0 or right != 0 for left, right in widths)
+    if count > max(len(shape) - 1, 1):
+        raise NotImplementedError(f"Only 2D, 3D, 4D, 5D padding with non-constant padding are "
+                                  f"supported for now, got {mode} padding of all dimensions")
+    for n, (left, right) in zip(shape, widths):
+        if mode == "reflect" and (left >= n or right >= n) and (left or right):
+            raise RuntimeError("Argument #4: Padding size should be less than the corresponding "
+                               f"input dimension, but got: padding ({left}, {right}) at dimension "
+                               f"of size {n} of input {list(shape)}")
+        if mode == "circular" and (left > n or right > n):
+            raise RuntimeError("Padding value causes wrapping around more than once.")
+
+
+@composite(method=False)
+def pad(input, pad, mode="constant", value=None):
+    """Pads the last dimensions: `pad` holds (left, right) for the last, then for the one before, and so on."""
+    pad = tuple(pad)
+    if mode == "constant":
+        return ops.constant_pad_nd(input, pad, 0 if value is None else value)
+    if mode not in ("reflect", "replicate", "circular"):
+        raise NotImplementedError(f"Unrecognised padding mode {mode}")
+    if value is not None and value != 0:
+        raise ValueError(f'Padding mode "{mode}" doesn\'t take in value argument')
+    widths = _widths(len(input.shape), pad)
+    _check_mode(mode, input.shape, widths)
+    for dim, (left, right) in enumerate(widths):
+        if left != 0 or right != 0:
+            source = _source(mode, input.shape[dim], left, right, input.device)
+            input = ops.index_select(input, dim, source)
+    return input

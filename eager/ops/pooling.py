@@ -1,0 +1,516 @@
+"""Pooling over windows: maximum (with or without indices), average, and their adaptive forms. Each kind is one
+operator over any number of spatial dimensions; the operators by dimension prepare its parameters.
+
+An index counts positions in a plane of the input, as PyTorch's do. All results are contiguous.
+"""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import numpy as np
+
+from eager.dtype import int64
+from eager.op import composite, extern
+from eager.ops.convolution import expand
+from eager.registry import ops
+from eager.spec import Spec
+
+
+def _windows(spatial: tuple, kernel: tuple, stride: tuple, padding: tuple, dilation: tuple,
+             ceil_mode: bool) -> tuple:
+    """The number of windows along each dimension. Raises RuntimeError for windows that do not fit."""
+    sizes = []
+    for n, k, s, p, d in zip(spatial, kernel, stride, padding, dilation):
+        if k <= 0 or s <= 0 or d <= 0:
+            raise RuntimeError("pooling: kernel size, stride and dilation should be greater than "
+                               f"zero, but got {k}, {s}, {d}")
+        if p < 0 or p > ((k - 1) * d + 1) // 2:
+            raise RuntimeError(f"pad should be at most half of effective kernel size, but got "
+                               f"pad={p}, kernel_size={k} and dilation={d}")
+        reach = n + 2 * p - d * (k - 1) - 1
+        size = (reach + (s - 1 if ceil_mode else 0)) // s + 1
+        if ceil_mode and (size - 1) * s >= n + p:  # a window that starts in the right padding
+            size = size - 1
+        if size <= 0:
+            raise RuntimeError(f"Given input size {list(spatial)}, calculated output size would be "
+                               "too small")
+        sizes.append(size)
+    return tuple(sizes)
+
+
+def _parameters(rank: int, input: Any, kernel: Any, stride: Any, padding: Any,
+                dilation: Any) -> tuple:
+    if len(input.shape) not in (rank + 1, rank + 2):
+        raise RuntimeError(f"Expected {rank + 1}D or {rank + 2}D input to pool{rank}d, but got "
+                           f"input of size {list(input.shape)}")
+    kernel = expand(kernel, rank, "kernel_size")
+    stride = kernel if stride is None or stride == [] else expand(stride, rank, "stride")
+    return kernel, stride, expand(padding, rank, "padding"), expand(dilation, rank, "dilation")
+
+
+def _lay_out(input: np.ndarray, rank: int, size: tuple, kernel: tuple, stride: tuple,
+             padding: tuple, dilation: tuple, fill: Any) -> np.ndarray:
+    """The input as (planes, *spatial), padded with `fill` as far as the windows reach."""
+    planes = input.reshape(-1, *input.shape[input.ndim - rank:])
+    reach = [(m - 1) * s + d * (k - 1) + 1 for m, s, d, k in zip(size, stride, dilation, kernel)]
+    if not any(padding) and all(r <= n for r, n in zip(reach, planes.shape[1:])):
+        return planes
+    shape = [max(r, n + p) for r, n, p in zip(reach, planes.shape[1:], padding)]
+    for i, p in enumerate(padding):
+        shape[i] = max(shape[i], planes.shape[i + 1] + p)
+    padded = np.full((planes.shape[0], *shape), fill, input.dtype)
+    inner = tuple(slice(p, p + n) for p, n in zip(padding, planes.shape[1:]))
+    padded[(slice(None), *inner)] = planes
+    return padded
+
+
+def _places(size: tuple, kernel: tuple, stride: tuple, dilation: tuple) -> Any:
+    for at in itertools.product(*map(range, kernel)):
+        yield at, (slice(None), *(slice(i * d, i * d + (m - 1) * s + 1, s)
+                                  for i, m, s, d in zip(at, size, stride, dilation)))
+
+
+def _lowest(dtype: np.dtype) -> Any:
+    return -np.inf if dtype.kind not in "iub" else np.iinfo(dtype).min
+
+
+def _pooled_shape(input: Any, size: tuple) -> tuple:
+    return (*input.shape[:len(input.shape) - len(size)], *size)
+
+
+# Maximum
+
+
+def _max_pool_spec(input: Any, kernel: tuple, stride: tuple, padding: tuple, dilation: tuple,
+                   ceil_mode: bool) -> Spec:
+    spatial = input.shape[len(input.shape) - len(kernel):]
+    size = _windows(spatial, kernel, stride, padding, dilation, ceil_mode)
+    return Spec(_pooled_shape(input, size), input.dtype, input.device)
+
+
+def _max_pool_vjp(g: Any, out: Any, input: Any, *how: Any) -> Any:
+    indices = ops.max_pool_with_indices(input.detach(), *how)[1]
+    return ops.max_pool_input_grad(g, indices, input.shape[len(input.shape) - len(how[0]):])
+
+
+@extern(spec=_max_pool_spec, vjp=_max_pool_vjp, method=False)
+def max_pool(input, kernel, stride, padding, dilation, ceil_mode):
+    """The largest value of each window."""
+    rank = len(kernel)
+    size = _windows(input.shape[input.ndim - rank:], kernel, stride, padding, dilation, ceil_mode)
+    values = _lay_out(input, rank, size, kernel, stride, padding, dilation, _lowest(input.dtype))
+    result = None
+    for _, place in _places(size, kernel, stride, dilation):
+        met = values[place]
+        result = met.copy() if result is None else np.maximum(result, met, out=result)
+    return np.ascontiguousarray(result).reshape(_pooled_shape(input, size))
+
+
+def _max_pool_indices_spec(input: Any, *how: Any) -> tuple:
+    spec = _max_pool_spec(input, *how)
+    return spec, Spec(spec.shape, int64, spec.device)
+
+
+def _max_pool_indices_vjp(g: tuple, out: tuple, input: Any, kernel: tuple, *how: Any) -> Any:
+    return ops.max_pool_input_grad(g[0], out[1], input.shape[len(input.shape) - len(kernel):])
+
+
+@extern(spec=_max_pool_indices_spec, vjp=_max_pool_indices_vjp, saves="out", method=False)
+def max_pool_with_indices(input, kernel, stride, padding, dilation, ceil_mode):
+    """The largest value of each window (the first of equal ones), and where it is in its plane."""
+    rank = len(kernel)
+    spatial = input.shape[input.ndim - rank:]
+    size = _windows(spatial, kernel, stride, padding, dilation, ceil_mode)
+    values = _lay_out(input, rank, size, kernel, stride, padding, dilation, _lowest(input.dtype))
+    best = where = None
+    for at, place in _places(size, kernel, stride, dilation):
+        met = values[place]
+        position = _positions(at, size, stride, padding, dilation, spatial)
+        if best is None:
+            best, where = met.copy(), np.broadcast_to(position, met.shape).copy()
+            inside = _inside(at, size, stride, padding, dilation, spatial)
+            continue
+        now = _inside(at, size, stride, padding, dilation, spatial)
+        better = ((met > best) | np.isnan(met) | ~inside) & now
+        inside = inside | now
+        np.copyto(best, met, where=better)
+        np.copyto(where, position, where=better)
+    shape = _pooled_shape(input, size)
+    return np.ascontiguousarray(best).reshape(shape), where.reshape(shape)
+
+
+def _coordinates(at: tuple, size: tuple, stride: tuple, padding: tuple, dilation: tuple) -> list:
+    """Where kernel position `at` meets the input, one broadcasting array per dimension."""
+    rank = len(at)
+    return [(np.arange(m) * s + i * d - p).reshape([-1 if j == axis else 1 for j in range(rank)])
+            for axis, (i, m, s, p, d) in enumerate(zip(at, size, stride, padding, dilation))]
+
+
+def _positions(at: tuple, size: tuple, stride: tuple, padding: tuple, dilation: tuple,
+               spatial: tuple) -> np.ndarray:
+    position = np.zeros((1,) * len(at), np.int64)
+    for n, coordinate in zip(spatial, _coordinates(at, size, stride, padding, dilation)):
+        position = position * n + coordinate
+    return position
+
+
+def _inside(at: tuple, size: tuple, stride: tuple, padding: tuple, dilation: tuple,
+            spatial: tuple) -> np.ndarray:
+    inside = np.ones((1,) * len(at), bool)
+    for n, coordinate in zip(spatial, _coordinates(at, size, stride, padding, dilation)):
+        inside = inside & (coordinate >= 0) & (coordinate < n)
+    return inside
+
+
+def _plane(spatial: tuple) -> Any:
+    count = 1
+    for n in spatial:
+        count = count * n
+    return count
+
+
+def _gather_positions(u: Any, indices: Any, rank: int) -> Any:
+    """The values of each plane at the indices; the derivative of spreading them."""
+    lead = tuple(u.shape[:len(u.shape) - rank])
+    flat = u.reshape((*lead, -1))
+    return ops.gather(flat, len(lead), indices.reshape((*lead, -1))).reshape(indices.shape)
+
+
+@extern(spec=lambda g, indices, spatial: Spec(
+            (*g.shape[:len(g.shape) - len(spatial)], *spatial), g.dtype, g.device),
+        vjp=lambda u, out, g, indices, spatial: _gather_positions(u, indices, len(spatial)),
+        saves="indices", method=False)
+def max_pool_input_grad(g, indices, spatial):
+    """Each value added at its index in a plane of zeros; also undoes a pooling."""
+    rank = len(spatial)
+    lead, plane = g.shape[:g.ndim - rank], _plane(spatial)
+    planes = _plane(lead)
+    flat = indices.reshape(planes, -1) + np.arange(planes)[:, None] * plane
+    total = np.bincount(flat.ravel(), g.astype(np.float64, copy=False).ravel(), planes * plane)
+    return total.astype(g.dtype).reshape(*lead, *spatial)
+
+
+def _max_pool(rank: int, input: Any, kernel_size: Any, stride: Any, padding: Any, dilation: Any,
+              ceil_mode: bool, return_indices: bool) -> Any:
+    how = _parameters(rank, input, kernel_size, stride, padding, dilation)
+    op = ops.max_pool_with_indices if return_indices else ops.max_pool
+    return op(input, *how, ceil_mode)
+
+
+@composite(method=False)
+def max_pool1d(input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False,
+               return_indices=False):
+    """The largest value of each window of a line."""
+    return _max_pool(1, input, kernel_size, stride, padding, dilation, ceil_mode, return_indices)
+
+
+@composite(method=False)
+def max_pool2d(input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False,
+               return_indices=False):
+    """The largest value of each window of an image."""
+    return _max_pool(2, input, kernel_size, stride, padding, dilation, ceil_mode, return_indices)
+
+
+@composite(method=False)
+def max_pool3d(input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False,
+               return_indices=False):
+    """The largest value of each window of a volume."""
+    return _max_pool(3, input, kernel_size, stride, padding, dilation, ceil_mode, return_indices)
+
+
+# Average
+
+
+def _divisors(spatial: tuple, size: tuple, kernel: tuple, stride: tuple, padding: tuple,
+              count_include_pad: bool, divisor_override: int | None) -> Any:
+    """By what each window's sum is divided: a number, or an array that broadcasts over planes."""
+    if divisor_override is not None:
+        return float(divisor_override)
+    result = np.ones((1,) * len(size))
+    for axis, (n, m, k, s, p) in enumerate(zip(spatial, size, kernel, stride, padding)):
+        start = np.arange(m) * s - p
+        if count_include_pad:
+            length = np.minimum(start + k, n + p) - start
+        else:
+            length = np.minimum(start + k, n) - np.maximum(start, 0)
+        result = result * length.reshape([-1 if j == axis else 1 for j in range(len(size))])
+    return result
+
+
+def _avg_pool_spec(input: Any, kernel: tuple, stride: tuple, padding: tuple, ceil_mode: bool,
+                   count_include_pad: bool, divisor_override: int | None) -> Spec:
+    if divisor_override == 0:
+        raise RuntimeError("divisor must be not zero")
+    return _max_pool_spec(input, kernel, stride, padding, (1,) * len(kernel), ceil_mode)
+
+
+def _avg_pool_vjp(g: Any, out: Any, input: Any, *how: Any) -> Any:
+    return ops.avg_pool_input_grad(g, input.shape[len(input.shape) - len(how[0]):], *how)
+
+
+@extern(spec=_avg_pool_spec, vjp=_avg_pool_vjp, saves="", method=False)
+def avg_pool(input, kernel, stride, padding, ceil_mode, count_include_pad, divisor_override):
+    """The mean of each window."""
+    rank, dilation = len(kernel), (1,) * len(kernel)
+    if divisor_override == 0:
+        raise ValueError("divisor must be not zero")
+    spatial = input.shape[input.ndim - rank:]
+    size = _windows(spatial, kernel, stride, padding, dilation, ceil_mode)
+    values = _lay_out(input, rank, size, kernel, stride, padding, dilation, 0)
+    kind = np.float32 if input.dtype.itemsize == 2 else input.dtype
+    total = np.zeros((values.shape[0], *size), kind)
+    for _, place in _places(size, kernel, stride, dilation):
+        total += values[place]
+    total /= _divisors(spatial, size, kernel, stride, padding, count_include_pad, divisor_override)
+    return total.astype(input.dtype, copy=False).reshape(_pooled_shape(input, size))
+
+
+@extern(spec=lambda g, spatial, *how: Spec(
+            (*g.shape[:len(g.shape) - len(spatial)], *spatial), g.dtype, g.device),
+        vjp=lambda u, out, g, spatial, *how: ops.avg_pool(u, *how), saves="", method=False)
+def avg_pool_input_grad(g, spatial, kernel, stride, padding, ceil_mode, count_include_pad,
+                        divisor_override):
+    """Each value spread evenly over the window it is the mean of."""
+    rank, dilation = len(kernel), (1,) * len(kernel)
+    size, lead = g.shape[g.ndim - rank:], g.shape[:g.ndim - rank]
+    share = g.reshape(-1, *size) / _divisors(
+        spatial, size, kernel, stride, padding, count_include_pad, divisor_override)
+    shape = [max((m - 1) * s + k, n + 2 * p)
+             for m, s, k, n, p in zip(size, stride, kernel, spatial, padding)]
+    padded = np.zeros((share.shape[0], *shape), share.dtype)
+    for _, place in _places(size, kernel, stride, dilation):
+        padded[place] += share
+    inner = tuple(slice(p, p + n) for p, n in zip(padding, spatial))
+    return padded[(slice(None), *inner)].astype(g.dtype, order="C").reshape(*lead, *spatial)
+
+
+def _avg_pool(rank: int, input: Any, kernel_size: Any, stride: Any, padding: Any, ceil_mode: bool,
+              count_include_pad: bool, divisor_override: int | None) -> Any:
+    kernel, stride, padding, _ = _parameters(rank, input, kernel_size, stride, padding, 1)
+    return ops.avg_pool(input, kernel, stride, padding, ceil_mode, count_include_pad,
+                        divisor_override)
+
+
+@composite(method=False)
+def avg_pool1d(input, kernel_size, stride=None, padding=0, ceil_mode=False,
+               count_include_pad=True):
+    """The mean of each window of a line."""
+    return _avg_pool(1, input, kernel_size, stride, padding, ceil_mode, count_include_pad, None)
+
+
+@composite(method=False)
+def avg_pool2d(input, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True,
+               divisor_override=None):
+    """The mean of each window of an image."""
+    return _avg_pool(2, input, kernel_size, stride, padding, ceil_mode, count_include_pad,
+                     divisor_override)
+
+
+@composite(method=False)
+def avg_pool3d(input, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True,
+               divisor_override=None):
+    """The mean of each window of a volume."""
+    return _avg_pool(3, input, kernel_size, stride, padding, ceil_mode, count_include_pad,
+                     divisor_override)
+
+
+# Adaptive
+
+
+def _bounds(n: int, m: int) -> tuple[np.ndarray, np.ndarray]:
+    """Where each of m windows over n values starts and ends."""
+    i = np.arange(m)
+    return i * n // m, -(-(i + 1) * n // m)
+
+
+def _shares(n: int, m: int, dtype: np.dtype) -> np.ndarray:
+    """The (m, n) matrix whose product with n values is their m adaptive means."""
+    start, end = _bounds(n, m)
+    column = np.arange(n)
+    inside = (column >= start[:, None]) & (column < end[:, None])
+    return (inside / (end - start)[:, None]).astype(dtype)
+
+
+def _along(values: np.ndarray, axis: int, matrix: np.ndarray) -> np.ndarray:
+    return np.moveaxis(np.moveaxis(values, axis, -1) @ matrix.T, -1, axis)
+
+
+def _adaptive_spec(input: Any, size: tuple) -> Spec:
+    return Spec(_pooled_shape(input, size), input.dtype, input.device)
+
+
+@extern(spec=_adaptive_spec, saves="", method=False, vjp=lambda g, out, input, size:
+        ops.adaptive_avg_pool_input_grad(g, input.shape[len(input.shape) - len(size):]))
+def adaptive_avg_pool(input, size):
+    """The means of `size` windows that cover the input evenly."""
+    rank = len(size)
+    kind = np.float32 if input.dtype.itemsize == 2 else input.dtype
+    result = input.astype(kind, copy=False)
+    for axis, m in zip(range(-rank, 0), size):
+        result = _along(result, axis, _shares(input.shape[axis], m, kind))
+    return result.astype(input.dtype, order="C")
+
+
+@extern(spec=_adaptive_spec, saves="", method=False, vjp=lambda u, out, g, spatial:
+        ops.adaptive_avg_pool(u, g.shape[len(g.shape) - len(spatial):]))
+def adaptive_avg_pool_input_grad(g, spatial):
+    """Each value spread evenly over the window it is the mean of."""
+    rank = len(spatial)
+    kind = np.float32 if g.dtype.itemsize == 2 else g.dtype
+    result = g.astype(kind, copy=False)
+    for axis, n in zip(range(-rank, 0), spatial):
+        result = _along(result, axis, _shares(n, g.shape[axis], kind).T)
+    return result.astype(g.dtype, order="C")
+
+
+def _adaptive_size(rank: int, input: Any, output_size: Any) -> tuple:
+    if len(input.shape) not in (rank + 1, rank + 2):
+        raise RuntimeError(f"adaptive pooling: Expected {rank + 1}D or {rank + 2}D tensor, but got "
+                           f"{list(input.shape)}")
+    wanted = expand(output_size, rank, "output_size")
+    spatial = input.shape[len(input.shape) - rank:]
+    return tuple(n if m is None else m for n, m in zip(spatial, wanted))
+
+
+def _adaptive_avg(rank: int, input: Any, output_size: Any) -> Any:
+    size = _adaptive_size(rank, input, output_size)
+    lead = tuple(input.shape[:len(input.shape) - rank])
+    spatial = tuple(input.shape[len(input.shape) - rank:])
+    dims = tuple(range(len(lead), len(lead) + rank))
+    if all(m == 1 for m in size):
+        return input.mean(dims, keepdim=True)
+    if all(m > 0 and n % m == 0 for n, m in zip(spatial, size)):
+        split = [part for n, m in zip(spatial, size) for part in (m, n // m)]
+        inner = tuple(len(lead) + 2 * i + 1 for i in range(rank))
+        return input.reshape((*lead, *split)).mean(inner)
+    return ops.adaptive_avg_pool(input, size)
+
+
+@composite(method=False)
+def adaptive_avg_pool1d(input, output_size):
+    """The means of `output_size` windows that cover a line."""
+    return _adaptive_avg(1, input, output_size)
+
+
+@composite(method=False)
+def adaptive_avg_pool2d(input, output_size):
+    """The means of `output_size` windows that cover an image; None keeps a size."""
+    return _adaptive_avg(2, input, output_size)
+
+
+@composite(method=False)
+def adaptive_avg_pool3d(input, output_size):
+    """The means of `output_size` windows that cover a volume; None keeps a size."""
+    return _adaptive_avg(3, input, output_size)
+
+
+def _adaptive_max_spec(input: Any, size: tuple) -> tuple:
+    spec = _adaptive_spec(input, size)
+    return spec, Spec(spec.shape, int64, spec.device)
+
+
+@extern(spec=_adaptive_max_spec, saves="out", method=False, vjp=lambda g, out, input, size:
+        ops.max_pool_input_grad(g[0], out[1], input.shape[len(input.shape) - len(size):]))
+def adaptive_max_pool(input, size):
+    """The largest values of `size` windows that cover the input evenly, and their indices."""
+    rank = len(size)
+    spatial = input.shape[input.ndim - rank:]
+    planes = input.reshape(-1, *spatial)
+    values = np.empty((planes.shape[0], *size), input.dtype)
+    indices = np.empty(values.shape, np.int64)
+    bounds = [_bounds(n, m) for n, m in zip(spatial, size)]
+    for at in itertools.product(*map(range, size)):
+        window = tuple(slice(b[0][i], b[1][i]) for b, i in zip(bounds, at))
+        flat = planes[(slice(None), *window)].reshape(planes.shape[0], -1)
+        best = flat.argmax(axis=1)
+        shape = tuple(w.stop - w.start for w in window)
+        place = [p + w.start for p, w in zip(np.unravel_index(best, shape), window)]
+        values[(slice(None), *at)] = flat[np.arange(len(best)), best]
+        indices[(slice(None), *at)] = np.ravel_multi_index(tuple(place), spatial)
+    shape = _pooled_shape(input, size)
+    return values.reshape(shape), indices.reshape(shape)
+
+
+def _adaptive_max(rank: int, input: Any, output_size: Any, return_indices: bool) -> Any:
+    found = ops.adaptive_max_pool(input, _adaptive_size(rank, input, output_size))
+    return found if return_indices else found[0]
+
+
+@composite(method=False)
+def adaptive_max_pool1d(input, output_size, return_indices=False):
+    """The largest values of `output_size` windows that cover a line."""
+    return _adaptive_max(1, input, output_size, return_indices)
+
+
+@composite(method=False)
+def adaptive_max_pool2d(input, output_size, return_indices=False):
+    """The largest values of `output_size` windows that cover an image."""
+    return _adaptive_max(2, input, output_size, return_indices)
+
+
+@composite(method=False)
+def adaptive_max_pool3d(input, output_size, return_indices=False):
+    """The largest values of `output_size` windows that cover a volume."""
+    return _adaptive_max(3, input, output_size, return_indices)
+
+
+# Power means, and pooling undone
+
+
+def _lp_pool(rank: int, input: Any, norm_type: float, kernel_size: Any, stride: Any,
+             ceil_mode: bool) -> Any:
+    kernel = expand(kernel_size, rank, "kernel_size")
+    mean = _avg_pool(rank, input.pow(norm_type), kernel, stride, 0, ceil_mode, True, None)
+    total = ops.sign(mean) * ops.relu(ops.abs(mean)) * _plane(kernel)
+    return total.pow(1.0 / norm_type)
+
+
+@composite(method=False)
+def lp_pool1d(input, norm_type, kernel_size, stride=None, ceil_mode=False):
+    """The power sum of each window of a line, to one over the power."""
+    return _lp_pool(1, input, norm_type, kernel_size, stride, ceil_mode)
+
+
+@composite(method=False)
+def lp_pool2d(input, norm_type, kernel_size, stride=None, ceil_mode=False):
+    """The power sum of each window of an image, to one over the power."""
+    return _lp_pool(2, input, norm_type, kernel_size, stride, ceil_mode)
+
+
+@composite(method=False)
+def lp_pool3d(input, norm_type, kernel_size, stride=None, ceil_mode=False):
+    """The power sum of each window of a volume, to one over the power."""
+    return _lp_pool(3, input, norm_type, kernel_size, stride, ceil_mode)
+
+
+def _max_unpool(rank: int, input: Any, indices: Any, kernel_size: Any, stride: Any, padding: Any,
+                output_size: Any) -> Any:
+    kernel, stride, padding, _ = _parameters(rank, input, kernel_size, stride, padding, 1)
+    spatial = tuple((n - 1) * s - 2 * p + k for n, s, p, k in zip(
+        input.shape[len(input.shape) - rank:], stride, padding, kernel))
+    if output_size is not None:
+        spatial = tuple(output_size)[-rank:]
+    lead = tuple(input.shape[:len(input.shape) - rank])
+    empty = ops.zeros((*lead, _plane(spatial)), dtype=input.dtype, device=input.device)
+    flat = ops.scatter(empty, len(lead), indices.reshape((*lead, -1)), input.reshape((*lead, -1)))
+    return flat.reshape((*lead, *spatial))
+
+
+@composite(method=False)
+def max_unpool1d(input, indices, kernel_size, stride=None, padding=0, output_size=None):
+    """The values back at their indices in lines of zeros."""
+    return _max_unpool(1, input, indices, kernel_size, stride, padding, output_size)
+
+
+@composite(method=False)
+def max_unpool2d(input, indices, kernel_size, stride=None, padding=0, output_size=None):
+    """The values back at their indices in images of zeros."""
+    return _max_unpool(2, input, indices, kernel_size, stride, padding, output_size)
+
+
+@composite(method=False)
+def max_unpool3d(input, indices, kernel_size, stride=None, padding=0, output_size=None):
+    """The values back at their indices in volumes of zeros."""
+    return _max_unpool(3, input, indices, kernel_size, stride, padding, output_size)

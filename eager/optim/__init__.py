@@ -1,0 +1,26 @@
+"""Optimizers and learning rate schedules.
+
+optimizer.py   Optimizer: parameter groups, state, hooks, saving; runs one update per parameter
+sgd.py         SGD and its averaged form ASGD
+adam.py        Adam, AdamW, Adamax, NAdam, RAdam
+rmsprop.py     RMSprop and Rprop
+adagrad.py     Adagrad and Adadelta
+adafactor.py   Adafactor
+lbfgs.py       LBFGS
+scheduler.py   the schedules of the learning rate: LRScheduler and all that derive from it
+annealing.py   schedules that go up and down: cosine restarts, cyclic, one cycle
+"""
+
+from eager.optim import scheduler as lr_scheduler
+from eager.optim.adafactor import Adafactor
+from eager.optim.adagrad import Adadelta, Adagrad
+from eager.optim.adam import Adam, Adamax, AdamW, NAdam, RAdam
+from eager.optim.lbfgs import LBFGS
+from eager.optim.optimizer import Optimizer
+from eager.optim.rmsprop import RMSprop, Rprop
+from eager.optim.sgd import ASGD, SGD
+
+__all__ = [
+    "ASGD", "LBFGS", "SGD", "Adadelta", "Adafactor", "Adagrad", "Adam", "AdamW", "Adamax", "NAdam",
+    "Optimizer", "RAdam", "RMSprop", "Rprop", "lr_scheduler",
+]
