@@ -11,6 +11,7 @@ import heapq
 import itertools
 import sys
 import threading
+import traceback
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
@@ -168,15 +169,20 @@ class Node:
 
     edges: list[tuple[Node, int] | None]
     specs: tuple[Spec, ...] = ()  # of the outputs
+    hooks: OrderedDict | None = None  # after: hook(grad_inputs, grad_outputs)
+    prehooks: OrderedDict | None = None
+    tensor_hooks: dict[int, OrderedDict] | None = None
+    retained: dict[int, weakref.ref] | None = None
+    traceback: str | None = None
 
     def __init__(self) -> None:
         self.sequence = next(_sequence)
-        self.hooks: OrderedDict | None = None  # after: hook(grad_inputs, grad_outputs)
-        self.prehooks: OrderedDict | None = None
-        self.tensor_hooks: dict[int, OrderedDict] | None = None
-        self.retained: dict[int, weakref.ref] | None = None
-        self.metadata: dict = {}
-        self.traceback = "".join(__import__("traceback").format_stack(limit=12)[:-3]) if anomaly[0] else None
+        if anomaly[0]:
+            self.traceback = "".join(traceback.format_stack(limit=12)[:-3])
+
+    @property
+    def metadata(self) -> dict:
+        return self.__dict__.setdefault("_metadata", {})
 
     def name(self) -> str:
         return type(self).__name__
@@ -260,40 +266,47 @@ def _own(grad: Tensor) -> Tensor:
 class OpNode(Node):
     """The derivative of one operator call."""
 
+    out: list[Any] | None = None
+    single = True
+
     def __init__(self, op: Any, bound: tuple):
         super().__init__()
         self.op = op
-        self.edges, self.places = [], []
-        self.saved: list | None = []
-        self.out: list[Any] | None = None
+        edges: list = []
+        places: list = []
         for i, value in enumerate(bound):
             if isinstance(value, Tensor):
-                self.edges.append(edge_of(value))
-                self.places.append((i, None))
+                edges.append(edge_of(value))
+                places.append((i, None))
             elif type(value) in (list, tuple):
                 for j, v in enumerate(value):
                     if isinstance(v, Tensor):
-                        self.edges.append(edge_of(v))
-                        self.places.append((i, j))
-        wanted = tuple({i: None for (i, _), e in zip(self.places, self.edges, strict=True) if e is not None})
-        self.saves = saves = op.saved_for(wanted)
-        for name, value in zip(op.parameters, bound, strict=True):
-            if isinstance(value, Tensor):
-                self.saved.append(Saved(value) if name in saves else Spec.of(value))
-            elif type(value) in (list, tuple) and any(isinstance(v, Tensor) for v in value):
-                keep: Any = Saved if name in saves else Spec.of
-                self.saved.append([keep(v) if isinstance(v, Tensor) else v for v in value])
-            else:
-                self.saved.append(value)
-        self.inputs = [s if isinstance(s, Spec) else Spec.of(s.tensor) for s in (self._at(p) for p in self.places)]
+                        edges.append(edge_of(v))
+                        places.append((i, j))
+        self.edges, self.places = edges, places
+        wanted = [p[0] for p, e in zip(places, edges, strict=True) if e is not None]
+        self.saves = saves = op.saved_for(tuple(wanted) if len(wanted) == 1 else tuple(dict.fromkeys(wanted)))
+        self.saved: list | None = list(bound)
+        for i, j in places:
+            if j is None:
+                self.saved[i] = Saved(bound[i]) if op.parameters[i] in saves else bound[i]._spec()
+        if any(j is not None for _, j in places):
+            self._save_lists(op, saves)
 
-    def _at(self, place: tuple) -> Any:
+    def _save_lists(self, op: Any, saves: frozenset[str]) -> None:
+        for i in {i for i, j in self.places if j is not None}:
+            keep: Any = Saved if op.parameters[i] in saves else Spec.of
+            self.saved[i] = [keep(v) if isinstance(v, Tensor) else v for v in self.saved[i]]  # type: ignore[index]
+
+    def _input_spec(self, place: tuple) -> Spec:
         i, j = place
-        return self.saved[i] if j is None else self.saved[i][j]  # type: ignore[index]
+        kept = self.saved[i] if j is None else self.saved[i][j]  # type: ignore[index]
+        return kept if type(kept) is Spec else kept.tensor._spec()
 
     def set_outputs(self, outputs: tuple[Tensor, ...]) -> None:
-        self.specs = tuple(Spec.of(o) for o in outputs)
-        self.single = len(outputs) == 1
+        self.specs = tuple([o._spec() for o in outputs])
+        if len(outputs) != 1:
+            self.single = False
         if "out" in self.saves:
             self.out = [SavedOutput(o, n) for n, o in enumerate(outputs)]
 
@@ -314,10 +327,11 @@ class OpNode(Node):
         bound = [self._load(s) for s in self.saved]
         out = tuple(o.get(self) for o in self.out) if self.out is not None else self.specs
         found = self._derive(grads, out, bound)
+        inputs = [self._input_spec(p) for p in self.places]
         if not keep:
             self.release()
         results: list[Tensor | None] = []
-        for (i, j), edge, spec in zip(self.places, self.edges, self.inputs, strict=True):
+        for (i, j), edge, spec in zip(self.places, self.edges, inputs, strict=True):
             grad = found[i] if edge is not None and i < len(found) else None
             if j is not None and grad is not None:
                 grad = grad[j]

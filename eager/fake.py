@@ -7,6 +7,7 @@ from typing import Any
 from eager.device import CPU, device
 from eager.dtype import dtype as DType
 from eager.shape import Size, contiguous_strides, is_contiguous, numel
+from eager.spec import Spec
 from eager.storage import Storage
 from eager.tensor import Tensor
 
@@ -90,6 +91,9 @@ class FakeTensor(Tensor):
 
     def data_ptr(self) -> int:
         raise DataDependent("data_ptr() of a fake tensor")
+
+    def _spec(self) -> Spec:
+        return Spec(self._shape, self._dtype, self._device, self._strides)
 
     def _is_packed(self) -> bool:
         return is_contiguous(self._shape, self._strides)

@@ -290,21 +290,62 @@ def _describe(op: Op, error: Exception, bound: tuple) -> Exception:
     return error
 
 
+# Types whose ufuncs need no conversion before or after.
+_QUICK = frozenset((np.dtype(np.float32), np.dtype(np.float64)))
+
+
 class Pointwise(Op):
     """Elementwise with broadcasting and type promotion."""
 
     kind = "pointwise"
     hidden = 1
 
-    def __init__(self, function: Callable, *, promote: str = "default", operands: str | None = None, result: Any = "", inplace: Any = True, **given: Any):
+    def __init__(self, function: Callable, *, promote: str = "default", operands: str | None = None, result: Any = "", inplace: Any = True, quick: Any = None, **given: Any):
         self.promote, self.result = promote, "bool" if promote == "bool" else result
+        self.quick = quick
         self.operands: tuple[int, ...] = ()
         super().__init__(function, inplace=inplace if promote != "bool" else False, **given)
         names = operands.split() if operands else self.parameters[: self.required]
         self.operands = tuple(self.parameters.index(n) for n in names)
+        self.tail = self.defaults[self.required :]
         self.body = body = self.function
         if self.run is None:
             self.run = lambda *values: body(NUMPY, *values)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if kwargs or dispatch.active[0] or len(args) != self.required:
+            return super().__call__(*args, **kwargs)
+        if autograd._MODE.grad:
+            for a in args:
+                if isinstance(a, Tensor) and a.requires_grad:
+                    return super().__call__(*args)
+        found = self._quickly(args)
+        return super().__call__(*args) if found is None else found
+
+    def _quickly(self, operands: tuple) -> Tensor | None:
+        """`quick`, a ufunc, on operands of one floating type, or on one and a number; None if it does not apply."""
+        quick = self.quick
+        if quick is None or not isinstance(operands[0], Tensor) or isinstance(operands[0], FakeTensor):
+            return None
+        x = operands[0]._array
+        if x.dtype not in _QUICK:
+            return None
+        try:
+            if self.required == 1:
+                found = quick(x)
+            else:
+                other = operands[1]
+                if type(other) is float or type(other) is int:
+                    found = quick(x, other)
+                elif type(other) is Tensor and other._array.dtype is x.dtype:
+                    found = quick(x, other._array)
+                else:
+                    return None
+        except (ValueError, OverflowError):
+            return None  # the long way knows the words
+        result = object.__new__(Tensor)
+        result._array = found if type(found) is np.ndarray else np.asarray(found)
+        return result
 
     def compute_dtype(self, bound: tuple) -> dtypes.dtype:
         """The type in which the body computes, by the promotion rule."""
@@ -325,6 +366,10 @@ class Pointwise(Op):
         return found.to_real() if self.result == "real" else found
 
     def compute(self, bound: tuple) -> Tensor:
+        if self.quick is not None and bound[self.required :] == self.tail:
+            found = self._quickly(bound)
+            if found is not None:
+                return found
         target = self.compute_dtype(bound)
         values = [a._array if isinstance(a, Tensor) else a for a in bound]
         for i in self.operands:

@@ -9,20 +9,40 @@ from eager.dtype import dtype
 from eager.shape import contiguous_strides
 
 
+class bytes_strides:
+    """NumPy's strides, turned into elements only when somebody asks."""
+
+    __slots__ = ("raw", "itemsize")
+
+    def __init__(self, raw: tuple, itemsize: int):
+        self.raw, self.itemsize = raw, itemsize
+
+    def elements(self) -> tuple:
+        return tuple(s // self.itemsize for s in self.raw)
+
+
 class Spec:
     """Shape, dtype, device and strides (None: contiguous). Shape rules give it; derivatives get it for what is not saved."""
 
-    __slots__ = ("shape", "dtype", "device", "strides")
+    __slots__ = ("shape", "dtype", "device", "_strides")
 
     def __init__(self, shape: Any, dtype: dtype, device: device = CPU, strides: Any = None):
         self.shape = tuple(shape)
-        self.dtype, self.device, self.strides = dtype, device, strides
+        self.dtype, self.device, self._strides = dtype, device, strides
 
     @staticmethod
     def of(tensor: Any) -> Spec:
+        """The description of a tensor; a Spec is its own."""
         if isinstance(tensor, Spec):
             return tensor
-        return Spec(tensor.shape, tensor.dtype, tensor.device, tensor.stride())
+        return tensor._spec()
+
+    @property
+    def strides(self) -> Any:
+        found = self._strides
+        if type(found) is bytes_strides:
+            found = self._strides = found.elements()
+        return found
 
     @property
     def ndim(self) -> int:

@@ -16,6 +16,7 @@ from eager import device as devices
 from eager import dtype as dtypes
 from eager.registry import ops
 from eager.shape import Size, channels_last_strides, contiguous_strides
+from eager.spec import Spec, bytes_strides
 from eager.storage import Storage, owner
 
 if TYPE_CHECKING:
@@ -78,6 +79,14 @@ class Tensor:
         """Another tensor over the same memory and version counter, without history."""
         result = Tensor._wrap(self._array)
         result._storage = self.untyped_storage()
+        return result
+
+    def _spec(self) -> Spec:
+        array = self._array
+        result = object.__new__(Spec)
+        result.shape, result.device = array.shape, devices.CPU
+        result.dtype = dtypes._BY_NUMBER[array.dtype.num]
+        result._strides = bytes_strides(array.strides, array.itemsize) if array.size else None
         return result
 
     # -- what it is ------------------------------------------------------------------------------
@@ -446,9 +455,12 @@ def _varargs(name: str, wanted: str) -> Callable:
     return method
 
 
+_OPERANDS = (Tensor, *Number)
+
+
 def _operator(name: str, swapped: bool = False) -> Callable:
     def method(self: Tensor, other: Any) -> Any:
-        if not isinstance(other, (Tensor, *Number)):
+        if not isinstance(other, _OPERANDS):
             if not isinstance(other, np.ndarray):
                 return NotImplemented
             other = Tensor._wrap(other)

@@ -34,7 +34,7 @@ def _scaled(g, alpha):
     return g if alpha == 1 else g * alpha
 
 
-@pointwise(vjp=(lambda g, out, a, b, alpha: g, lambda g, out, a, b, alpha: _scaled(g, alpha)), saves="", run=_add)
+@pointwise(vjp=(lambda g, out, a, b, alpha: g, lambda g, out, a, b, alpha: _scaled(g, alpha)), saves="", run=_add, quick=np.add)
 def add(s, input, other, *, alpha=1):
     """`input + alpha * other`."""
     return input + other if alpha == 1 else input + other * alpha
@@ -48,7 +48,7 @@ def _subtract(input, other, alpha):
     return np.subtract(input, other) if alpha == 1 else np.subtract(input, np.multiply(other, alpha))
 
 
-@pointwise(vjp=(lambda g, out, a, b, alpha: g, lambda g, out, a, b, alpha: _scaled(-g, alpha)), saves="", run=_subtract)
+@pointwise(vjp=(lambda g, out, a, b, alpha: g, lambda g, out, a, b, alpha: _scaled(-g, alpha)), saves="", run=_subtract, quick=np.subtract)
 def sub(s, input, other, *, alpha=1):
     """`input - alpha * other`."""
     return input - other if alpha == 1 else input - other * alpha
@@ -60,7 +60,7 @@ def rsub(input, other, *, alpha=1):
     return ops.sub(other, input, alpha=alpha)
 
 
-@pointwise(vjp=(lambda g, out, a, b: g * _conj(b), lambda g, out, a, b: g * _conj(a)), saves="input other", run=np.multiply)
+@pointwise(vjp=(lambda g, out, a, b: g * _conj(b), lambda g, out, a, b: g * _conj(a)), saves="input other", run=np.multiply, quick=np.multiply)
 def mul(s, input, other):
     """`input * other`."""
     return input * other
@@ -71,7 +71,7 @@ def _conj(x: Any) -> Any:
 
 
 @pointwise(
-    vjp=(lambda g, out, a, b: g / _conj(b), lambda g, out, a, b: -g * _conj(a / b / b)), saves="input other", promote="float", run=np.true_divide, inplace=True
+    vjp=(lambda g, out, a, b: g / _conj(b), lambda g, out, a, b: -g * _conj(a / b / b)), saves="input other", promote="float", run=np.true_divide, inplace=True, quick=np.true_divide
 )
 def true_divide(s, input, other):
     """`input / other`; integers divide to floats."""
@@ -179,7 +179,7 @@ def pow(s, input, exponent):
     return s.pow(input, exponent)
 
 
-@pointwise(vjp=lambda g, out, x: -g, saves="", run=np.negative)
+@pointwise(vjp=lambda g, out, x: -g, saves="", run=np.negative, quick=np.negative)
 def neg(s, input):
     """`-input`."""
     return s.neg(input)
@@ -242,7 +242,8 @@ def _unary(name: str, doc: str, vjp: Any = None, saves: str = "", promote: str =
         return getattr(s, name)(input)
 
     body.__name__, body.__doc__, body.__module__ = name, doc, __name__
-    return pointwise(body, vjp=vjp, saves=saves, promote=promote, run=run, **given)
+    quick = run if isinstance(run, np.ufunc) else None
+    return pointwise(body, vjp=vjp, saves=saves, promote=promote, run=run, quick=quick, **given)
 
 
 exp = _unary("exp", "e to the power of the input.", lambda g, out, x: g * _conj(out), "out", run=np.exp)
@@ -501,7 +502,8 @@ def _binary(name: str, doc: str, promote: str, run: Any, primitive: str | None =
         return getattr(s, primitive or name)(input, other)
 
     body.__name__, body.__doc__, body.__module__ = name, doc, __name__
-    return pointwise(body, promote=promote, run=run, **given)
+    quick = run if promote == "bool" else None
+    return pointwise(body, promote=promote, run=run, quick=quick, **given)
 
 
 eq = _binary("eq", "`input == other`.", "bool", np.equal)
