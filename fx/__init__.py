@@ -9,10 +9,24 @@ parser        reads the typed form back
 verify        says which operand is wrong, where and why
 graph_module  a module whose forward is generated from a graph
 interpreter   runs a graph node by node
-transformer   runs a graph node by node into a new graph
 proxy         a value that records what is done to it
 tracer        runs user code on proxies: symbolic_trace
+transformer   runs a graph node by node into a new graph
 rewriter      replaces one pattern by another
 drawing       a graph as SVG or HTML
 passes/       one pass per file
 """
+
+from fx.graph import Graph
+from fx.graph_module import GraphModule
+from fx.interpreter import Interpreter
+from fx.node import Node, has_side_effect, map_arg
+from fx.proxy import Proxy
+from fx.rewriter import replace_pattern
+from fx.tracer import Tracer, symbolic_trace, wrap
+from fx.transformer import Transformer
+
+__all__ = [
+    "Graph", "GraphModule", "Interpreter", "Node", "Proxy", "Tracer", "Transformer",
+    "has_side_effect", "map_arg", "replace_pattern", "symbolic_trace", "wrap",
+]  # fmt: skip

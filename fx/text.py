@@ -158,6 +158,9 @@ class _Writer:
         self.parameter = root or ("self" if needs_root else None)
         self.root = root or "self"
         self.names = {node.name for node in graph.nodes}
+        # A parameter of such a name would hide what the program refers to.
+        called = {getattr(node.target, "__name__", "") for node in graph.nodes}
+        self.hiding = {*RESERVED, self.parameter, *(called & set(dir(builtins)))}
         self.globals: dict[str, Any] = {}
 
     def write(self, name: str, typed: bool, free: bool) -> PythonCode:
@@ -204,7 +207,7 @@ class _Writer:
         target = str(node.target)
         stars = target[: len(target) - len(target.lstrip("*"))]
         raw = target[len(stars) :]
-        if raw == self.parameter or not raw.isidentifier() or keyword.iskeyword(raw):
+        if raw in self.hiding or not raw.isidentifier() or keyword.iskeyword(raw):
             raw = node.name
         text = stars + raw + (f": {kind}" if kind else "")
         if node.args:

@@ -83,7 +83,7 @@ class Tracer:
       to_bool, iter, keys      what a traced value cannot answer: TraceError with the user's line
     """
 
-    record_stacks = True
+    record_stack_traces = True
 
     def __init__(
         self,
@@ -236,7 +236,7 @@ class Tracer:
     ) -> Node:
         """Adds a node, with the user's frames and the modules it is in."""
         node = self.graph.create_node(kind, target, args, kwargs, name, type_expr)
-        if self.record_stacks and kind not in ("placeholder", "output"):
+        if self.record_stack_traces and kind not in ("placeholder", "output"):
             node.meta["stack"] = user_frames()
         if self.module_stack:
             node.meta["nn_module_stack"] = dict(self.module_stack)

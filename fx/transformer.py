@@ -14,7 +14,7 @@ from fx.tracer import Tracer
 
 
 class _TransformerTracer(Tracer):
-    record_stacks = False  # new nodes get the old ones' meta
+    record_stack_traces = False  # new nodes get the old ones' meta
 
     def __init__(self, graph: Graph, module: Any) -> None:
         super().__init__()

@@ -149,6 +149,18 @@ def test_functions_and_objects_without_a_name_are_globals():
         parse(text)
 
 
+def test_parameters_do_not_hide_what_the_program_calls():
+    graph = Graph()
+    nodes = [graph.placeholder(name) for name in ("ops", "len", "max")]
+    total = graph.call_function(ops.add, (nodes[0], nodes[2]))
+    graph.output((graph.call_function(len, (nodes[1],)), total))
+    text = print_graph(graph)
+    assert text.startswith("def graph(ops_1, len_1, max):\n    max_1 = max\n")
+    assert print_graph(parse(text)) == text
+    count, total = execute(text)(tensor([1.0]), "four", tensor([2.0]))
+    assert count == 4 and total.tolist() == [3.0]
+
+
 @pytest.mark.parametrize(
     "text, error",
     [
