@@ -91,7 +91,8 @@ INTERNAL = {
     "proxy_buffer_attributes", "param_shapes_constant", "traced_func_name", "get_fresh_qualname",
     "node_name_to_scope", "submodule_paths", "node_name_to_original_name", "create_size_node",
     "create_stride_node", "create_storage_offset_node", "materialize_symint",
-    "materialize_symints", "fetch_args_kwargs_from_env", "extra_traceback", "user_to_last_uses", "submodules", "name",
+    "materialize_symints", "fetch_args_kwargs_from_env", "extra_traceback", "user_to_last_uses",
+    "submodules", "name", "num_calls", "root_module_name",
 }  # fmt: skip
 
 
