@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -33,6 +34,8 @@ class Library:
         self.torch: Any = library
         if threads:
             library.set_num_threads(threads)
+        if name == "torch":
+            _declare_torchvision(library)
 
     def context(self) -> Any:
         """Where the model's source must run."""
@@ -52,6 +55,23 @@ class Library:
     def reset(self) -> None:
         """Forget what was compiled."""
         (self.torch.compiler if self.name == "flambeau" else self.torch._dynamo).reset()
+
+
+def _declare_torchvision(torch: Any) -> None:
+    """Let torchvision be imported beside a torch that its extension was not built for, as PyPI's is not for a torch without CUDA.
+
+    timm imports torchvision for names that need no extension; without one, torchvision stops at operators it cannot find.
+    """
+    if importlib.util.find_spec("torchvision") is None:
+        return
+    try:
+        import torchvision
+    except RuntimeError:
+        for module in [module for module in sys.modules if module.partition(".")[0] == "torchvision"]:
+            del sys.modules[module]
+        for operator in ("nms", "qnms"):
+            torch.library.define(f"torchvision::{operator}", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        import torchvision  # noqa: F401
 
 
 class Case:

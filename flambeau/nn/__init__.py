@@ -12,6 +12,15 @@ from eager.nn import *
 from eager.nn.module import Module
 from eager.nn.parameter import Buffer, Parameter
 from flambeau.missing import lookup
-from flambeau.nn import attention, common_types, functional, init, modules, parallel, parameter, utils
+
+# not `from flambeau.nn import …`: the floor's modules of these names are here already, and would stay
+import flambeau.nn.functional as functional  # isort: skip
+import flambeau.nn.init as init  # isort: skip
+import flambeau.nn.parameter as parameter  # isort: skip
+import flambeau.nn.modules as modules  # isort: skip
+import flambeau.nn.common_types as common_types  # isort: skip
+import flambeau.nn.utils as utils  # isort: skip
+import flambeau.nn.parallel as parallel  # isort: skip
+import flambeau.nn.attention as attention  # isort: skip
 
 __getattr__ = lookup(__name__, _nn)

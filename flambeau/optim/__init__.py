@@ -6,6 +6,8 @@ optimizer.py, lr_scheduler.py, swa_utils.py and one file per family   torch's pa
 import eager.optim as _optim
 from eager.optim import *
 from flambeau.missing import lookup
-from flambeau.optim import lr_scheduler, optimizer
+
+import flambeau.optim.lr_scheduler as lr_scheduler  # isort: skip
+import flambeau.optim.optimizer as optimizer  # isort: skip
 
 __getattr__ = lookup(__name__, _optim)

@@ -6,6 +6,10 @@ dataset.py, sampler.py, dataloader.py, distributed.py   torch's paths to them
 import eager.data as _data
 from eager.data import *
 from flambeau.missing import lookup
-from flambeau.utils.data import dataloader, dataset, distributed, sampler
+
+import flambeau.utils.data.dataloader as dataloader  # isort: skip
+import flambeau.utils.data.dataset as dataset  # isort: skip
+import flambeau.utils.data.distributed as distributed  # isort: skip
+import flambeau.utils.data.sampler as sampler  # isort: skip
 
 __getattr__ = lookup(__name__, _data)

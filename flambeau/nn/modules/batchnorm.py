@@ -1,0 +1,11 @@
+"""torch.nn.modules.batchnorm."""
+
+import eager.nn as _nn
+from eager.nn import (
+    BatchNorm1d,
+    BatchNorm2d,
+    BatchNorm3d,
+)
+from flambeau.missing import lookup
+
+__getattr__ = lookup(__name__, _nn)

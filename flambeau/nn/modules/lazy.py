@@ -1,0 +1,6 @@
+"""torch.nn.modules.lazy."""
+
+import eager.nn as _nn
+from flambeau.missing import lookup
+
+__getattr__ = lookup(__name__, _nn)

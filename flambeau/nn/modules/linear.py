@@ -1,0 +1,11 @@
+"""torch.nn.modules.linear."""
+
+import eager.nn as _nn
+from eager.nn import (
+    Bilinear,
+    Identity,
+    Linear,
+)
+from flambeau.missing import lookup
+
+__getattr__ = lookup(__name__, _nn)

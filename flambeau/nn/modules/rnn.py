@@ -1,0 +1,16 @@
+"""torch.nn.modules.rnn."""
+
+import eager.nn as _nn
+from eager.nn import (
+    GRU,
+    GRUCell,
+    LSTM,
+    LSTMCell,
+    RNN,
+    RNNBase,
+    RNNCell,
+    RNNCellBase,
+)
+from flambeau.missing import lookup
+
+__getattr__ = lookup(__name__, _nn)
