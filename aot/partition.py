@@ -13,7 +13,6 @@ import operator
 from collections.abc import Iterable
 from typing import Any
 
-from eager.registry import registry
 from fx.graph import Graph
 from fx.graph_module import GraphModule
 from fx.node import Node, leaves, map_arg
@@ -121,10 +120,9 @@ def _kind(node: Node) -> str:
     return "creation" if kind is not None and not node.all_input_nodes else "heavy"
 
 
-def _pure_random() -> frozenset[Any]:
-    """The operators that draw from a seed tensor, so that a second run gives the same numbers."""
-    twins = (getattr(op, "twin", None) for op in registry.values())
-    return frozenset(twin for twin in twins if twin is not None)
+def _is_pure_random(node: Node) -> bool:
+    """A draw from a seed tensor, which gives the same numbers again."""
+    return getattr(node.target, "parameters", ())[:1] == ("seed",)
 
 
 def _bytes(node: Node) -> int | None:
@@ -195,12 +193,11 @@ class _Cut:
     def must_not(self) -> set[Node]:
         """Values that the forward half has and the backward half must not compute again."""
         kept = set(self.parts.primals)
-        random = _pure_random()
         for node in self.nodes:
             if node not in self.parts.forward:
                 continue  # only the backward half needs it: it is computed once wherever that is
             kind = _kind(node)
-            if node.target in random or kind in ("view", "constant", "creation"):
+            if _is_pure_random(node) or kind in ("view", "constant", "creation"):
                 continue
             if kind in ("heavy", "reduction"):
                 kept.add(node)

@@ -195,6 +195,21 @@ def joint(x, tangents_1):
     assert called(backward) == [ops.ones, ops.exp]
 
 
+def test_random_numbers_are_drawn_again_from_their_seed():
+    text = """\
+def joint(x, seed, tangents_1):
+    draw = ops.philox_uniform(seed, (4, 4), f32)
+    keep = ops.gt(draw, 0.5)
+    mm = ops.matmul(x, x)
+    out = ops.mul(mm, keep)
+    grad = ops.mul(tangents_1, keep)
+    return (out, grad)
+"""
+    inputs = [values(1)[0], tensor([7, 3]), values(1, 5)[0]]
+    saved, _, backward = check(joint_of(text, inputs), inputs, 1)
+    assert saved == {"seed"} and ops.philox_uniform in called(backward)
+
+
 def test_nothing_to_save():
     text = """\
 def joint(x, tangents_1):

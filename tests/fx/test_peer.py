@@ -22,7 +22,7 @@ def arithmetic(m):
 
 
 def methods(m):
-    def f(x, *rest, axis=1):
+    def f(x, axis=1, *rest):
         a, b = x.view(x.size(0), -1).split(2, dim=axis)
         c = m.relu(a).relu_() + b.T.contiguous()
         return m.cat([c, m.sum(c, dim=0), *[m.neg(c)] * 2], dim=0), rest
