@@ -1,7 +1,7 @@
 """Backends by name. A backend is `backend(graph_module, example_inputs) -> callable(*tensors)`.
 
-`eager` is here; the roof registers what lies on floors that dynamo does not import. Any callable with
-that signature is a backend without being registered.
+`eager` is here; the roof registers what lies on floors that dynamo does not import. Any callable
+with that signature is a backend without being registered.
 """
 
 from __future__ import annotations
@@ -45,9 +45,8 @@ def register_backend(
 def list_backends(exclude_tags: Sequence[str] | None = ()) -> list[str]:
     """The names that `lookup` knows, without those of backends that have one of the tags."""
     excluded = set(exclude_tags or ())
-    return sorted(
-        name for name, backend in _backends.items() if not excluded & set(backend._tags)  # type: ignore[attr-defined]
-    )
+    tags = {name: set(getattr(backend, "_tags", ())) for name, backend in _backends.items()}
+    return sorted(name for name in _backends if not excluded & tags[name])
 
 
 def lookup(backend: str | Backend) -> Backend:

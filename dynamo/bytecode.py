@@ -220,7 +220,7 @@ def assemble(
     if flags & (CO_GENERATOR | CO_COROUTINE | CO_ASYNC_GENERATOR):
         # What SEND and CLEANUP_THROW leave is not in the tables; no generator is built anew.
         depth = max(depth, template.co_stacksize)
-    changes = {
+    changes: dict[str, Any] = {
         "co_argcount": argcount,
         "co_posonlyargcount": posonlyargcount,
         "co_kwonlyargcount": kwonlyargcount,

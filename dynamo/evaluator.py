@@ -1,10 +1,10 @@
 """The frame evaluator as a Python object: compiled once, proven against live frames, then used.
 
-`load` gives the process's evaluator, or the reason why there is none. The evaluator is in place only
-while some thread has a callback set, because any PEP 523 evaluator makes Python calls recurse in C.
-A callback is `callback(function, code, arguments) -> entry or None`; the callback False means that this
-thread only runs entries which are there. Promise: a layout that does not fit is refused before
-anything is written through it.
+`load` gives the process's evaluator, or the reason why there is none. The evaluator is in place
+only while some thread has a callback set, because any PEP 523 evaluator makes Python calls recurse
+in C. A callback is `callback(function, code, arguments) -> entry or None`; the callback False means
+that this thread only runs entries which are there. Promise: a layout that does not fit is refused
+before anything is written through it.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class _MethodDefinition(ctypes.Structure):
 
 
 class _Interface:
-    """The functions of the C API that are called from Python; each call is one step under the GIL."""
+    """Functions of the C API that are called from Python; each is one step under the GIL."""
 
     def __init__(self) -> None:
         new = sys.version_info >= (3, 12)
@@ -51,9 +51,8 @@ class _Interface:
         self.key_allocate = self._function("PyThread_tss_alloc", pointer)
         self.key_create = self._function("PyThread_tss_create", ctypes.c_int, pointer)
         self.request_index = self._function(
-            prefix + ("Eval_RequestCodeExtraIndex" if new else "Eval_RequestCodeExtraIndex"),
-            size, pointer,
-        )  # fmt: skip
+            prefix + "Eval_RequestCodeExtraIndex", size, pointer
+        )
         self.set_extra = self._function(
             prefix + "Code_SetExtra", ctypes.c_int, ctypes.py_object, size, pointer
         )
@@ -303,8 +302,9 @@ def check_replacement(old: types.CodeType, new: types.CodeType) -> None:
 def _spare_depth() -> int:
     """C recursion to add while a thread is active.
 
-    3.12.1 counts 800 levels, and each Python call takes one under an evaluator, so that programs would
-    fail before their own recursion limit. A stack of 8 MiB carries far more (3.13 counts 10000).
+    3.12.1 counts 800 levels, and each Python call takes one under an evaluator, so that programs
+    would fail before their own recursion limit. A stack of 8 MiB carries far more (3.13 counts
+    10000).
     """
     if sys.version_info[:2] != (3, 12):
         return 0

@@ -1,7 +1,7 @@
-"""What happens where the frame evaluator is refused: only the decorated function itself is captured.
+"""Where the frame evaluator is refused, only the decorated function itself is captured.
 
-`Table` keeps entries as the evaluator does; `capture_call` finds or makes one for a call and runs it.
-Frames below a graph break then run as Python runs them.
+`Table` keeps entries as the evaluator does; `capture_call` finds or makes one for a call and runs
+it. Frames below a graph break then run as Python runs them.
 """
 
 from __future__ import annotations
@@ -81,12 +81,12 @@ def warn_once(reason: str, _said: list[str] = []) -> None:  # noqa: B006
 
 def plain_function(callee: Any) -> tuple[types.FunctionType | None, tuple]:
     """The Python function that a call of `callee` runs, and the arguments that come before."""
+    function: Any = inspect.getattr_static(type(callee), "__call__", None)
+    first: tuple = (callee,)
     if isinstance(callee, types.MethodType):
         function, first = callee.__func__, (callee.__self__,)
     elif isinstance(callee, types.FunctionType):
         function, first = callee, ()
-    else:
-        function, first = getattr(type(callee), "__call__", None), (callee,)
     if not isinstance(function, types.FunctionType):
         return None, ()
     return function, first

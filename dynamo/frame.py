@@ -1,8 +1,8 @@
 """From a call to a cache entry: which frames are captured, what is kept about them, and for whom.
 
-`optimize` makes a `Callback` for one backend and one set of options, and sets it in this thread while
-the function runs. The frame evaluator asks the callback for every frame that no entry fits; the
-callback skips frames of libraries, has `translate` capture the others, and keeps the entries
+`optimize` makes a `Callback` for one backend and one set of options, and sets it in this thread
+while the function runs. The frame evaluator asks the callback for every frame that no entry fits;
+the callback skips frames of libraries, has `translate` capture the others, and keeps the entries
 bounded. Promise: what cannot be captured runs as Python would have run it, and is written down.
 """
 
@@ -36,7 +36,7 @@ config = Config()
 
 
 class RecompileLimit(RuntimeError):
-    """A frame was compiled `config.recompile_limit` times, and `fullgraph=True` forbids giving up."""
+    """A frame reached `config.recompile_limit`, and `fullgraph=True` forbids giving up."""
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,8 @@ def _folders() -> tuple[tuple[str, ...], ...]:
     sites = {paths["purelib"], paths["platlib"]}
     groups = (
         [os.path.join(here, "eager", "nn")],
-        [*(os.path.join(here, n) for n in own), *(os.path.join(s, n) for s in sites for n in others)],
+        [os.path.join(here, name) for name in own]
+        + [os.path.join(site, name) for site in sites for name in others],
         sites,
         [paths["stdlib"], paths["platstdlib"]],
     )
@@ -227,16 +228,19 @@ class Callback:
         except Unsupported as error:
             if self.fullgraph:
                 raise
-            return self._skip(where, code, error)
+            self._skip(where, code, error)
+            return None
         except Exception as error:
             self.log.errors.append((code, error))
             if not config.suppress_errors:
                 place = f'File "{code.co_filename}", line {code.co_firstlineno}'
                 error.add_note(f"while capturing {code.co_qualname} ({place})")
                 raise
-            return self._skip(where, code, error)
+            self._skip(where, code, error)
+            return None
         if frame is None:
-            return self._skip(where, code, "there are no tensor operations in it")
+            self._skip(where, code, "there are no tensor operations in it")
+            return None
         guard = frame.guards.compile()
         entry = where.make_entry(code, guard, frame.code, self, frame)
         where.add(code, entry)
@@ -251,7 +255,7 @@ class Callback:
 
 
 def _interpreting() -> bool:
-    """Whether operators mean something else than "compute" now: then there is nothing to capture."""
+    """Whether operators mean something else than "compute" now: nothing is to be captured."""
     from eager import dispatch
 
     return bool(dispatch.stack())

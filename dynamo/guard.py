@@ -1,11 +1,11 @@
-"""Guards: the conditions under which a compiled frame may run again, compiled to one Python function.
+"""Guards: the conditions under which a compiled frame may run again, as one Python function.
 
-Each guard has a kind, the source of the value it looks at, a payload, the reason why it is there and
-the user's line that caused it. `GuardSet.compile` writes straight-line text, one guard per line; a
-prefix that several guards read is read once. Promise: the function returns exactly True when every
-guard holds, and False otherwise; an exception while reading counts as a guard that does not hold.
+Each guard has a kind, the source of the value it looks at, a payload, the reason why it is there
+and the user's line that caused it. `GuardSet.compile` writes straight-line text, one guard per
+line; a prefix that several guards read is read once. Promise: the function returns exactly True
+when every guard holds, and False otherwise; an exception while reading counts as a failed guard.
 
-A cache entry is invisible to the cyclic garbage collector, so guards hold the user's objects weakly.
+A cache entry is invisible to the cyclic garbage collector, so guards hold user objects weakly.
 """
 
 from __future__ import annotations
@@ -321,7 +321,8 @@ def _tensor(w: _Writer, guard: Guard) -> list[str]:
     if spec.requires_grad:
         out.append(f"{text}.requires_grad")
     else:
-        out.append(f"not {text}._requires_grad and ({text}._base is None or not {text}.requires_grad)")
+        out.append(f"not {text}._requires_grad")
+        out.append(f"({text}._base is None or not {text}.requires_grad)")
     variable = f"a{len(w.lines)}"
     out.append(f"({variable} := {array}).dtype.num == {spec.dtype.numpy.num}")
     out += _sizes(f"{variable}.shape", spec.shape)

@@ -1,9 +1,9 @@
 """Where CPython 3.11, 3.12 and 3.13 keep the fields that the frame evaluator reads and writes.
 
 The table alone is never trusted: `verify_static` compares it with code, function and tuple objects
-whose contents are known, `verify_extra` with a code object's extra slot, and `verify_frames` with what a
-probe evaluator saw in live frames. Promise: a wrong offset is refused with LayoutError before
-anything is written through it.
+whose contents are known, `verify_extra` with a code object's extra slot, and `verify_frames` with
+what a probe evaluator saw in live frames. Promise: a wrong offset is refused with LayoutError
+before anything is written through it.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ def _word(address: int) -> int:
     return ctypes.c_uint64.from_address(address).value
 
 
-def _samples() -> list[types.FunctionType]:
+def _samples() -> list[Any]:
     """Functions that differ in every field the table names."""
     captured = 1
 
@@ -136,7 +136,8 @@ def verify_static(layout: Layout) -> None:
     row = tuple(items)
     address = id(row) + layout.tuple_items
     _expect("the length of a tuple", _word(id(row) + 16), 3)
-    _expect("the items of a tuple", [_word(address + 8 * i) for i in range(3)], list(map(id, items)))
+    found = [_word(address + 8 * i) for i in range(3)]
+    _expect("the items of a tuple", found, [id(item) for item in items])
     _expect("the size of a code object's header", types.CodeType.__basicsize__, layout.code_units)
     for function in _samples():
         code, at = function.__code__, id(function.__code__)

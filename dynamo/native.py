@@ -1,14 +1,14 @@
 """The frame evaluator as LLVM text, written for one interpreter's layout.
 
-A frame reaches the evaluator freshly pushed: on top of the data stack, not yet linked, arguments in
-its first slots, cells not yet made. On a cache hit the frame is *retargeted* in place (code,
-instruction pointer, stack top, size) and the default evaluator is called as the last act, so CPython
-links, clears and pops it as always. If the new code does not fit into the chunk of the data stack, a
-function made from it is called instead and the old frame is discarded.
+A frame reaches the evaluator freshly pushed: on top of the data stack, not yet linked, arguments
+in its first slots, cells not yet made. On a cache hit the frame is *retargeted* in place (code,
+instruction pointer, stack top, size) and the default evaluator is called as the last act, so that
+CPython links, clears and pops it as always. If the new code does not fit into the chunk of the data
+stack, a function made from it is called instead and the old frame is discarded.
 
-The slot of a code object (`co_extra`) holds 0, SKIP, SKIP_RECURSIVE, or a tuple of entries. An entry
-is `(guard or None, code, code with positional arguments only, callback)`; it belongs to the callback that
-made it. The callback is off while guards and the callback itself run.
+The slot of a code object (`co_extra`) holds 0, SKIP, SKIP_RECURSIVE, or a tuple of entries. An
+entry is `(guard or None, code, code with positional arguments only, callback, record)`; it belongs
+to the callback that made it. The callback is off while guards and the callback itself run.
 """
 
 from __future__ import annotations
@@ -233,7 +233,7 @@ define internal void @retarget(ptr %ts, ptr %f, ptr %code) alwaysinline {{
 """
 
     def swap(self) -> str:
-        """1: retargeted to %new; 0: no room in this chunk; 2: the frame is not on top, left alone."""
+        """1: retargeted to %new; 0: no room in this chunk; 2: not on top, left alone."""
         layout = self.layout
         return f"""
 define internal i32 @swap(ptr %ts, ptr %f, ptr %new) {{

@@ -1,4 +1,4 @@
-"""Where a value came from, so that it can be read again: by a guard as Python text, by replaced bytecode as instructions.
+"""Where a value came from, so that guards (as text) and new bytecode can read it again.
 
 A source is a chain: a root (an argument, a global, a cell …) and steps (an attribute, an item …).
 In guard text `F` is the function being called, `G` its globals, and `L_name` an argument. Sources

@@ -44,11 +44,11 @@ def codes(code):
             yield from codes(constant)
 
 
-MODULES = """argparse ast asyncio.base_events calendar collections configparser contextlib copy csv
-dataclasses datetime difflib dis email.message enum fractions functools gzip heapq html.parser inspect
-json.decoder json.encoder logging mailbox optparse pickle pickletools plistlib pprint _pydecimal random
-reprlib shlex statistics string subprocess tarfile textwrap threading tokenize traceback types typing
-unittest.mock urllib.parse uuid xml.dom.minidom zipfile""".split()
+MODULES = """argparse ast asyncio.base_events calendar collections configparser contextlib copy
+csv dataclasses datetime difflib dis email.message enum fractions functools gzip heapq html.parser
+inspect json.decoder json.encoder logging mailbox optparse pickle pickletools plistlib pprint
+_pydecimal random reprlib shlex statistics string subprocess tarfile textwrap threading tokenize
+traceback types typing unittest.mock urllib.parse uuid xml.dom.minidom zipfile""".split()
 
 
 def module_code(name):
@@ -238,7 +238,7 @@ def sample_closure(n, *args, flag=False, **kwargs):
             return __class__.value, super().__repr__ is not None
 
     n = n + 1
-    return [c() for c in cells], Local().method(), kwargs, [lambda: n for n in range(2)][1]()
+    return [c() for c in cells], Local().method(), kwargs, [lambda: n for n in range(2)][1]()  # noqa: B023
 
 
 @pytest.mark.parametrize(

@@ -33,17 +33,22 @@ def path(request, monkeypatch):
     """The path, and a clean slate: code objects outlive the call of a test."""
     touched = []
     for name in ("add", "skip"):
+
         method = getattr(EVALUATOR, name)
-        monkeypatch.setattr(
-            EVALUATOR, name, lambda code, *a, m=method, **k: (touched.append(code), m(code, *a, **k))
-        )
+
+        def noting(code, *rest, method=method, **options):
+            touched.append(weakref.ref(code))
+            method(code, *rest, **options)
+
+        monkeypatch.setattr(EVALUATOR, name, noting)
     EVALUATOR._put("force_recall", int(request.param == "recalled"))
     try:
         yield request.param
     finally:
         EVALUATOR._put("force_recall", 0)
-        for code in touched:
-            EVALUATOR.reset(code)
+        for code in (reference() for reference in touched):
+            if code is not None:
+                EVALUATOR.reset(code)
 
 
 active = EVALUATOR.active if EVALUATOR else None
@@ -247,8 +252,10 @@ def test_errors_of_guard_and_callback_reach_the_caller():
     def guard(fn, x, y):
         raise RuntimeError("guard broke")
 
-    def callback(*arguments):
-        raise OSError("callback broke")
+    def callback(function, code, arguments):
+        if code is f.__code__:
+            raise OSError("callback broke")
+        EVALUATOR.skip(code)
 
     token = Token()
     reference = weakref.ref(token)
@@ -263,7 +270,6 @@ def test_errors_of_guard_and_callback_reach_the_caller():
         for _ in range(50):
             with pytest.raises(OSError, match="callback broke"):
                 f(token, [token])
-    EVALUATOR.skip(callback.__code__)
     del token, error
     gc.collect()
     assert reference() is None and f(1, 2) == 1

@@ -204,7 +204,8 @@ def test_sources_read_what_they_say():
 
 
 def test_names_are_the_users():
-    source = AttributeSource(ChildSource(ChildSource(X, "_modules", "layers"), "_modules", "0"), "p")
+    layers = ChildSource(X, "_modules", "layers")
+    source = AttributeSource(ChildSource(layers, "_modules", "0"), "p")
     assert source.name == "x.layers[0].p"
     assert ItemSource(GlobalSource("table"), "k").name == "table['k']"
     assert TypeSource(X).name == "type(x)"
@@ -244,7 +245,8 @@ def test_failure_names_the_first_guard():
     )
     assert check.explain_failure(f, (Thing(training=True), [1, 2])) == ""
     message = check.explain_failure(f, (Thing(training=False), [1, 2]))
-    assert message.startswith("x.training: CONSTANT expected True, found False [x.training is True]")
+    assert message.startswith("x.training: CONSTANT expected True, found False")
+    assert "[x.training is True]" in message
     assert "needed because the test says so (model.py:3)" in message
     assert "found 3" in check.explain_failure(f, (Thing(training=True), [1, 2, 3]))
     message = check.explain_failure(f, (Thing(), [1]))
