@@ -18,6 +18,7 @@ serialization.py, hub.py, overrides.py, random.py, types.py, linalg.py, special.
 
 from __future__ import annotations
 
+import math as _math
 from typing import TYPE_CHECKING, Any
 
 from flambeau import neighbours
@@ -159,7 +160,7 @@ for _name, _operator in registry.items():
     if not _name.startswith("_"):
         globals().setdefault(_name, _operator)
 
-pi, e, inf, nan, newaxis = 3.141592653589793, 2.718281828459045, float("inf"), float("nan"), None
+pi, e, inf, nan, newaxis = _math.pi, _math.e, _math.inf, _math.nan, None
 concat = concatenate = globals().get("cat")
 
 _lookup = lookup(__name__)
