@@ -239,6 +239,10 @@ class TypedAlgebra:
         """
         raise NotImplementedError
 
+    def clamped(self, value: Value, condition: Value, size: int) -> Index:
+        """A number as an index where the condition holds, 0 elsewhere: what is read there is not used."""
+        raise NotImplementedError
+
     def convert(self, value: Value, dtype: str) -> Value:
         raise NotImplementedError
 
@@ -448,6 +452,10 @@ class Inspection(TypedAlgebra):
     def indirect(self, value: Value, size: int, wrap: bool = False) -> Index:
         self.checks += 1
         return symbol(Indirect(f"checked_{hash((value.code, wrap)) & 0xFFFFFFFFFFFF}", size))
+
+    def clamped(self, value: Value, condition: Value, size: int) -> Index:
+        name = f"clamped_{hash((value.code, condition.code)) & 0xFFFFFFFFFFFF}"
+        return symbol(Indirect(name, size))
 
     def convert(self, value: Value, dtype: str) -> Value:
         return Value(self, ("convert", value.code, dtype), dtype)

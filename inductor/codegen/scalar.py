@@ -110,6 +110,13 @@ class ScalarCode(TypedAlgebra):
         self.checked[atom] = number.depends
         return symbol(atom)
 
+    def clamped(self, value: Value, condition: Value, size: int) -> Index:
+        depends = value.depends | condition.depends
+        safe = self.emit(f"select({condition.code}, {value.code}, 0)", "int64", depends, "n")
+        atom = Indirect(safe.code, size)
+        self.checked[atom] = depends
+        return symbol(atom)
+
     def _fail(self, condition: Value, code: int) -> None:
         self.fails = True
         key = f"fail {condition.code} {code}"

@@ -1,0 +1,379 @@
+"""The pipeline: a pure graph becomes one native program (or several, around operators that only eager knows).
+
+    lower -> schedule -> generate -> build -> link
+
+`compile_graph(graph_module, example_inputs)` runs the stages of `STAGES` in order, each a function of the `Compilation` before it, and returns a
+callable over tensors. `KEEP` names the operators that are to arrive whole. The callable's `report` says what became of the graph.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from eager.op import Op
+from eager.registry import registry
+from eager.tensor import Tensor
+from fx.graph_module import GraphModule
+
+import inductor.extern  # noqa: F401  (declares lowerings)
+import inductor.indexing  # noqa: F401
+from inductor import config
+from inductor.cache import Cache
+from inductor.codegen import build
+from inductor.codegen.kernel import Source, generate
+from inductor.dump import Dump
+from inductor.loops import ITEMSIZE, Buffer
+from inductor.lower import LOWERINGS, Fallback, Lowered, Lowering, Result, Step
+from inductor.memory import lifetimes, plan
+from inductor.program import Program, Reference, aligned, constant, input, output, workspace
+from inductor.program import Step as ProgramStep
+from inductor.scheduler import Group, Scheduler, reads_of, writes_of
+
+
+@dataclass
+class Report:
+    """What became of a graph."""
+
+    kernels: int = 0
+    distinct_kernels: int = 0
+    templates: int = 0
+    fallbacks: list[tuple[str, str]] = field(default_factory=list)
+    segments: int = 0
+    workspace: int = 0
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass
+class Unit:
+    """One thing to run: a kernel, template steps, or a fallback."""
+
+    reads: list[Buffer]
+    writes: list[Buffer]
+    source: Source | None = None
+    step: Step | None = None
+    fallback: Fallback | None = None
+    function: Any = None
+    group: Group | None = None
+
+
+@dataclass
+class Compilation:
+    """A graph on its way; each stage fills in its part."""
+
+    module: GraphModule
+    examples: Sequence[Any]
+    dump: Dump
+    report: Report
+    lowered: Lowered = field(default_factory=Lowered)
+    units: list[Unit] = field(default_factory=list)
+    offsets: dict[Buffer, int] = field(default_factory=dict)
+    run: Callable | None = None
+
+
+def lower(c: Compilation) -> None:
+    """Operators to loops and steps."""
+    c.lowered = Lowering(c.module).run()
+    c.report.fallbacks = c.lowered.fallbacks
+
+
+def schedule(c: Compilation) -> None:
+    """Loops to groups, groups to plans of kernels."""
+    results = [r.buffer for r in c.lowered.results if r.buffer is not None]
+    scheduler = Scheduler(c.lowered.operations, results)
+    for group in scheduler.ordered():
+        if not group.members:
+            operation = group.operation
+            unit = Unit(reads_of(operation), writes_of(operation), group=group)
+            if isinstance(operation, Fallback):
+                unit.fallback = operation
+            else:
+                unit.step = operation
+        else:
+            source = generate(scheduler.plan(group))
+            reads = [b for b in source.arguments if b not in source.written]
+            unit = Unit(reads, source.written, source=source, group=group)
+        c.units.append(unit)
+    c.report.kernels = sum(u.source is not None for u in c.units)
+    c.report.distinct_kernels = len({u.source.text for u in c.units if u.source is not None})
+    c.report.templates = sum(u.step is not None for u in c.units)
+
+
+_cache: dict[Any, Cache] = {}
+
+
+def open_cache() -> Cache | None:
+    """The cache in the folder that the settings name, or None where it is off."""
+    folder = config.cache_folder()
+    if folder is None:
+        return None
+    if folder not in _cache:
+        _cache[folder] = Cache(folder)
+    return _cache[folder]
+
+
+def compile_kernels(c: Compilation) -> None:
+    """Source text to machine code."""
+    cache = open_cache()
+    for number, unit in enumerate(c.units):
+        if unit.source is None:
+            continue
+        if c.dump.active:
+            origins = ", ".join(o for m in unit.source.members for o in m.loop.origins)
+            c.dump.kernel(number, unit.source.text, origins)
+        unit.function = build.kernel(unit.source.text, cache)
+
+
+def place(c: Compilation) -> None:
+    """Temporaries to offsets in the workspace."""
+    lives = lifetimes([(u.reads, u.writes) for u in c.units])
+    c.offsets, c.report.workspace = plan(lives)
+
+
+def link(c: Compilation) -> None:
+    """Everything to a callable."""
+    c.run = Compiled(c)
+
+
+STAGES: dict[str, Callable[[Compilation], None]] = {
+    "lower": lower,
+    "schedule": schedule,
+    "build": compile_kernels,
+    "place": place,
+    "link": link,
+}
+
+
+def compile_graph(module: GraphModule, examples: Sequence[Any]) -> Callable:
+    """A callable over tensors for a pure graph; its inputs must have the examples' shapes and dtypes."""
+    c = Compilation(module, examples, Dump(), Report())
+    if c.dump.active:
+        c.dump.text("graph", str(module.graph))
+    for name, stage in STAGES.items():
+        begin = time.perf_counter()
+        stage(c)
+        c.report.seconds[name] = time.perf_counter() - begin
+    if c.dump.active:
+        c.dump.record("report", c.report.__dict__)
+    assert c.run is not None
+    return c.run
+
+
+def keep() -> frozenset[Op]:
+    """Operators to be left whole by aot."""
+    names = [
+        name for name, op in registry.items()
+        if name in LOWERINGS and (op.decompose is not None or op.kind == "composite")
+        and name not in ("zeros_like", "ones_like", "full_like", "contiguous")
+    ]
+    return frozenset(registry[name] for name in names)
+
+
+class Segment:
+    """A run of native units: one program."""
+
+    def __init__(self, compiled: Compiled, units: list[Unit], c: Compilation):
+        self.slots: dict[int, int] = {}
+        self.inputs: list[int] = []
+        outputs: list[int] = []
+        used = {b for u in units for b in (*u.reads, *u.writes)}
+        written = {b for u in units for b in u.writes}
+        for number, buffer in enumerate(compiled.buffers):
+            if buffer in used:
+                (outputs if buffer in written else self.inputs).append(number)
+        self.arrays = (*self.inputs, *outputs)
+        self.places = {n: k for k, n in enumerate(self.inputs)}
+        self.out_places = {n: k for k, n in enumerate(outputs)}
+        self.compiled, self.constants = compiled, []
+        steps: list[ProgramStep] = []
+        self.keep: list[Any] = []
+        for unit in units:
+            steps.extend(self._steps(unit, c))
+        self.program = Program(
+            steps, len(self.inputs), len(outputs), compiled.workspace_bytes, self.constants,
+            self.keep,
+        )
+
+    def _steps(self, unit: Unit, c: Compilation) -> list[ProgramStep]:
+        if unit.source is not None:
+            self.keep.append(unit.function)
+            arguments = tuple(self.reference(b) for b in unit.source.arguments)
+            return [ProgramStep(
+                unit.function.address, arguments, unit.source.rows, unit.source.cost,
+                name="kernel",
+            )]
+        assert unit.step is not None
+        return unit.step.make(self.reference)
+
+    def reference(self, buffer: Buffer, offset: int = 0) -> Reference:
+        """Where a buffer is when this program runs; `offset` in elements."""
+        shift = offset * ITEMSIZE[buffer.dtype]
+        if buffer.kind == "constant":
+            self.constants.append(buffer.value)
+            return constant(len(self.constants) - 1, shift)
+        number = self.compiled.numbers.get(buffer)
+        if number is None:
+            return workspace(self.compiled.offsets[buffer] + shift)
+        if number in self.places:
+            return input(self.places[number], shift)
+        return output(self.out_places[number], shift)
+
+    def run(self, arrays: list[Any]) -> None:
+        code, _ = self.program.call(tuple([arrays[n] for n in self.arrays]))
+        if code:
+            raise_for(code)
+
+
+def raise_for(code: int) -> None:
+    """The exception that eager would have raised for a kernel's error code."""
+    if code & 1:
+        raise IndexError("index out of range in self")
+    if code & 2:
+        raise RuntimeError("ZeroDivisionError")
+    raise RuntimeError(f"a compiled kernel failed with code {code}")
+
+
+class Compiled:
+    """The callable: checks inputs, allocates outputs, runs the segments."""
+
+    def __init__(self, c: Compilation):
+        self.report = c.report
+        lowered = c.lowered
+        self.results = lowered.results
+        # what has an address of its own at run time: inputs, outputs, and what fallbacks exchange
+        self.buffers: list[Buffer] = list(lowered.inputs)
+        self.fresh: list[Buffer] = []
+        for unit in c.units:
+            for buffer in (*unit.reads, *unit.writes):
+                outside = buffer.kind == "output" or (
+                    unit.fallback is not None and buffer.kind == "temporary"
+                )
+                if outside and buffer not in self.buffers:
+                    self.buffers.append(buffer)
+                    self.fresh.append(buffer)
+        self.numbers = {b: n for n, b in enumerate(self.buffers)}
+        self.offsets, self.workspace_bytes = c.offsets, c.report.workspace
+        self.expected = [
+            (np.dtype(_numpy(b.dtype)), b.shape, tuple(s * ITEMSIZE[b.dtype] for s in b.strides))
+            for b in lowered.inputs
+        ]
+        self.sizes = [max(b.bytes, 1) for b in self.fresh]
+        self.segments: list[Any] = []
+        self._cut(c)
+        self.views = [self._view(r) for r in self.results]
+        c.report.segments = sum(isinstance(s, Segment) for s in self.segments)
+
+    def _cut(self, c: Compilation) -> None:
+        """Split the units at fallbacks into segments."""
+        run: list[Unit] = []
+        for unit in c.units:
+            if unit.fallback is None:
+                run.append(unit)
+                continue
+            if run:
+                self.segments.append(Segment(self, run, c))
+                run = []
+            self.segments.append(unit.fallback)
+        if run:
+            self.segments.append(Segment(self, run, c))
+
+    def _view(self, result: Result) -> Any:
+        """How a result is made from the arrays: (number, dtype, shape, byte strides, byte offset)."""
+        if result.buffer is None:
+            return result
+        size = ITEMSIZE[result.buffer.dtype]
+        dtype = np.dtype(_numpy(result.buffer.dtype))
+        strides = tuple(s * size for s in result.strides)
+        return (
+            self.numbers[result.buffer], dtype, result.shape, strides, result.offset * size
+        )
+
+    def __call__(self, *tensors: Any) -> tuple:
+        arrays = [self._array(t, e) for t, e in zip(tensors, self.expected, strict=True)]
+        arrays += [aligned(size) for size in self.sizes]
+        for segment in self.segments:
+            if isinstance(segment, Segment):
+                segment.run(arrays)
+            else:
+                self._fall_back(segment, arrays)
+        return tuple([self._result(v, tensors, arrays) for v in self.views])
+
+    def _array(self, tensor: Any, expected: tuple) -> Any:
+        """The input's array, laid out as it was compiled for."""
+        if not isinstance(tensor, Tensor):
+            return np.asarray(tensor)
+        array = tensor._array
+        dtype, shape, strides = expected
+        if array.strides == strides and array.shape == shape and array.dtype == dtype:
+            return array
+        if array.shape != shape or array.dtype != dtype:
+            raise RuntimeError(
+                f"a compiled graph was called with a tensor of {array.dtype} {list(array.shape)} where it was "
+                f"compiled for {dtype} {list(shape)}"
+            )
+        if all(n == 1 or a == b for n, a, b in zip(shape, array.strides, strides, strict=True)):
+            return array
+        laid_out = _strided(aligned(_bytes(dtype, shape, strides)), dtype, shape, strides, 0)
+        laid_out[...] = array
+        return laid_out
+
+    def _result(self, how: Any, tensors: tuple, arrays: list[Any]) -> Any:
+        if isinstance(how, Result):
+            return tensors[how.input] if how.input >= 0 else how.constant
+        number, dtype, shape, strides, offset = how
+        return Tensor._wrap(_strided(arrays[number], dtype, shape, strides, offset))
+
+    def _fall_back(self, fallback: Fallback, arrays: list[Any]) -> None:
+        """The eager kernel on views of our memory, its results copied into our buffers."""
+
+        def convert(argument: Any) -> Any:
+            if isinstance(argument, (list, tuple)):
+                return type(argument)(convert(a) for a in argument)
+            if not hasattr(argument, "buffer"):
+                return argument
+            buffer = argument.buffer
+            size = ITEMSIZE[buffer.dtype]
+            dtype = np.dtype(_numpy(buffer.dtype))
+            strides = tuple(s * size for s in argument.strides)
+            base = buffer.value if buffer.kind == "constant" else arrays[self.numbers[buffer]]
+            return Tensor._wrap(
+                _strided(base, dtype, argument.shape, strides, argument.offset * size)
+            )
+
+        from eager.autograd import no_grad
+
+        with no_grad():
+            values = fallback.op.compute(tuple(convert(a) for a in fallback.arguments))
+        for buffer, value in zip(
+            fallback.outputs, values if isinstance(values, tuple) else (values,), strict=True
+        ):
+            dtype = np.dtype(_numpy(buffer.dtype))
+            strides = tuple(s * dtype.itemsize for s in buffer.strides)
+            array = _strided(arrays[self.numbers[buffer]], dtype, buffer.shape, strides, 0)
+            array[...] = value._array
+
+
+def _numpy(dtype: str) -> Any:
+    from eager.dtype import from_name
+
+    return from_name(dtype).numpy
+
+
+def _bytes(dtype: np.dtype, shape: Sequence[int], strides: Sequence[int]) -> int:
+    if 0 in shape:
+        return 1
+    return dtype.itemsize + sum((n - 1) * s for n, s in zip(shape, strides, strict=True))
+
+
+def _strided(
+    array: np.ndarray, dtype: np.dtype, shape: Sequence[int], strides: Sequence[int], offset: int
+) -> np.ndarray:
+    """A typed view of raw memory (or of another array's)."""
+    if array.dtype == np.uint8 and array.ndim == 1 and array.flags.c_contiguous:
+        return np.ndarray(shape, dtype, array.data, offset, strides)
+    view = np.lib.stride_tricks.as_strided(array, tuple(shape), tuple(strides))
+    return view if not offset else np.ndarray(shape, dtype, array, offset, strides)

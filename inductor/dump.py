@@ -1,0 +1,50 @@
+"""What a compilation leaves to look at: one folder per compilation (FLAMBEAU_DUMP), stages printed to standard error (FLAMBEAU_LOGS)."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from inductor import config
+
+_numbers = itertools.count()
+
+LOGS = ("graph", "loops", "fusion", "kernels", "memory", "timing", "fallbacks")
+
+
+class Dump:
+    """Collects the texts of one compilation; writes and prints what the settings ask for."""
+
+    def __init__(self) -> None:
+        base = config.dump_folder()
+        self.logs = config.logs()
+        self.folder: Path | None = None
+        if base is not None:
+            self.folder = base / f"compilation_{os.getpid()}_{next(_numbers)}"
+            self.folder.mkdir(parents=True, exist_ok=True)
+
+    @property
+    def active(self) -> bool:
+        return self.folder is not None or bool(self.logs)
+
+    def text(self, name: str, content: str, suffix: str = "txt") -> None:
+        """Keep a stage's text under its name."""
+        if self.folder is not None:
+            (self.folder / f"{name}.{suffix}").write_text(content)
+        if name in self.logs:
+            print(f"--- {name} ---\n{content}", file=sys.stderr)
+
+    def kernel(self, number: int, source: str, origins: str) -> None:
+        """A kernel's source, with what it computes as a comment."""
+        content = f"# {origins}\n{source}"
+        if self.folder is not None:
+            (self.folder / f"kernel_{number}.py").write_text(content)
+        if "kernels" in self.logs:
+            print(f"--- kernel {number} ---\n{content}", file=sys.stderr)
+
+    def record(self, name: str, content: Any) -> None:
+        self.text(name, json.dumps(content, indent=1, default=str), "json")
