@@ -327,7 +327,7 @@ def _candidate(op: str, target: Target) -> str:
         return name.lstrip("*")
     if name.startswith("__") and name.endswith("__"):
         name = name[2:-2]
-    return re.sub(r"(?<=[a-z0-9])([A-Z])", r"_\1", name).lower().strip("_") or "value"
+    return re.sub(r"(?<=[a-z0-9])([A-Z])", r"_\1", name).lower()
 
 
 def _has_path(module: Any, path: str) -> bool:
