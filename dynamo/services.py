@@ -135,7 +135,11 @@ class Services:
             self.guard("DUPLICATE_INPUT", source, known.source)
 
     def guard_missing(self, owner: Value, name: str, own: bool = False) -> None:
-        """Require that an attribute stays absent."""
+        """Require that an attribute stays absent, unless the program itself took it away."""
+        real = getattr(owner, "real", None)
+        there = vars(real) if own and hasattr(real, "__dict__") else ()
+        if name in there or (not own and real is not None and hasattr(real, name)):
+            return
         if own and owner.source is not None:
             source = AttributeSource(owner.source, "__dict__")
             if not isinstance(owner.source, ConstantSource):
@@ -439,6 +443,9 @@ class Services:
         if handler is not None:
             return handler(self, *args, **kwargs)
         self.capture.check_call(real)
+        original = getattr(real, "_flambeau_original", None)
+        if original is not None:
+            return self.wrap(original).call(self, args, kwargs)  # type: ignore[arg-type]
         if self.capture.is_tool(real):
             return self.call_library(ToolValue(real), args, kwargs)
         return self.inline(function, args, kwargs)

@@ -77,7 +77,7 @@ def translate_frame(
                 error.stack = root.positions()
             if fullgraph or planned is not None:
                 raise
-            planned = (root.steps, error)
+            planned = (root.break_step(), error)
         else:
             result.translate_time = time.perf_counter() - began - result.backend_time
             return result
@@ -104,6 +104,7 @@ class RootFrame(Frame):
         self.planned = planned
         self.fullgraph = fullgraph
         self.steps = 0
+        self.raised_at = 0
         names = code.co_varnames[: argument_count(code)]
         self.unread: dict[str, Any] = dict(zip(names, args, strict=True))
         self.output: CompiledFrame | None = None
@@ -135,6 +136,18 @@ class RootFrame(Frame):
         super().LOAD_FAST(i)
 
     # -- the loop ------------------------------------------------------------------------------------
+
+    def break_step(self) -> int:
+        """Where to break: here, or, inside an `except` block, at the instruction that raised.
+
+        Python then raises for real, and its own handler runs.
+        """
+        return self.raised_at if self.handled else self.steps
+
+    def handle(self, instruction: Instruction, raised: Raised) -> None:
+        if not self.handled:
+            self.raised_at = self.steps
+        super().handle(instruction, raised)
 
     def translate(self) -> CompiledFrame:
         planned = self.planned[0] if self.planned is not None else -1
@@ -223,7 +236,9 @@ class RootFrame(Frame):
             autograd.set_grad_enabled_(mode)
         if not callable(compiled):
             raise TypeError(f"the backend returned {compiled!r}, which cannot be called")
-        return compiled
+        from dynamo.frame import disable
+
+        return disable(compiled)
 
     def _begin(self, e: Emitter, module: GraphModule | None) -> None:
         if module is not None:
@@ -332,7 +347,7 @@ class RootFrame(Frame):
             part.positions, part.line = instruction.positions, self.line()
             part.exception_entry = copy_entry(instruction.exception_entry, copies, {})
         e.code += executed
-        depth = len(self.stack) + stack_effect(instruction, jump=False)
+        depth = len(self.stack) + self._effect(instruction)
         if instruction.target is not None:
             other = make("NOP")
             executed[-1].target = other
@@ -345,6 +360,13 @@ class RootFrame(Frame):
         else:
             self._resume(e, index + 1, depth, pushed)
         e.code += handlers
+
+    def _effect(self, instruction: Instruction) -> int:
+        """The change of the stack's depth; 3.11 splits that of a call over two instructions."""
+        effect = stack_effect(instruction, jump=False)
+        if instruction.opname == "CALL" and sys.version_info < (3, 12):
+            effect -= instruction.arg or 0
+        return effect
 
     def _executed(self, instruction: Instruction) -> tuple[list[Instruction], list[bool]]:
         """The instruction as Python is to execute it, and which of what it pushes is NULL."""

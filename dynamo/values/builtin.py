@@ -235,9 +235,7 @@ def _delattr(m: Frame, owner: Value, name: Value) -> Value:
 
 @handles(callable)
 def _callable(m: Frame, value: Value) -> Value:
-    if isinstance(value, ObjectValue):
-        return m.constant(lookup(value.kind, "__call__") is not MISSING)
-    return m.constant(hasattr(value.python_type(), "__call__"))
+    return m.constant(lookup(value.python_type(), "__call__") is not MISSING)
 
 
 @handles(id)

@@ -36,7 +36,7 @@ class ExceptionValue(Value):
         return self.kind
 
     def unwrap(self) -> Any:
-        return self.kind(*[arg.unwrap() for arg in self.args])
+        return _make(self.kind, *[arg.unwrap() for arg in self.args])
 
     def truth(self, m: Frame) -> bool:
         return True

@@ -134,8 +134,10 @@ class ClassValue(Value):
             made.storage.method(m, "__init__", args, kwargs)
         return made
 
-    def allocate(self, m: Frame, args: Sequence[Value], kwargs: dict[str, Value]) -> Value:
-        """What the built-in `__new__` gives."""
+    def allocate(
+        self, m: Frame, args: Sequence[Value], kwargs: dict[str, Value], base: Any = None
+    ) -> Value:
+        """What the built-in `__new__` of a base class gives."""
         kind = self.real
         if issubclass(kind, BaseException):
             return ExceptionValue(kind, list(args))
@@ -146,8 +148,9 @@ class ClassValue(Value):
             return ObjectValue(kind, storage=ListValue([]))
         if issubclass(kind, tuple):
             return ObjectValue(kind, storage=TupleValue(args[0].items(m) if args else []))
-        new = lookup(kind, "__new__")
-        if new is object.__new__ or new is object.__dict__["__new__"]:
+        if base is None:
+            base = getattr(lookup(kind, "__new__"), "__self__", None)
+        if base is object:
             if kind.__flags__ & (1 << 9):  # a heap type: written in Python
                 return ObjectValue(kind)
             if is_literal(m.call_real(self, args, kwargs).unwrap()):
@@ -199,7 +202,7 @@ def new_object(
         return _MAKERS[kind.real](m, *args[1:], **kwargs)
     if _is_namedtuple(kind.real, lookup(kind.real, "__new__")) and len(args) > 2:
         return _namedtuple(m, kind.real, args[1:], kwargs)
-    return kind.allocate(m, args[1:], kwargs)
+    return kind.allocate(m, args[1:], kwargs, owner.unwrap())
 
 
 def _storage_kind(kind: type, kinds: Sequence[type]) -> type:

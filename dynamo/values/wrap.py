@@ -6,7 +6,7 @@ import functools
 import types
 from typing import TYPE_CHECKING, Any
 
-from dynamo.source import ConstantSource
+from dynamo.source import AttributeSource, ConstantSource
 from dynamo.values.base import Value
 from dynamo.values.builtin import BuiltinValue
 from dynamo.values.constant import Constant, is_literal
@@ -22,6 +22,7 @@ from dynamo.values.tensor import ToolValue
 if TYPE_CHECKING:
     from dynamo.machine import Frame
 
+_BOUND = (types.BuiltinFunctionType, types.MethodWrapperType)
 _BUILTINS = (
     types.BuiltinFunctionType, types.WrapperDescriptorType, types.MethodDescriptorType,
     types.MethodWrapperType, types.ClassMethodDescriptorType,
@@ -61,6 +62,11 @@ def _wrap_new(m: Frame, real: Any, source: Any) -> Value:
         return _function(m, real, source)
     if kind is types.MethodType:
         return _method(m, real, source)
+    if isinstance(real, _BOUND) and not isinstance(real.__self__, (type, types.ModuleType)):
+        if real.__self__ is not None:
+            m.guard("TYPE", source, kind)
+            m.guard("CONSTANT", AttributeSource(source, "__name__"), real.__name__)
+            return m.read(real.__self__, source, "__self__").attribute(m, real.__name__)
     if isinstance(real, _BUILTINS):
         m.guard("ID", source, real)
         return BuiltinValue(real, source)

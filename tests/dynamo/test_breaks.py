@@ -1,0 +1,311 @@
+"""Programs that cannot be captured whole: what happens around print, data-dependent values, C calls, exceptions."""
+
+import functools
+import io
+import logging
+import math
+import random
+import warnings
+
+import numpy as np
+import pytest
+
+from dynamo.frame import disable, optimize
+from dynamo.testing import program
+from dynamo.unsupported import Unsupported
+from eager import autograd
+from eager.construct import tensor
+from eager.registry import ops
+
+
+def vector():
+    return (tensor([1.0, 2.0, 3.0]),)
+
+
+@program(vector, graphs=2, breaks=1)
+def test_print(x):
+    y = x + 1
+    print("between", y.shape)
+    return y * 2
+
+
+@program(vector, graphs=3, breaks=2)
+def test_two_prints_and_locals(x):
+    a, b = x + 1, [x * 2]
+    print("one")
+    c = a + b[0]
+    print("two", len(b))
+    return a, b, c * 2
+
+
+@program(vector, graphs=2, breaks=1)
+def test_data_dependent_branch(x):
+    y = x * 2
+    if y.sum() > 3:
+        return y + 1
+    return y - 1
+
+
+@program(vector, graphs=2, breaks=1)
+def test_item(x):
+    n = (x * 2).sum().item()
+    return x + n
+
+
+@program(vector, graphs=2, breaks=1)
+def test_call_under_other_values_on_the_stack(x):
+    return [x + 1, int((x * 2).sum()), (x - 1,)]
+
+
+def _prints(x):
+    y = x + 1
+    print("callee")
+    return y * 2
+
+
+@program(vector, graphs=4, breaks=2)
+def test_break_inside_callee(x):
+    y = x * 3
+    z = _prints(y)
+    return z - y
+
+
+@program(vector, graphs=0, breaks=1)
+def test_exception_leaves_the_frame(x):
+    y = x + 1
+    raise ValueError(f"bad {y.shape[0]}")
+
+
+@program(vector, graphs=1, breaks=1)
+def test_shape_error_is_the_real_one(x):
+    y = x + 1
+    return y + ops.cat([x, x])
+
+
+@program(vector, graphs=1, breaks=1)
+def test_missing_attribute(x):
+    y = x + 1
+    return y.nothing_like_that
+
+
+@program(vector, graphs=None, breaks=2)
+def test_break_inside_try(x):
+    try:
+        y = x + 1
+        print("in try")
+        z = y * 2
+        raise KeyError("k")
+    except KeyError as error:
+        print("caught", error)
+        return x - 1
+    finally:
+        print("finally")
+
+
+@program(vector, graphs=None, breaks=None)
+def test_break_that_raises_inside_try(x):
+    y = x + 1
+    try:
+        n = int("not a number" if y.sum() > 0 else "3")
+        y = y * n
+    except ValueError:
+        y = y - 1
+    finally:
+        y = y * 2
+    return y
+
+
+class Manager:
+    def __init__(self, log):
+        self.log = log
+
+    def __enter__(self):
+        self.log.append("enter")
+        return self
+
+    def __exit__(self, kind, error, trace):
+        self.log.append("exit" if kind is None else kind.__name__)
+        return kind is ValueError
+
+
+@program(vector, graphs=2, breaks=1)
+def test_break_inside_with(x):
+    log = []
+    with Manager(log):
+        y = x + 1
+        print("inside", log)
+        y = y * 2
+    return y, log
+
+
+@program(lambda: (tensor([1.0, 2.0], requires_grad=True),), graphs=2, breaks=1)
+def test_break_inside_no_grad(x):
+    with autograd.no_grad():
+        y = x * 2
+        print("grad", autograd.is_grad_enabled(), y.requires_grad)
+        z = y + 1
+    return z + x, y, z
+
+
+@program(vector, graphs=1, breaks=1)
+def test_break_inside_loop(x):
+    y = x + 1
+    for i in range(3):
+        y = y * 2
+        print("turn", i)
+    return y
+
+
+@program(vector, graphs=None, breaks=None, skipped=1)
+def test_break_at_once_inside_loop(x):
+    for i in range(2):
+        print("turn", i)
+        x = x + i
+    return x
+
+
+@program(vector, graphs=None, breaks=None)
+def test_c_function(x):
+    y = x + 1
+    buffer = io.StringIO()
+    buffer.write("text")
+    return y * 2, buffer.getvalue()
+
+
+@program(vector, graphs=2, breaks=None)
+def test_numpy_call(x):
+    y = x + 1
+    n = np.linspace(0, 1, 3).sum()
+    return y * float(n)
+
+
+@program(vector, graphs=1, breaks=1)
+def test_random_module(x):
+    random.seed(3)
+    return x + 1
+
+
+@program(vector, graphs=2, breaks=2)
+def test_logging(x):
+    y = x + 1
+    logging.getLogger("flambeau.test").debug("value")
+    return y * 2
+
+
+def test_warning_is_kept():
+    def f(x):
+        y = x + 1
+        warnings.warn("careful", UserWarning, stacklevel=2)
+        return y * 2
+
+    compiled = optimize("eager")(f)
+    with pytest.warns(UserWarning, match="careful"):
+        result = compiled(tensor([1.0]))
+    assert result.item() == 4
+
+
+@disable
+def _left_alone(x):
+    return x * 2
+
+
+@program(vector, graphs=2, breaks=1)
+def test_disabled_function(x):
+    y = x + 1
+    return _left_alone(y) + 1
+
+
+@program(vector, graphs=2, breaks=1)
+def test_keyword_call_breaks(x):
+    y = x + 1
+    print("a", y.shape[0], sep="-", end=";\n")
+    return y * 2
+
+
+@program(vector, graphs=None, breaks=None)
+def test_generator_across_break(x):
+    items = (x + i for i in range(2))
+    y = x * 2
+    print("before")
+    return [y + item for item in items]
+
+
+@program(vector, graphs=None, breaks=None)
+def test_iterator_across_break(x):
+    it = iter([x, x + 1, x + 2])
+    first = next(it)
+    pairs = enumerate(zip([1, 2], "ab"))
+    next(pairs)
+    print("before")
+    return first, next(it) * 2, list(pairs)
+
+
+@program(vector, graphs=2, breaks=1)
+def test_closure_across_break(x):
+    scale = 2
+
+    def f(y):
+        nonlocal scale
+        scale += 1
+        return y * scale
+
+    y = f(x)
+    print("scale", scale)
+    return f(y), scale
+
+
+@program(vector, graphs=2, breaks=1)
+def test_objects_across_break(x):
+    log = Manager([x])
+    part = functools.partial(max, 3)
+    bound = log.log.append
+    y = x + 1
+    print("break")
+    bound(y * 2)
+    return log, part(4), log.log[0] is x
+
+
+@program(vector, graphs=2, breaks=1)
+def test_same_object_twice_across_break(x):
+    a = [x + 1]
+    b = {"a": a, "again": a}
+    print("break")
+    a.append(x * 2)
+    return b
+
+
+def test_fullgraph_raises_with_place_and_hint():
+    def f(x):
+        y = x + 1
+        print("no")
+        return y
+
+    with pytest.raises(Unsupported) as caught:
+        optimize("eager", fullgraph=True)(f)(tensor([1.0]))
+    error = caught.value
+    assert error.title == "Call of print"
+    assert error.hint
+    assert error.where.file == __file__
+    assert error.where.text == 'print("no")'
+    assert "why:" in str(error) and "hint:" in str(error)
+
+
+class Base:
+    def f(self, x):
+        return x + 1
+
+
+class Child(Base):
+    def f(self, x):
+        print("child")
+        return super().f(x) * 2
+
+
+@program(lambda: (Child(), tensor([1.0])), graphs=1, breaks=2)
+def test_super_after_break(child, x):
+    return child.f(x)
+
+
+@program(vector, graphs=2, breaks=1)
+def test_math_on_item(x):
+    return x * math.sqrt(x.sum().item())
