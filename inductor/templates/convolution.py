@@ -149,37 +149,57 @@ def is_plain(conv: Convolution) -> bool:
     return conv.stride == (1, 1) and conv.padding == (0, 0)
 
 
+def _table(e: Emitter, values: list[int]) -> Callable[[Value], Value]:
+    """A constant table of integers in the module."""
+    name = f"taps{len(e.module.globals)}"
+    kind = ir.ArrayType(I64, len(values))
+    table = ir.GlobalVariable(e.module, kind, name)
+    table.initializer = ir.Constant(kind, values)
+    table.global_constant, table.linkage = True, "internal"
+    return lambda index: e.load(table, index, I64)
+
+
+def _inside(e: Emitter, size: int, out: int, stride: int, shift: Value) -> tuple[Value, Value]:
+    """Output positions [low, high) whose input position * stride + shift lies in [0, size)."""
+    low = e.divide(e.maximum(e.subtract(stride - 1, shift), 0), stride)
+    last = e.subtract(size - 1, shift)
+    count = e.select(e.compare("<", last, 0), 0, e.add(e.divide(e.maximum(last, 0), stride), 1))
+    return low, e.minimum(count, out)
+
+
 def arrange(conv: Convolution) -> Template:
     """A kernel (image, arranged) that writes the layout; its range is (batch, channel)."""
     out = layout(conv)
     module = ir.Module("arrange")
     e = Emitter(module, "arrange")
     source, target = e.pointer(0), e.pointer(1)
-    phases = [(y, x) for y in out.phases[0] for x in out.phases[1]]
+    rows, columns = (_table(e, list(phases)) for phases in out.phases)
     with e.loop(e.arguments[1], e.arguments[2]) as plane:
         image = e.at(source, e.multiply(plane.index, conv.height * conv.width))
         start = e.at(target, e.multiply(plane.index, out.channel))
-        for ordinal, (y, x) in enumerate(phases):
+        with e.loop(0, len(out.phases[0])) as y, e.loop(0, len(out.phases[1])) as x:
+            phase = e.add(e.multiply(y.index, len(out.phases[1])), x.index)
+            first = e.at(start, e.multiply(phase, out.plane))
+            shift = rows(y.index), columns(x.index)
             with e.loop(0, out.rows) as row:
-                line = e.at(start, e.add(e.multiply(row.index, out.columns), ordinal * out.plane))
-                _arrange_row(e, conv, out, image, line, row.index, y, x)
+                line = e.at(first, e.multiply(row.index, out.columns))
+                _arrange_row(e, conv, out, image, line, row.index, shift)
     e.finish()
     return Template(str(module), "arrange", conv.batch * conv.channels, out.channel / 2 + 10, 2)
 
 
 def _arrange_row(
-    e: Emitter, conv: Convolution, out: Layout, image: Any, line: Any, row: Value, y: int, x: int
+    e: Emitter, conv: Convolution, out: Layout, image: Any, line: Any, row: Value, phase: tuple
 ) -> None:
-    """One row of one phase: pixels row * stride + y - padding, and columns likewise."""
-    from_row = e.subtract(e.add(e.multiply(row, conv.stride[0]), y), conv.padding[0])
+    """One row of one phase: pixels row * stride + phase - padding, and columns likewise."""
+    from_row = e.subtract(e.add(e.multiply(row, conv.stride[0]), phase[0]), conv.padding[0])
     inside = e.builder.and_(e.compare(">=", from_row, 0), e.compare("<", from_row, conv.height))
     stride = conv.stride[1]
-    shift = x - conv.padding[1]
-    # Columns [first, last) of the row come from the image, the others are padding.
-    first = min(out.columns, max(0, -(-(-shift) // stride)))
-    last = max(first, min(out.columns, (conv.width - 1 - shift) // stride + 1))
-    low = e.select(inside, first, out.columns)
-    high = e.select(inside, last, out.columns)
+    shift = e.subtract(phase[1], conv.padding[1])
+    # Columns [low, high) of the row come from the image, the others are padding.
+    low, high = _inside(e, conv.width, out.columns, stride, shift)
+    low = e.select(inside, e.minimum(low, out.columns), out.columns)
+    high = e.select(inside, e.maximum(low, high), out.columns)
     pixels = e.at(image, e.add(e.multiply(from_row, conv.width), shift))
     zero = ir.Constant(ir.FloatType(), 0.0)
     with e.loop(0, low) as column:
@@ -196,16 +216,6 @@ def _arrange_row(
 
 
 # -- gathered columns ------------------------------------------------------------------------
-
-
-def _table(e: Emitter, values: list[int]) -> Callable[[Value], Value]:
-    """A constant table of integers in the module."""
-    name = f"taps{len(e.module.globals)}"
-    kind = ir.ArrayType(I64, len(values))
-    table = ir.GlobalVariable(e.module, kind, name)
-    table.initializer = ir.Constant(kind, values)
-    table.global_constant, table.linkage = True, "internal"
-    return lambda index: e.load(table, index, I64)
 
 
 class _Patches(Gemm):
@@ -528,14 +538,6 @@ def _collect(conv: Convolution) -> Template:
     e.finish()
     cost = conv.taps * conv.pixels / 2 + plane_size / 8
     return Template(str(module), "collect", conv.batch * conv.channels, cost, 2)
-
-
-def _inside(e: Emitter, size: int, out: int, stride: int, shift: Value) -> tuple[Value, Value]:
-    """Output positions [low, high) whose input position * stride + shift lies in [0, size)."""
-    low = e.divide(e.maximum(e.subtract(stride - 1, shift), 0), stride)
-    last = e.subtract(size - 1, shift)
-    count = e.select(e.compare("<", last, 0), 0, e.add(e.divide(e.maximum(last, 0), stride), 1))
-    return low, e.minimum(count, out)
 
 
 def _add_tap(e: Emitter, conv: Convolution, patch: Any, image: Any, y: Value, x: Value) -> None:

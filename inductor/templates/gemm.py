@@ -30,7 +30,7 @@ BLOCK_DEPTH = 320  # k steps between visits to C: a tile of A stays in the first
 PACKED_BYTES = 1 << 20  # packed rows of A kept at a time
 AMORTIZED = 512  # columns that pay for packing the rows of A
 NEAR = 16  # k steps by which packed columns are brought to the first cache level early
-GROUP = 4  # panels of B packed together
+GROUP = 8  # panels of B packed together
 
 
 @dataclass(frozen=True)
@@ -77,11 +77,15 @@ class Tile:
 
 
 def choose_tile(m: int, n: int, lanes: int) -> Tile:
-    """The tile with the fewest cycles per k step, by the throughput of two FMA and two load ports."""
+    """The tile with the fewest cycles per k step.
+
+    Bounds are two FMA ports, two load ports, the latency of an FMA, and the second cache level,
+    from which the columns stream at half a vector per cycle.
+    """
     registers = 32 if lanes == 16 else 16
 
     def cycles(rows: int, vectors: int) -> float:
-        return max(rows * vectors / 2, (rows + vectors) / 2, 4.0)
+        return max(rows * vectors / 2, (rows + vectors) / 2, 2.0 * vectors, 4.0)
 
     best, winner = math.inf, Tile(1, 1)
     for vectors in (2, 3, 4, 1, 6, 8):
@@ -92,7 +96,7 @@ def choose_tile(m: int, n: int, lanes: int) -> Tile:
         rows = -(-m // tiles)
         whole, rest = divmod(-(-n // lanes), vectors)
         time = tiles * (whole * cycles(rows, vectors) + (cycles(rows, rest) if rest else 0))
-        if time < best * 0.98:
+        if time < best * 0.95:
             best, winner = time, Tile(rows, vectors)
     return winner
 
