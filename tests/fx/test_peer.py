@@ -25,7 +25,7 @@ def methods(m):
     def f(x, axis=1):
         a, b = x.view(x.size(0), -1).split(2, dim=axis)
         c = m.relu(a).relu_() + b.T.contiguous()
-        return m.cat([c, m.sum(c, dim=0), *[m.neg(c)] * 2], dim=0)
+        return m.cat([c, m.sum(c, dim=0), *[m.neg(c)] * 2], 0)
 
     return f
 
