@@ -71,6 +71,7 @@ from eager.registry import registry
 from eager.serialization import load, save
 from eager.shape import Size, broadcast_shapes
 from flambeau import (
+    _C,
     amp,
     autograd,
     backends,

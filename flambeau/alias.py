@@ -174,7 +174,7 @@ def _holders(name: str) -> set[str]:
     roots = set(COMPANIONS.get(name, {name}))
     if not roots & _packages(sys.modules):
         return roots
-    fixed = FLOORS | sys.stdlib_module_names | _running() | {"__main__", "numpy"}
+    fixed = FLOORS | roots | sys.stdlib_module_names | _running() | {"__main__", "numpy"}
     refers: dict[str, set[str]] = {}
     for module_name, module in list(sys.modules.items()):
         top = module_name.partition(".")[0]
@@ -185,10 +185,11 @@ def _holders(name: str) -> set[str]:
 
 def _homes(module: ModuleType) -> Iterator[str]:
     for value in list(vars(module).values()):
-        if isinstance(value, ModuleType):
-            yield vars(value).get("__name__", "").partition(".")[0]
-        elif isinstance(value, type):
-            yield str(value.__module__).partition(".")[0]
+        kind = type(value)  # not isinstance, which asks the value, and some values answer with a warning
+        if issubclass(kind, ModuleType):
+            yield str(vars(value).get("__name__", "")).partition(".")[0]
+        elif issubclass(kind, type):
+            yield str(vars(value).get("__module__", "")).partition(".")[0]
 
 
 def _running() -> set[str]:
