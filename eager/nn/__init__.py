@@ -110,6 +110,7 @@ from eager.nn.normalization import (
     LayerNorm,
     LocalResponseNorm,
     RMSNorm,
+    SyncBatchNorm,
 )
 from eager.nn.padding import (
     CircularPad1d,

@@ -113,6 +113,16 @@ class BatchNorm3d(_BatchNorm):
         _need(input, 5)
 
 
+class SyncBatchNorm(_BatchNorm):
+    """Batch normalization over the processes of a group. As in PyTorch, it runs on devices that have groups only: on the CPU,
+    `forward` raises ValueError."""
+
+    def forward(self, input: Any) -> Any:
+        raise ValueError(
+            f"SyncBatchNorm expected input tensor to be on a device with process groups, got {input.device}: use BatchNorm"
+        )
+
+
 class _InstanceNorm(_Running):
     rank: int
 
