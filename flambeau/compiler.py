@@ -9,6 +9,8 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
+from eager.nn.module import Module
+
 from flambeau.missing import lookup
 
 MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
@@ -23,34 +25,27 @@ def _dynamo() -> Any:
     if not _registered[0]:
         _registered[0] = True
         for name, backend in BACKENDS.items():
-            backends.register(name, backend)
+            backends.register_backend(backend, name=name)
     return dynamo
 
 
-def _eager(graph_module: Any, example_inputs: Any, **options: Any) -> Callable:
-    """Run the captured graph as it is."""
-    from fx.interpreter import Interpreter
-
-    return Interpreter(graph_module).run
-
-
 def _aot_eager(graph_module: Any, example_inputs: Any, **options: Any) -> Callable:
-    """Derive ahead of time, then run both graphs as they are."""
-    import aot
+    """Derive ahead of time, then run both graphs operator by operator."""
+    from aot.compile import compile as compile_ahead
 
-    return aot.compile(graph_module, example_inputs, forward_compiler=_eager, backward_compiler=_eager)
+    return compile_ahead(graph_module, example_inputs)
 
 
 def _inductor(graph_module: Any, example_inputs: Any, **options: Any) -> Callable:
     """Derive ahead of time, then compile both graphs to one native program each."""
-    import aot
-    from inductor.compile import compile_graph
+    from aot.compile import compile as compile_ahead
+    from inductor.compile import compile_graph, keep
 
     compiler = functools.partial(compile_graph, **options) if options else compile_graph
-    return aot.compile(graph_module, example_inputs, forward_compiler=compiler, backward_compiler=compiler)
+    return compile_ahead(graph_module, example_inputs, forward_compiler=compiler, keep=keep())
 
 
-BACKENDS: dict[str, Callable] = {"eager": _eager, "aot_eager": _aot_eager, "inductor": _inductor}
+BACKENDS: dict[str, Callable] = {"aot_eager": _aot_eager, "inductor": _inductor}
 
 
 def compile(
@@ -81,12 +76,23 @@ def compile(
         raise TypeError(f"compile() needs a module or a function, got {type(model).__name__}")
     if disable:
         return model
-    return _dynamo().compile(model, fullgraph=fullgraph, dynamic=dynamic, backend=backend, options=options)
+    _dynamo()
+    from dynamo.frame import optimize
+
+    run = optimize(backend, fullgraph=fullgraph, **(options or {}))(model)
+    if isinstance(model, Module):
+        from flambeau.optimized import OptimizedModule
+
+        return OptimizedModule(model, run)
+    return run
 
 
 def explain(model: Callable, *args: Any, **kwargs: Any) -> Any:
     """What capture makes of a call: `explain(model)(*inputs)` gives graphs, breaks with reasons and hints, and guards."""
-    explained = _dynamo().explain(model)
+    _dynamo()
+    from dynamo.explain import explain as explain_calls
+
+    explained = explain_calls(model)
     return explained(*args, **kwargs) if args or kwargs else explained
 
 
@@ -95,24 +101,30 @@ def list_backends(exclude_tags: Any = None) -> list[str]:
     from dynamo import backends
 
     _dynamo()
-    return sorted(backends.names())
+    return backends.list_backends(exclude_tags)
 
 
 def reset() -> None:
     """Forget everything that was compiled."""
-    _dynamo().reset()
+    from dynamo.frame import reset as forget
+
+    forget()
 
 
 def counts() -> dict[str, int]:
-    """How much was captured since the last `reset`: graphs, their calls, breaks."""
-    return dict(_dynamo().counts())
+    """How much was captured since the last `reset`."""
+    from dynamo.frame import statistics
+
+    return statistics()
 
 
 def disable(fn: Any = None, recursive: bool = True, *, reason: str | None = None) -> Any:
     """Run this function as Python does: capture neither it nor, with `recursive`, what it calls."""
     if fn is None:
         return functools.partial(disable, recursive=recursive, reason=reason)
-    return _dynamo().disable(fn, recursive=recursive, reason=reason)
+    from dynamo.frame import disable as disable_frame
+
+    return disable_frame(fn, recursive=recursive, reason=reason)
 
 
 def allow_in_graph(fn: Any) -> Any:
