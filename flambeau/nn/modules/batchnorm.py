@@ -5,6 +5,7 @@ from eager.nn import (
     BatchNorm1d,
     BatchNorm2d,
     BatchNorm3d,
+    SyncBatchNorm,
 )
 from flambeau.missing import lookup
 
