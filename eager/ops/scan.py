@@ -1,0 +1,164 @@
+"""Running sums, products, extrema and differences along a dimension."""
+
+from __future__ import annotations
+
+from collections import namedtuple
+from typing import Any
+
+import numpy as np
+
+from eager import dtype as dtypes
+from eager.op import composite, extern, ops
+from eager.ops.reduction import place_gradient
+from eager.shape import normalize_dim
+from eager.spec import Spec
+
+
+def _spec(input, dim, dtype=None):
+    normalize_dim(dim, input.ndim)
+    found = dtype or (dtypes.int64 if input.dtype.category < dtypes.FLOATING else input.dtype)
+    return Spec(input.shape, found, input.device)
+
+
+def _accumulate(function: Any, input: np.ndarray, dim: int, dtype: Any) -> np.ndarray:
+    d = normalize_dim(dim, input.ndim)
+    want = dtype.numpy if dtype is not None else np.dtype(np.int64) if input.dtype.kind in "iub" else input.dtype
+    half = want.itemsize == 2 and want.kind in "fV"
+    array = input.astype(np.float32 if half else want, copy=False)
+    if input.ndim == 0:
+        return array.astype(want)
+    return np.ascontiguousarray(function.accumulate(array, axis=d)).astype(want, copy=False)
+
+
+def _reversed(function: Any, input: Any, dim: int) -> Any:
+    """A running operator from the end."""
+    return ops.flip(function(ops.flip(input, (dim,)), dim), (dim,)) if input.ndim else input
+
+
+@extern(spec=_spec, vjp=lambda g, out, input, dim, dtype: _reversed(ops.cumsum, g, dim), saves="", inplace=True)
+def cumsum(input, dim, *, dtype=None):
+    """Running sums."""
+    return _accumulate(np.add, input, dim, dtype)
+
+
+def _shifted(input: Any, dim: int, first: float) -> Any:
+    """Elements moved one place up along a dimension, a number coming in at the start."""
+    d = normalize_dim(dim, input.ndim)
+    shape = tuple(1 if i == d else n for i, n in enumerate(input.shape))
+    return ops.cat([ops.full(shape, first, dtype=input.dtype), ops.narrow(input, d, 0, input.shape[d] - 1)], d)
+
+
+def _recurrence_vjp(g, out, input, decay, dim):
+    later = ops.flip(_shifted(ops.flip(ops.conj(decay), (dim,)), dim, 0.0), (dim,))
+    slope = ops.flip(ops.recurrence(ops.flip(g, (dim,)), ops.flip(later, (dim,)), dim), (dim,))
+    return slope, slope * ops.conj(_shifted(out, dim, 0.0))
+
+
+@extern(
+    spec=lambda input, decay, dim: Spec(input.shape, input.dtype, input.device), saves="decay out", method=False,
+    joint=True, vjp=lambda g, out, needs, input, decay, dim: _recurrence_vjp(g, out, input, decay, dim),
+)
+def recurrence(input, decay, dim):
+    """The linear recurrence `s[k] = decay[k] * s[k - 1] + input[k]` along a dimension, from 0."""
+    result = input.copy()
+    rows, factors = np.moveaxis(result, dim, 0), np.moveaxis(decay, dim, 0)
+    for k in range(1, len(rows)):
+        rows[k] += factors[k] * rows[k - 1]
+    return result
+
+
+def _cumprod_vjp(g, out, input, dim, dtype):
+    # no division, so zeros do not matter: (product before k) * (g[k] + x[k+1] * (g[k+1] + x[k+2] * …))
+    if input.ndim == 0 or input.shape[normalize_dim(dim, input.ndim)] == 0:
+        return g
+    factors = ops.conj(input if input.dtype is g.dtype else ops.convert(input, g.dtype))
+    back = ops.flip(factors, (dim,))
+    tail = ops.flip(ops.recurrence(ops.flip(g, (dim,)), _shifted(back, dim, 0.0), dim), (dim,))
+    return _shifted(ops.conj(out), dim, 1.0) * tail
+
+
+@extern(spec=_spec, vjp=_cumprod_vjp, saves="input out", inplace=True)
+def cumprod(input, dim, *, dtype=None):
+    """Running products."""
+    return _accumulate(np.multiply, input, dim, dtype)
+
+
+def _running(function: Any, input: np.ndarray, dim: int) -> tuple[np.ndarray, np.ndarray]:
+    if input.ndim == 0:
+        return input.copy(), np.zeros((), np.int64)
+    d = normalize_dim(dim, input.ndim)
+    values = np.ascontiguousarray(function.accumulate(input, axis=d))
+    fits = input == values
+    if input.dtype.kind == "f":
+        fits |= np.isnan(input)
+    places = np.arange(input.shape[d]).reshape((-1,) + (1,) * (input.ndim - d - 1))
+    return values, np.ascontiguousarray(np.maximum.accumulate(np.where(fits, places, 0), axis=d))
+
+
+def _running_spec(input, dim):
+    normalize_dim(dim, input.ndim)
+    return Spec(input.shape, input.dtype, input.device), Spec(input.shape, dtypes.int64, input.device)
+
+
+def _running_vjp(g, out, input, dim):
+    return None if g[0] is None else place_gradient(g[0], out[1], input, dim, True)
+
+
+_Cummax, _Cummin = namedtuple("cummax", "values indices"), namedtuple("cummin", "values indices")
+
+
+@extern(spec=_running_spec, vjp=_running_vjp, saves="out", front=lambda call, *a, **k: _Cummax(*call(*a, **k)))
+def cummax(input, dim):
+    """The largest value so far, and its last index."""
+    return _running(np.maximum, input, dim)
+
+
+@extern(spec=_running_spec, vjp=_running_vjp, saves="out", front=lambda call, *a, **k: _Cummin(*call(*a, **k)))
+def cummin(input, dim):
+    """The smallest value so far, and its last index."""
+    return _running(np.minimum, input, dim)
+
+
+def _logcumsumexp_vjp(g, out, input, dim):
+    # in logarithms, positive and negative gradients apart
+    def part(mask, size):
+        low = ops.where(mask, ops.log(ops.where(mask, size, ops.ones_like(size))), float("-inf"))
+        return ops.exp(_reversed(ops.logcumsumexp, low - out, dim) + input)
+
+    return part(g > 0, g) - part(g < 0, -g)
+
+
+def _logcumsumexp_spec(input, dim):
+    if not input.dtype.is_floating_point:
+        raise RuntimeError(f"logcumsumexp(): expects a floating point type, got {input.dtype}")
+    return _spec(input, dim)
+
+
+@extern(spec=_logcumsumexp_spec, vjp=_logcumsumexp_vjp, saves="input out")
+def logcumsumexp(input, dim):
+    """`log(cumsum(exp(input)))` without overflow."""
+    if input.dtype.kind not in "fV":
+        raise ValueError
+    return _accumulate(np.logaddexp, input, dim, None)
+
+
+@composite
+def diff(input, n=1, dim=-1, prepend=None, append=None):
+    """Differences of neighbours, n times."""
+    d = normalize_dim(dim, input.ndim)
+    if prepend is not None or append is not None:
+        input = ops.cat([t for t in (prepend, input, append) if t is not None], d)
+    for _ in range(min(n, input.shape[d])):
+        size = input.shape[d]
+        after, before = ops.narrow(input, d, 1, size - 1), ops.narrow(input, d, 0, size - 1)
+        input = ops.bitwise_xor(after, before) if input.dtype is dtypes.bool_ else after - before
+    return input
+
+
+@composite(method=False)
+def trapezoid(y, x=None, *, dx=1.0, dim=-1):
+    """The integral by the trapezoidal rule."""
+    d = normalize_dim(dim, y.ndim)
+    size = y.shape[d]
+    means = (ops.narrow(y, d, 1, size - 1) + ops.narrow(y, d, 0, size - 1)) * 0.5
+    return ops.sum(means * (dx if x is None else ops.diff(x, dim=dim if x.ndim > 1 else 0)), d)
