@@ -147,7 +147,7 @@ class _Cut:
     saved()        the values on the cut
       must_not()     what is never computed again
         chains()       values at the end of a chain as long as the budget
-      cost()         what saving a value costs
+      cost()         what saving a value costs: more if it is written only for that, less if held
     """
 
     def __init__(self, parts: _Parts, budget: int | None) -> None:
@@ -157,6 +157,8 @@ class _Cut:
         self.nodes = [node for node in parts.graph.nodes if node in needed]
         self.heavy_forward = self._read_by_heavy(lambda user: user in parts.forward)
         self.heavy_backward = self._read_by_heavy(lambda user: user in parts.backward)
+        self.lasting = self._lasting()
+        self.distance = self._distance()
 
     def saved(self) -> list[Node]:
         """The values to save, in the order of the graph."""
@@ -228,11 +230,43 @@ class _Cut:
         size = max(size, 1)
         if node in self.parts.primals or node in self.parts.outputs:
             return 1 + size // 10  # the caller holds it anyway
+        # What is saved further from its use is followed by more work that is done twice.
+        size += size * min(self.distance[node], 20) // 20
         if _kind(node) == "view":
             return 11 * size  # if it must be, then rather what it views
         written = _kind(node) in ("heavy", "reduction") or node in self.heavy_forward
         # What fusion would keep in registers is written only in order to be saved.
-        return 10 * size if written else 20 * size
+        return 10 * size if written or node in self.lasting else 20 * size
+
+    def _lasting(self) -> set[Node]:
+        """Values of the forward half that are used again behind an operation that does not fuse, as a
+        residual is: they are in memory anyway."""
+        level: dict[Node, int] = {}
+        found: set[Node] = set()
+        for node in self.parts.graph.nodes:
+            if node not in self.parts.forward:
+                continue
+            own = [level[used] + (_kind(used) == "heavy") for used in node.all_input_nodes]
+            level[node] = max(own, default=0)
+            found.update(
+                used
+                for used, reached in zip(node.all_input_nodes, own, strict=True)
+                if reached < level[node]
+            )
+        return found
+
+    def _distance(self) -> dict[Node, int]:
+        """How many operations, views not counted, lie between a value and the backward half."""
+        read = set(self.parts.read)
+        found: dict[Node, int] = {}
+        for node in reversed(self.nodes):
+            steps = [
+                found[user] + (_kind(user) not in ("view", "constant"))
+                for user in node.users
+                if user in found
+            ]
+            found[node] = 0 if node in read else min(steps)
+        return found
 
     def _read_by_heavy(self, counts: Any) -> set[Node]:
         """Values read, through views at most, by an operation that does not fuse with inputs."""
