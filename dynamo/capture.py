@@ -17,13 +17,14 @@ from typing import TYPE_CHECKING, Any
 import eager
 from dynamo.effects import Effects
 from dynamo.guard import GuardSet, TensorSpec
-from dynamo.source import ConstantSource
+from dynamo.source import AttributeSource, ConstantSource
 from dynamo.unsupported import Position, Raised, Unsupported, unsupported
 from dynamo.values.base import Value
 from dynamo.values.constant import Constant
 from dynamo.values.tensor import TensorValue
 from eager import autograd, dispatch
 from eager.fake import DataDependent, FakeTensor
+from eager.nn.hooks import RemovableHandle, everywhere
 from eager.nn.module import Module
 from eager.nn.parameter import Buffer, Parameter
 from eager.op import Op
@@ -47,6 +48,9 @@ _METHODS_WITH_EFFECTS = frozenset(
     ("backward", "register_hook", "register_post_accumulate_grad_hook", "retain_grad",
      "requires_grad_", "share_memory_", "set_", "resize_", "pin_memory")
 )  # fmt: skip
+
+
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 
 class FakeMode(dispatch.Interpreter):
@@ -117,7 +121,7 @@ class Capture:
 
     def cell(self, real: Any, function_source: Any, index: int) -> Any:
         """The value of an existing closure cell."""
-        from dynamo.source import AttributeSource, CellContentsSource, ItemSource
+        from dynamo.source import CellContentsSource, ItemSource
         from dynamo.values.function import CellValue
 
         found = self._cells.get(id(real))
@@ -209,18 +213,23 @@ class Capture:
                 "call it outside the compiled region",
             )
 
-    def calls_forward(self, module: Any) -> bool:
-        """Whether calling a module is calling its `forward` and nothing else."""
+    def calls_forward(self, module: Any, source: Any) -> bool:
+        """Whether calling a module is calling its `forward` and nothing else; it must stay so."""
         kind = type(module)
         if kind.__call__ is not Module.__call__ or kind._call_impl is not Module._call_impl:
             return False
-        from eager.nn.hooks import everywhere
-
-        hooks = (
-            module._forward_hooks, module._forward_pre_hooks, module._backward_hooks,
-            module._backward_pre_hooks,
-        )  # fmt: skip
-        return not any(hooks) and not everywhere.around_call()
+        if any(getattr(module, name) for name in _HOOKS) or everywhere.around_call():
+            return False
+        if RemovableHandle.next_id == 0:
+            # No hook has ever been registered in this process: one condition for all modules.
+            handles = AttributeSource(ConstantSource(RemovableHandle), "next_id")
+            self.guards.add("EXPRESSION", None, ("{0} == 0", (handles,)), "no module has hooks")
+        elif not isinstance(source, ConstantSource):
+            hooks = " or ".join(f"{{0}}.{name}" for name in _HOOKS)
+            condition = f"not ({hooks} or {{1}}.around_call())"
+            sources = (source, ConstantSource(everywhere))
+            self.guards.add("EXPRESSION", None, (condition, sources), "the module has no hooks")
+        return True
 
     # -- inputs --------------------------------------------------------------------------------------
 

@@ -52,6 +52,9 @@ class Services:
     def position(self) -> Position:
         raise NotImplementedError
 
+    def variable(self, name: str) -> Value | None:
+        raise NotImplementedError
+
     # -- making values -----------------------------------------------------------------------------
 
     def constant(self, value: Any) -> Constant:
@@ -123,7 +126,7 @@ class Services:
 
     def guard(self, kind: str, source: Any, payload: Any = None) -> None:
         """Require something of a value from outside; a constant of the new code needs no guard."""
-        if source is not None and not isinstance(source, ConstantSource):
+        if source is not None and not isinstance(source.root, ConstantSource):
             self.capture.guard(kind, source, payload, self.position())
 
     def guard_same(self, source: Any, known: Value) -> None:
@@ -410,7 +413,7 @@ class Services:
         if contents is None:
             self.throw(RuntimeError, "super(): __class__ cell not found")
         name = self.code.co_varnames[0]
-        owner = self.variables.get(name)
+        owner = self.variable(name)
         if owner is None and name in self.cells:
             owner = self.cells[name].contents(self)
         if owner is None:

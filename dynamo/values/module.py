@@ -91,7 +91,7 @@ class ModuleValue(ObjectValue):
         self, m: Frame, args: Sequence[Value], kwargs: dict[str, Value] = NO_KEYWORDS
     ) -> Value:
         """`module(...)`: straight to `forward` where nothing is hooked around it."""
-        if self.real is not None and m.capture.calls_forward(self.real):
+        if self.real is not None and m.capture.calls_forward(self.real, self.source):
             return self.attribute(m, "forward").call(m, args, kwargs)
         return super().call(m, args, kwargs)
 

@@ -74,7 +74,7 @@ def _wrap_new(m: Frame, real: Any, source: Any) -> Value:
         m.guard("ID", source, real)
         return _function(m, real.__wrapped__, ConstantSource(real.__wrapped__))
     if m.capture.is_module_type(kind):
-        m.guard("ID", source, real)
+        m.guard("TYPE", source, kind)
         return ModuleValue(kind, real, source)
     return _container(m, real, kind, source) or _object(m, real, kind, source)
 

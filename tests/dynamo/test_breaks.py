@@ -222,7 +222,7 @@ def test_keyword_call_breaks(x):
     return y * 2
 
 
-@program(vector, graphs=None, breaks=None)
+@program(vector, graphs=None, breaks=None, skipped=None)
 def test_generator_across_break(x):
     items = (x + i for i in range(2))
     y = x * 2
