@@ -239,7 +239,7 @@ class _Cut:
         return 10 * size if written or node in self.lasting else 20 * size
 
     def _lasting(self) -> set[Node]:
-        """Values of the forward half that are used again behind an operation that does not fuse, as a
+        """Values that the forward half uses again behind an operation that does not fuse, as a
         residual is: they are in memory anyway."""
         level: dict[Node, int] = {}
         found: set[Node] = set()

@@ -50,9 +50,19 @@ class PythonCode:
     lines: dict[int, Node] = field(default_factory=dict)
 
 
-def print_graph(graph: Graph, name: str = "graph") -> str:
-    """The typed text of a graph."""
-    return write(graph, name=name, typed=True).src
+def print_graph(graph: Graph, name: str = "graph", *, header: bool = False) -> str:
+    """The typed text of a graph; with `header` a Python file, which imports what it refers to."""
+    code = write(graph, name=name, typed=True)
+    return _header(code) + code.src if header else code.src
+
+
+def _header(code: PythonCode) -> str:
+    modules = {key for key, value in code.globals.items() if isinstance(value, type(sys))}
+    imports = "".join(f"import {name}\n" for name in sorted(modules - {"__main__"}))
+    return (
+        f"from __future__ import annotations\n\n{imports}\n"
+        "from fx.text import standard_globals\n\nglobals().update(standard_globals())\n\n\n"
+    )
 
 
 def write(

@@ -144,6 +144,23 @@ def joint(x, w, v, tangents_1):
     assert saved == {"x", "v", "act"}
 
 
+def test_a_residual_is_saved_rather_than_what_it_is_made_of():
+    text = """\
+def joint(x, w, v, tangents_1):
+    mm = ops.matmul(x, w)
+    residual = ops.add(x, mm)
+    act = ops.exp(residual)
+    mm_1 = ops.matmul(act, v)
+    out = ops.add(residual, mm_1)
+    cos = ops.cos(residual)
+    grad = ops.mul(tangents_1, cos)
+    return (out, grad)
+"""
+    inputs = values(4)
+    saved, _, backward = check(joint_of(text, inputs), inputs, 1)
+    assert saved == {"residual"} and called(backward) == [ops.cos, ops.mul]
+
+
 def test_narrow_values_are_preferred():
     text = """\
 def joint(x, y, tangents_1):

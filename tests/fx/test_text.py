@@ -91,6 +91,22 @@ def graph(x: f32[3], y: f32[s0, 3]):
     assert print_graph(parse(text)) == text
 
 
+def test_a_file_with_a_header_runs_by_itself():
+    text = """\
+# first
+def graph(x: f32[2]):
+    relu: f32[2] = ops.relu(x)
+    item = relu.tolist()
+    sum_1 = math.fsum(item)
+    return sum_1
+"""
+    file = print_graph(parse(text), header=True)
+    assert print_graph(parse(file)) == text
+    namespace = {}
+    exec(compile(file, "graph.py", "exec"), namespace)
+    assert namespace["graph"](tensor([1.5, -2.0])) == 1.5
+
+
 def test_types_of_values():
     graph = Graph()
     x = graph.placeholder("x")
