@@ -11,41 +11,62 @@ from typing import Any
 
 from eager.nn.module import Module
 
+from eager.nn.module import Module
 from flambeau.missing import lookup
 
 MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
-_registered = [False]
 
 
-def _dynamo() -> Any:
-    """The capture floor, with the backends registered."""
-    import dynamo
-    from dynamo import backends
-
-    if not _registered[0]:
-        _registered[0] = True
-        for name, backend in BACKENDS.items():
-            backends.register_backend(backend, name=name)
-    return dynamo
-
-
-def _aot_eager(graph_module: Any, example_inputs: Any, **options: Any) -> Callable:
-    """Derive ahead of time, then run both graphs operator by operator."""
+def aot_eager(graph_module: Any, example_inputs: Any, **options: Any) -> Callable:
+    """Derive ahead of time, then run both graphs as they are."""
     from aot.compile import compile as compile_ahead
 
     return compile_ahead(graph_module, example_inputs)
 
 
-def _inductor(graph_module: Any, example_inputs: Any, **options: Any) -> Callable:
-    """Derive ahead of time, then compile both graphs to one native program each."""
+def inductor(graph_module: Any, example_inputs: Any, **options: Any) -> Callable:
+    """Derive ahead of time, then compile both graphs to native programs. Raises RuntimeError for options, of which it has none (yet)."""
+    if options:
+        raise RuntimeError(f"Unexpected optimization option {', '.join(options)}: the inductor backend has none (yet)")
     from aot.compile import compile as compile_ahead
     from inductor.compile import compile_graph, keep
 
-    compiler = functools.partial(compile_graph, **options) if options else compile_graph
-    return compile_ahead(graph_module, example_inputs, forward_compiler=compiler, keep=keep())
+    return compile_ahead(graph_module, example_inputs, forward_compiler=compile_graph, keep=keep())
 
 
-BACKENDS: dict[str, Callable] = {"aot_eager": _aot_eager, "inductor": _inductor}
+@functools.cache
+def _dynamo() -> Any:
+    """The capture floor, with the backends of the floors beside it registered."""
+    from dynamo import backends, frame
+
+    for backend in (aot_eager, inductor):
+        backends.register_backend(backend)
+    return frame
+
+
+class OptimizedModule(Module):
+    """A module that runs the compiled form of another, whose parameters it shares: `_orig_mod`."""
+
+    def __init__(self, module: Module, run: Callable):
+        super().__init__()
+        self._orig_mod = module
+        self.__dict__["_run"] = run
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._run(*args, **kwargs)
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        return self._run(*args, **kwargs)
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            return getattr(super().__getattr__("_orig_mod"), name)
+
+    def train(self, mode: bool = True) -> OptimizedModule:
+        self._orig_mod.train(mode)
+        return super().train(mode)
 
 
 def compile(
@@ -128,8 +149,8 @@ def disable(fn: Any = None, recursive: bool = True, *, reason: str | None = None
 
 
 def allow_in_graph(fn: Any) -> Any:
-    """Put calls of this function into graphs as they are. Raises as dynamo does."""
-    return _dynamo().allow_in_graph(fn)
+    """Put calls of this function into graphs as they are. Raises RuntimeError: that flambeau does not have (yet)."""
+    raise RuntimeError("flambeau does not have allow_in_graph (yet): make an operator of the function with flambeau.library.custom_op")
 
 
 def is_compiling() -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 from eager import dtype as dtypes
@@ -39,7 +38,6 @@ contiguous_format, preserve_format = memory_format("contiguous_format"), memory_
 channels_last, channels_last_3d = memory_format("channels_last"), memory_format("channels_last_3d")
 strided, sparse_coo = layout("strided"), layout("sparse_coo")
 
-_threads = [int(os.environ.get("OMP_NUM_THREADS", "0") or 0) or len(os.sched_getaffinity(0))]
 _interop = [1]
 _precision = ["highest"]
 _deterministic = [False]
@@ -49,21 +47,19 @@ def set_num_threads(num: int) -> None:
     """Threads of NumPy's BLAS and of compiled programs. Raises RuntimeError for less than one, TypeError for no number."""
     if not isinstance(num, int):
         raise TypeError(f"set_num_threads expects an int, but got {type(num).__name__}")
-    if num < 1:
-        raise RuntimeError("set_num_threads expects a positive integer")
     import threadpoolctl
 
-    _threads[0] = num
+    from inductor import threads
+
+    threads.set_num_threads(num)
     threadpoolctl.threadpool_limits(num)
-    try:
-        from inductor import threads
-    except ImportError:
-        return
-    threads.set_budget(num)
 
 
 def get_num_threads() -> int:
-    return _threads[0]
+    """The threads that an operator or a compiled program may use."""
+    from inductor import threads
+
+    return threads.get_num_threads()
 
 
 def set_num_interop_threads(num: int) -> None:
