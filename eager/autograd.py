@@ -513,6 +513,9 @@ def _apply_in_place(op: Any, bound: tuple, below: Callable) -> Tensor:
     if functional.kind == "composite":
         return ops.copy_(target, functional.function(*bound))
     node = OpNode(functional, bound) if recording and functional.vjp is not None else None
+    if node is not None and isinstance(node.saved[0], Saved):  # type: ignore[index]
+        # the derivative reads what is about to be overwritten
+        node.saved[0] = Saved(apply(ops.clone, ops.clone.bind((target,), {}), below))  # type: ignore[index]
     below(op, bound)
     target._bump()
     if node is None:

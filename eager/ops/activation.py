@@ -277,7 +277,9 @@ def _softmax_rows(name: str, input: np.ndarray, dim: int, dtype: Any) -> tuple:
     if work.size == 0:
         return np.zeros(work.shape, work.dtype), input.dtype
     dim = dim if input.ndim else None
-    return np.subtract(work, work.max(axis=dim, keepdims=True), order="C"), input.dtype
+    shifted = np.empty(work.shape, work.dtype)
+    np.subtract(work, work.max(axis=dim, keepdims=True), out=shifted)
+    return shifted, input.dtype
 
 
 def _softmax_vjp(g: Any, out: Any, input: Any, dim: int, dtype: Any) -> Any:
