@@ -13,6 +13,7 @@ import atexit
 import ctypes
 import dis
 import os
+import struct
 import sys
 import types
 from collections.abc import Callable, Iterator
@@ -63,7 +64,7 @@ class _Interface:
             "_PyInterpreterState_SetEvalFrameFunc", None, pointer, pointer
         )
         self.new_builtin = self._function(
-            "PyCFunction_NewEx", ctypes.py_object, pointer, pointer, pointer
+            "PyCFunction_NewEx", ctypes.py_object, pointer, ctypes.py_object, pointer
         )
         self.take = self._function("Py_IncRef", None, ctypes.py_object)
 
@@ -109,6 +110,7 @@ class Evaluator:
         self._verify()
         self.set_callback: Callable[[Any], Any] = self._builtin("set_callback")
         self._get_slot: Callable[[types.CodeType], Any] = self._builtin("get_slot")
+        self.matcher = self._make_matcher()
         atexit.register(self._leave)
 
     def _compile(self) -> None:
@@ -138,6 +140,36 @@ class Evaluator:
         definition = _MethodDefinition(name.encode(), self._functions[name], _METH_O, b"")
         setattr(self, f"_{name}_definition", definition)  # CPython keeps a pointer to it
         return self._api.new_builtin(ctypes.addressof(definition), None, None)
+
+    def _make_matcher(self) -> Callable[..., Any] | None:
+        """`array_check`, unless arrays are not laid out as NumPy's headers say."""
+        import numpy
+
+        self._put("array_type", id(numpy.ndarray))
+        self._match = _MethodDefinition(b"match", self._functions["match"], _METH_O, b"")
+        base = numpy.arange(24, dtype=numpy.int16).reshape(2, 3, 4)
+        for array in (base, base.T, base[::-1, 1:], base[0, 0, 0:1], base[0, 0, 0, ...]):
+            number, shape, strides = array.dtype.num, array.shape, array.strides
+            wrong = [(number + 1, shape, strides), (number, (*shape, 1), (*strides, 1))]
+            if shape:
+                wrong += [(number, (9, *shape[1:]), strides), (number, shape, (1, *strides[1:]))]
+            if not self.array_check(number, shape, strides)(array):
+                return None
+            if any(self.array_check(*row)(array) for row in wrong):
+                return None
+        return self.array_check
+
+    def array_check(
+        self, number: int, shape: tuple[int | None, ...], strides: tuple[int, ...] | None
+    ) -> Callable[[Any], bool]:
+        """A builtin that says whether a NumPy array has this type number, shape and strides.
+
+        None stands for any size, or any strides.
+        """
+        strides = (native.ANY,) * len(shape) if strides is None else strides
+        sizes = [native.ANY if size is None else size for size in shape]
+        row = struct.pack(f"<{2 + 2 * len(shape)}q", len(shape), number, *sizes, *strides)
+        return self._api.new_builtin(ctypes.addressof(self._match), row, None)
 
     def _verify(self) -> None:
         """Look at the frame of a call and of a generator with the probe, and compare."""

@@ -24,6 +24,7 @@ class Table:
     """Entries and marks of code objects; the same methods as `Evaluator` has."""
 
     installed = False
+    matcher = None  # guards look at arrays in Python
 
     def __init__(self) -> None:
         self._slots: dict[int, tuple[weakref.ref, Any]] = {}

@@ -241,7 +241,7 @@ class Callback:
         if frame is None:
             self._skip(where, code, "there are no tensor operations in it")
             return None
-        guard = frame.guards.compile()
+        guard = frame.guards.compile(where.matcher)
         entry = where.make_entry(code, guard, frame.code, self, frame)
         where.add(code, entry)
         self.log.captured.append((code, frame))

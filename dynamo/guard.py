@@ -11,6 +11,7 @@ A cache entry is invisible to the cyclic garbage collector, so guards hold user 
 from __future__ import annotations
 
 import math
+import re
 import types
 import weakref
 from collections.abc import Callable, Sequence
@@ -93,9 +94,12 @@ class GuardSet:
         self._seen.add(key)
         self.guards.append(Guard(kind, source, payload, reason, str(user_line or "")))
 
-    def compile(self) -> types.FunctionType:
-        """The function `guard(function, *argument slots) -> bool`."""
-        writer = _Writer(self)
+    def compile(self, matcher: Callable[..., Any] | None = None) -> types.FunctionType:
+        """The function `guard(function, *argument slots) -> bool`.
+
+        `matcher(type number, shape, strides)` makes a fast check of an array, if there is one.
+        """
+        writer = _Writer(self, matcher)
         self.source_text = writer.text("return False", "True")
         self._conditions = writer.conditions
         self.function = _define(self.source_text, writer.objects)
@@ -160,7 +164,9 @@ def _define(text: str, objects: dict[str, Any]) -> Any:
 class _Writer:
     """Turns guards into text; `objects` are the names that the text needs."""
 
-    def __init__(self, guards: GuardSet) -> None:
+    def __init__(self, guards: GuardSet, matcher: Callable[..., Any] | None = None) -> None:
+        self.matcher = matcher
+        self.readable: list[str] | None = None  # what a check means, where its text does not say
         self.guards = guards.guards
         self.code = guards.code
         self.objects: dict[str, Any] = {"__name__": "<guards>"}
@@ -174,14 +180,24 @@ class _Writer:
             start = len(self.lines)
             for condition in _CHECKS[guard.kind](self, guard):
                 self.lines.append((index, condition))
-            written = [text for owner, text in self.lines[start:] if owner >= 0]
+            written = self.readable or [text for owner, text in self.lines[start:] if owner >= 0]
+            self.readable = None
             self.conditions.append(self._expand(" and ".join(written)))
 
     def _expand(self, text: str) -> str:
         """A condition with the user's expressions in place of the variables v0, v1, …"""
         for source, variable in reversed(self.variables.items()):
-            text = _replace_word(text, variable, source.name)
-        return text
+            text = re.sub(rf"\b{variable}\b", lambda _, name=source.name: name, text)
+        text = re.sub(r"\bc\d+\b(\(\))?", self._show_object, text)
+        return re.sub(r"\bL_(\w+)", r"\1", text)
+
+    def _show_object(self, found: re.Match) -> str:
+        value = self.objects.get(found[0].removesuffix("()"))
+        if isinstance(value, weakref.ref):
+            value = value()
+        elif found[1]:
+            return f"{getattr(value, '__name__', value)}()"
+        return getattr(value, "__qualname__", None) or _short(value)
 
     def _count_uses(self) -> dict[Source, int]:
         uses: dict[Source, int] = {}
@@ -264,12 +280,6 @@ class _Writer:
         return "\n".join(out) + "\n"
 
 
-def _replace_word(text: str, word: str, replacement: str) -> str:
-    import re
-
-    return re.sub(rf"\b{word}\b", lambda _: replacement, text)
-
-
 def _is_permanent(value: Any) -> bool:
     """Objects that live as long as the process: a strong reference to them is no leak."""
     if value is None or isinstance(value, types.ModuleType | types.BuiltinFunctionType):
@@ -323,14 +333,18 @@ def _tensor(w: _Writer, guard: Guard) -> list[str]:
     else:
         out.append(f"not {text}._requires_grad")
         out.append(f"({text}._base is None or not {text}.requires_grad)")
-    variable = f"a{len(w.lines)}"
-    out.append(f"({variable} := {array}).dtype.num == {spec.dtype.numpy.num}")
-    out += _sizes(f"{variable}.shape", spec.shape)
-    if spec.strides is not None:
-        out += _sizes(f"{variable}.strides", spec.strides)[-1:]
     if str(spec.device) != "cpu":
         out.append(f"{text}.device == {w.bind(spec.device)}")
-    return out
+    number, variable = spec.dtype.numpy.num, f"a{len(w.lines)}"
+    plain = [f"({variable} := {array}).dtype.num == {number}"]
+    plain += _sizes(f"{variable}.shape", spec.shape)
+    if spec.strides is not None:
+        plain += _sizes(f"{variable}.strides", spec.strides)[-1:]
+    named = [line.replace(f"({variable} := {array})", array) for line in plain]
+    w.readable = out + [line.replace(f"{variable}.", f"{array}.") for line in named]
+    if w.matcher is None:
+        return out + plain
+    return [*out, f"{w.bind(w.matcher(number, spec.shape, spec.strides))}({array})"]
 
 
 def _sizes(text: str, sizes: tuple[int | None, ...]) -> list[str]:

@@ -23,9 +23,10 @@ STATISTICS = ("seen", "callback", "hit", "miss", "recall", "error", "refused", "
 GLOBALS = (
     "n_active", "target", "interpreter", "force_recall", "mute", "spare_depth", "index",
     "statistics", "probe_code", "probe_hit", "probe_frame", "probe_thread", "probe_frame_words",
-    "probe_thread_words",
+    "probe_thread_words", "array_type",
 )  # fmt: skip
-FUNCTIONS = ("hook", "probe", "set_callback", "get_slot", "release")
+FUNCTIONS = ("hook", "probe", "set_callback", "get_slot", "release", "match")
+ANY = -(1 << 63)  # a size or stride that `match` does not look at
 
 _PLAIN_FUNCTION = 0x03  # CO_OPTIMIZED | CO_NEWLOCALS
 _SUSPENDABLE = 0x20 | 0x80 | 0x100 | 0x200  # generators and coroutines
@@ -77,7 +78,7 @@ class _Writer:
         parts = [
             self.declarations(), self.probe(), self.release(), self.slots(), self.retarget(),
             self.swap(), self.discard(), self.recall(), self.lookup(), self.hook(),
-            self.hook_active(), self.set_callback(), self.get_slot(),
+            self.hook_active(), self.set_callback(), self.get_slot(), self.match(),
         ]  # fmt: skip
         return "\n".join(parts)
 
@@ -147,6 +148,7 @@ class _Writer:
 @probe_thread = global ptr null
 @probe_frame_words = global [{FRAME_WORDS} x i64] zeroinitializer
 @probe_thread_words = global [64 x i64] zeroinitializer
+@array_type = global ptr null
 declare void @llvm.memcpy.p0.p0.i64(ptr, ptr, i64, i1)
 !0 = !{{!"branch_weights", i32 1000, i32 1}}
 """
@@ -672,5 +674,62 @@ mark:
   %answer = select i1 %zero, ptr {self.none}, ptr %small
 {self.take("%answer")}
   ret ptr %answer
+}}
+"""
+
+    def match(self) -> str:
+        """builtin: match(array) -> whether it is a NumPy array of the bound description
+
+        `self` is a bytes object of int64: dimensions, type number, sizes, strides in bytes.
+        The fields of arrays and their types are part of NumPy's stable interface.
+        """
+        return f"""
+define ptr @match(ptr %self, ptr %array) {{
+entry:{self.field("array", "kind", 8)}
+  %wanted.kind = load ptr, ptr @array_type
+  %isarray = icmp eq ptr %kind, %wanted.kind
+  br i1 %isarray, label %rank, label %no
+rank:
+  %spec = getelementptr i8, ptr %self, i64 32{self.long("array", "rank.found", 24)}
+{self.field("spec", "rank.wanted", 0, "i64")}
+  %samerank = icmp eq i64 %rank.found, %rank.wanted
+  br i1 %samerank, label %dtype, label %no
+dtype:{self.field("array", "descriptor", 56)}{self.long("descriptor", "number", 28)}
+{self.field("spec", "number.wanted", 8, "i64")}
+  %samedtype = icmp eq i64 %number, %number.wanted
+  br i1 %samedtype, label %sizes, label %no
+sizes:{self.field("array", "shape", 32)}{self.field("array", "strides", 40)}
+  %shape.wanted = getelementptr i8, ptr %spec, i64 16
+  %strides.wanted = getelementptr i64, ptr %shape.wanted, i64 %rank.found
+  br label %head
+head:
+  %i = phi i64 [0, %sizes], [%i.next, %next]
+  %more = icmp slt i64 %i, %rank.found
+  br i1 %more, label %size, label %yes
+size:
+  %size.at = getelementptr i64, ptr %shape, i64 %i
+  %size.found = load i64, ptr %size.at
+  %size.wat = getelementptr i64, ptr %shape.wanted, i64 %i
+  %size.wanted = load i64, ptr %size.wat
+  %size.same = icmp eq i64 %size.found, %size.wanted
+  %size.any = icmp eq i64 %size.wanted, {ANY}
+  %size.ok = or i1 %size.same, %size.any
+  br i1 %size.ok, label %stride, label %no
+stride:
+  %stride.at = getelementptr i64, ptr %strides, i64 %i
+  %stride.found = load i64, ptr %stride.at
+  %stride.wat = getelementptr i64, ptr %strides.wanted, i64 %i
+  %stride.wanted = load i64, ptr %stride.wat
+  %stride.same = icmp eq i64 %stride.found, %stride.wanted
+  %stride.any = icmp eq i64 %stride.wanted, {ANY}
+  %stride.ok = or i1 %stride.same, %stride.any
+  br i1 %stride.ok, label %next, label %no
+next:
+  %i.next = add i64 %i, 1
+  br label %head
+yes:{self.take(self.true)}
+  ret ptr {self.true}
+no:{self.take(self.false)}
+  ret ptr {self.false}
 }}
 """

@@ -8,6 +8,7 @@ import weakref
 import numpy as np
 import pytest
 
+from dynamo.evaluator import load
 from dynamo.guard import GuardSet, TensorSpec
 from dynamo.source import (
     AttributeSource,
@@ -34,12 +35,18 @@ X, Y = LocalSource("x"), LocalSource("y")
 def f(x, y=None): ...
 
 
-def guards(*rows, code=f.__code__):
+def guards(*rows, code=f.__code__, matcher=None):
     out = GuardSet(code)
     for kind, source, payload in rows:
         out.add(kind, source, payload, reason="the test says so", user_line="model.py:3")
-    out.compile()
+    out.compile(matcher)
     return out
+
+
+def matchers():
+    """The checks of arrays in Python, and the generated one where there is an evaluator."""
+    evaluator, _ = load()
+    return [None, evaluator.matcher] if evaluator else [None]
 
 
 def holds(kind, source, payload, x, y=None):
@@ -113,14 +120,15 @@ def test_functions_of_one_code_object_are_equal():
     assert not holds("FUNCTION", X, make(1), 3)
 
 
-def test_tensor():
+@pytest.mark.parametrize("matcher", matchers(), ids=["python", "native"][: len(matchers())])
+def test_tensor(matcher):
     from eager.tensor import Tensor
 
     def tensor(array):
         return Tensor._wrap(array)
 
     base = tensor(np.ones((2, 3), np.float32))
-    check = guards(("TENSOR", X, TensorSpec.of(base)))
+    check = guards(("TENSOR", X, TensorSpec.of(base)), matcher=matcher)
     assert check.function(f, tensor(np.zeros((2, 3), np.float32)), None) is True
     wrong = [
         np.zeros((3, 2), np.float32),
@@ -136,20 +144,41 @@ def test_tensor():
     assert guards(("TENSOR", X, TensorSpec.of(grad))).function(f, grad, None) is True
     assert check.function(f, wrong[0], None) is False
     message = check.explain_failure(f, (tensor(wrong[0]), None))
+    assert "L_x" not in message
     assert "x: TENSOR expected Tensor torch.float32 [2, 3]" in message
     assert "found Tensor torch.float32 [3, 2]" in message and "(model.py:3)" in message
 
 
-def test_dynamic_sizes():
+@pytest.mark.parametrize("matcher", matchers(), ids=["python", "native"][: len(matchers())])
+def test_dynamic_sizes(matcher):
     from eager.tensor import Tensor
 
     spec = TensorSpec.of(Tensor._wrap(np.ones((2, 3), np.float32)))._replace(
         shape=(None, 3), strides=None
     )
-    check = guards(("TENSOR", X, spec)).function
+    check = guards(("TENSOR", X, spec), matcher=matcher).function
     assert check(f, Tensor._wrap(np.ones((7, 3), np.float32)), None)
     assert not check(f, Tensor._wrap(np.ones((7, 4), np.float32)), None)
     assert not check(f, Tensor._wrap(np.ones((7, 3, 1), np.float32)), None)
+
+
+def test_the_generated_check_of_arrays():
+    evaluator, reason = load()
+    if evaluator is None:
+        pytest.skip(reason)
+    base = np.arange(120, dtype=np.float32).reshape(2, 3, 4, 5)
+    arrays = [base, base.T, base[::-1], base[:, ::2], base[0], base[0, 0, 0, 0, ...], base[:0],
+              base.astype(np.float64), base.astype(">f4"), base[None], base[..., ::-1]]  # fmt: skip
+    for one in arrays:
+        number = one.dtype.num
+        check = evaluator.array_check(number, one.shape, one.strides)
+        for other in arrays:
+            same = (number, one.shape, one.strides) == (other.dtype.num, other.shape, other.strides)
+            assert check(other) is same
+        assert check(None) is False and check(1.5) is False
+        assert evaluator.array_check(number, (None,) * one.ndim, None)(one) is True
+    with pytest.raises(TypeError):
+        check()
 
 
 def test_global_state():
@@ -229,7 +258,7 @@ def test_prefixes_are_read_once():
     assert len(check) == 2
     assert check.function(f, Counting(), None) is True
     assert reads == ["a"]
-    assert check.describe()[1].startswith("type(x.a.c) is c")
+    assert check.describe()[1].startswith("type(x.a.c) is int and x.a.c == 2  # the test says so")
 
 
 def test_equal_payloads_of_other_types_are_kept():
