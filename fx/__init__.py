@@ -7,6 +7,7 @@ graph         the list of nodes and what can be done to it
 text          prints a graph as Python: the typed form and GraphModule.code
 parser        reads the typed form back
 verify        says which operand is wrong, where and why
+attribute     attributes of modules by dotted path
 graph_module  a module whose forward is generated from a graph
 interpreter   runs a graph node by node
 proxy         a value that records what is done to it

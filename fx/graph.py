@@ -151,7 +151,9 @@ class Graph:
 
     def get_attr(self, qualified_name: str, type_expr: Any = None) -> Node:
         """Reads a parameter, buffer, submodule or other attribute of the owning module."""
-        if self.owning_module is not None and not _has_path(self.owning_module, qualified_name):
+        from fx.attribute import has
+
+        if self.owning_module is not None and not has(self.owning_module, qualified_name):
             warnings.warn(
                 f"get_attr: the owning module has no attribute {qualified_name!r}; the graph will "
                 "not run until it has",
@@ -328,11 +330,3 @@ def _candidate(op: str, target: Target) -> str:
     if name.startswith("__") and name.endswith("__"):
         name = name[2:-2]
     return re.sub(r"(?<=[a-z0-9])([A-Z])", r"_\1", name).lower()
-
-
-def _has_path(module: Any, path: str) -> bool:
-    for atom in path.split("."):
-        if not hasattr(module, atom):
-            return False
-        module = getattr(module, atom)
-    return True

@@ -7,6 +7,7 @@ import sys
 from typing import Any
 
 from eager.nn.module import Module
+from fx.attribute import assign, fetch, has
 from fx.graph import Graph
 from fx.interpreter import explain
 from fx.text import PythonCode, execute, write
@@ -38,11 +39,11 @@ class GraphModule(Module):
         self._class_name = class_name
         self.training = getattr(root, "training", True)
         for target in _targets(graph):
-            _assign(self, target, _fetch(root, target))
+            assign(self, target, fetch(root, target))
         if isinstance(root, dict):
             for target, value in root.items():
-                if not _has(self, target):
-                    _assign(self, target, value)
+                if not has(self, target):
+                    assign(self, target, value)
         self.meta: dict[str, Any] = dict(getattr(root, "meta", {}) or {})
         self._tracer_cls = graph._tracer_cls
         self.graph = graph
@@ -201,46 +202,3 @@ def _targets(graph: Graph) -> list[str]:
     """What the graph reads from its module, outer paths first."""
     found = {str(node.target) for node in graph.nodes if node.op in ("get_attr", "call_module")}
     return sorted(found, key=lambda target: target.count("."))
-
-
-def _has(module: Any, target: str) -> bool:
-    for atom in target.split("."):
-        if not hasattr(module, atom):
-            return False
-        module = getattr(module, atom)
-    return True
-
-
-def _fetch(root: Module | dict[str, Any], target: str) -> Any:
-    if isinstance(root, dict):
-        if target not in root:
-            raise RuntimeError(
-                f"the graph reads {target!r}, which the given dict does not have; it has "
-                f"{', '.join(root) or 'nothing'}"
-            )
-        return root[target]
-    value: Any = root
-    for atom in target.split("."):
-        if not hasattr(value, atom):
-            raise RuntimeError(
-                f"the graph reads {target!r}, but {type(value).__name__} has no attribute {atom!r}"
-            )
-        value = getattr(value, atom)
-    return value
-
-
-def _assign(owner: Any, target: str, value: Any) -> None:
-    from eager.nn.parameter import Parameter
-    from eager.tensor import Tensor
-
-    *prefix, name = target.split(".")
-    for atom in prefix:
-        if not isinstance(getattr(owner, atom, None), Module):
-            owner.add_module(atom, Module())
-        owner = getattr(owner, atom)
-    if getattr(owner, name, None) is value and hasattr(owner, name):
-        return
-    if isinstance(value, Tensor) and not isinstance(value, Parameter):
-        owner.register_buffer(name, value)
-    else:
-        setattr(owner, name, value)

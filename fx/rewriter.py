@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from fx.attribute import assign, fetch, has
 from fx.graph import Graph
-from fx.graph_module import GraphModule, _assign, _fetch, _has
+from fx.graph_module import GraphModule
 from fx.node import Argument, Node, is_operator, leaves
 from fx.tracer import symbolic_trace
 
@@ -233,7 +234,7 @@ def _copy_attributes(gm: GraphModule, replacement: Pattern, after: Graph) -> Non
     owner = replacement if isinstance(replacement, GraphModule) else after.owning_module
     for node in after.nodes:
         target = str(node.target)
-        if node.op in ("call_module", "get_attr") and owner is not None and not _has(gm, target):
-            _assign(gm, target, _fetch(owner, target))
+        if node.op in ("call_module", "get_attr") and owner is not None and not has(gm, target):
+            assign(gm, target, fetch(owner, target))
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable
-from typing import Any
 
 from eager.autograd import no_grad
+from eager.nn.parameter import Parameter
 from eager.tensor import Tensor
+from fx.attribute import fetch
 from fx.graph_module import GraphModule
 from fx.interpreter import Interpreter
 from fx.node import Node, is_operator
@@ -68,11 +69,7 @@ def _constants(module: GraphModule, is_constant: Callable[[Node], bool]) -> set[
 
 
 def _is_buffer(module: GraphModule, node: Node) -> bool:
-    from eager.nn.parameter import Parameter
-
-    value: Any = module
-    for atom in str(node.target).split("."):
-        value = getattr(value, atom)
+    value = fetch(module, str(node.target))
     return not isinstance(value, Parameter) and not getattr(value, "requires_grad", False)
 
 
