@@ -17,9 +17,9 @@ from fx.node import Node
 if TYPE_CHECKING:
     from fx.tracer import Tracer
 
-_OURS = tuple(
-    os.path.dirname(os.path.abspath(module.__file__ or "")) + os.sep
-    for module in (sys.modules["fx"], sys.modules["eager"])
+_FX, _EAGER = (
+    os.path.dirname(os.path.abspath(sys.modules[name].__file__ or "")) + os.sep
+    for name in ("fx", "eager")
 )
 
 
@@ -111,8 +111,8 @@ def refuse(what: str) -> TraceError:
 
 
 def user_location() -> str:
-    """`at file:line: source` of the innermost frame that is not ours."""
-    frames = user_frames(1)
+    """`at file:line: source` of the user's innermost frame."""
+    frames = user_frames()
     if not frames:
         return ""
     file, line, function = frames[-1]
@@ -120,17 +120,21 @@ def user_location() -> str:
 
 
 def user_frames(limit: int = 64) -> list[tuple[str, int, str]]:
-    """The user's frames as (file, line, function), innermost last, out to where the trace began."""
+    """The user's frames as (file, line, function), innermost last, out to where the trace began;
+    those of eager's own modules where there are no others."""
     found: list[tuple[str, int, str]] = []
+    inner: list[tuple[str, int, str]] = []
     frame: FrameType | None = sys._getframe(1)
     while frame is not None and len(found) < limit:
         code = frame.f_code
-        if not code.co_filename.startswith(_OURS):
-            found.append((code.co_filename, frame.f_lineno, code.co_name))
-        elif code.co_name == "trace" and code.co_filename.endswith("tracer.py"):
-            break
+        if code.co_filename.startswith(_FX):
+            if code.co_name == "trace" and code.co_filename.endswith("tracer.py"):
+                break
+        else:
+            frames = inner if code.co_filename.startswith(_EAGER) else found
+            frames.append((code.co_filename, frame.f_lineno, code.co_name))
         frame = frame.f_back
-    return found[::-1]
+    return found[::-1] or inner[::-1]
 
 
 def _unpacked(frame: FrameType) -> int | None:
