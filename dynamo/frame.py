@@ -373,6 +373,23 @@ def _disabled_wrapper(function: Callable[..., Any]) -> Callable[..., Any]:
     return disabled
 
 
+def shield(compiled: Callable[..., Any]) -> Callable[..., Any]:
+    """What a backend made, so that none of its frames is looked at.
+
+    Runtime and generated code is marked, which costs nothing per call; other code is wrapped.
+    """
+    where = store()
+    function, _ = fallback.plain_function(compiled)
+    if function is None or not isinstance(where, Evaluator):
+        return disable(compiled)
+    filename = function.__code__.co_filename
+    if not (filename.startswith("<") or skip_reason(filename)):
+        return disable(compiled)
+    where.skip(function.__code__, recursive=True)
+    _remember(_codes, function.__code__)
+    return compiled
+
+
 def _own_codes() -> list[types.CodeType]:
     """Wrappers that run while a callback may be set, and are no frames to look at."""
     return [

@@ -236,9 +236,9 @@ class RootFrame(Frame):
             autograd.set_grad_enabled_(mode)
         if not callable(compiled):
             raise TypeError(f"the backend returned {compiled!r}, which cannot be called")
-        from dynamo.frame import disable
+        from dynamo.frame import shield
 
-        return disable(compiled)
+        return shield(compiled)
 
     def _begin(self, e: Emitter, module: GraphModule | None) -> None:
         if module is not None:
