@@ -15,6 +15,7 @@ from typing import Any
 
 from llvmlite import ir
 
+from inductor.native import vector_bits
 from inductor.program import Reference, Step
 from inductor.templates import gemm
 from inductor.templates.emit import I32, I64, POINTER, Emitter, Value
@@ -170,6 +171,13 @@ def _inside(e: Emitter, size: int, out: int, stride: int, shift: Value) -> tuple
 def arrange(conv: Convolution) -> Template:
     """A kernel (image, arranged) that writes the layout; its range is (batch, channel)."""
     out = layout(conv)
+    return Template(
+        f"arrange {conv}", "arrange", lambda: _write_arrange(conv, out),
+        conv.batch * conv.channels, out.channel / 2 + 10, 2,
+    )
+
+
+def _write_arrange(conv: Convolution, out: Layout) -> str:
     module = ir.Module("arrange")
     e = Emitter(module, "arrange")
     source, target = e.pointer(0), e.pointer(1)
@@ -185,7 +193,7 @@ def arrange(conv: Convolution) -> Template:
                 line = e.at(first, e.multiply(row.index, out.columns))
                 _arrange_row(e, conv, out, image, line, row.index, shift)
     e.finish()
-    return Template(str(module), "arrange", conv.batch * conv.channels, out.channel / 2 + 10, 2)
+    return str(module)
 
 
 def _arrange_row(
@@ -228,6 +236,9 @@ class _Patches(Gemm):
         self.conv, self.image = conv, layout(conv)
         self.channels = conv.channels // conv.groups
         super().__init__(problem, epilogue)
+
+    def key(self) -> str:
+        return f"{super().key()} {self.image}"
 
     def _choose_depth(self) -> None:
         # A block of k steps covers whole channels (or whole taps, or an even part of a tap).
@@ -324,6 +335,9 @@ class _Taps(Gemm):
         self.conv, self.image = conv, layout(conv)
         super().__init__(problem, None)
 
+    def key(self) -> str:
+        return f"{super().key()} {self.image}"
+
     def _choose_depth(self) -> None:
         # A block of k steps covers whole rows of output pixels.
         super()._choose_depth()
@@ -387,7 +401,7 @@ def forward(conv: Convolution, epilogue: Epilogue | None = None) -> Plan:
         problem = replace(problem, b=(image.channel, 1))
         product = gemm.build(problem, epilogue)
     else:
-        product = _Patches(conv, problem, epilogue).write()
+        product = _Patches(conv, problem, epilogue).template()
     return _plan(conv, product, image_first=False)
 
 
@@ -411,6 +425,14 @@ def _plan(conv: Convolution, product: Template, image_first: bool) -> Plan:
 
 def transpose(rows: int, columns: int) -> Template:
     """A kernel (source, target) that transposes a matrix; its range is blocks of rows."""
+    lanes = vector_bits() // 32
+    return Template(
+        f"transpose {rows} {columns} {lanes}", "transpose", lambda: _write_transpose(rows, columns),
+        -(-rows // lanes), columns * lanes / 2.0,
+    )
+
+
+def _write_transpose(rows: int, columns: int) -> str:
     module = ir.Module("transpose")
     e = Emitter(module, "transpose")
     source, target = e.pointer(0), e.pointer(1)
@@ -434,8 +456,7 @@ def transpose(rows: int, columns: int) -> Template:
                 else:
                     put()
     e.finish()
-    blocks = -(-rows // e.lanes)
-    return Template(str(module), "transpose", blocks, columns * e.lanes / 2.0, 1)
+    return str(module)
 
 
 def input_gradient(conv: Convolution) -> Plan:
@@ -474,7 +495,7 @@ def _convolved_input_gradient(conv: Convolution, padding: tuple[int, int]) -> Pl
     problem = Problem(back.filters, back.pixels, k, (k, 1), (1, 1), (back.pixels, 1), batch)
     writer = _PatchesByTaps(back, problem, None)
     writer.image = _Reversed(image.conv, image.phases, image.rows, image.columns)
-    product = writer.write()
+    product = writer.template()
     turn = transpose(conv.filters, conv.channels * conv.taps)
     turned = -(-k * back.filters * 4 // 64) * 64
     arranger = None if is_plain(back) else arrange(back)
@@ -521,6 +542,14 @@ def _scattered_input_gradient(conv: Convolution) -> Plan:
 
 def _collect(conv: Convolution) -> Template:
     """A kernel (patches, image) that adds patches up where they came from, plane by plane."""
+    cost = conv.taps * conv.pixels / 2 + conv.height * conv.width / 8
+    return Template(
+        f"collect {conv}", "collect", lambda: _write_collect(conv),
+        conv.batch * conv.channels, cost, 2,
+    )
+
+
+def _write_collect(conv: Convolution) -> str:
     module = ir.Module("collect")
     e = Emitter(module, "collect")
     source, target = e.pointer(0), e.pointer(1)
@@ -536,8 +565,7 @@ def _collect(conv: Convolution) -> Template:
             patch = e.at(start, e.multiply(tap, conv.pixels))
             _add_tap(e, conv, patch, image, y.index, x.index)
     e.finish()
-    cost = conv.taps * conv.pixels / 2 + plane_size / 8
-    return Template(str(module), "collect", conv.batch * conv.channels, cost, 2)
+    return str(module)
 
 
 def _add_tap(e: Emitter, conv: Convolution, patch: Any, image: Any, y: Value, x: Value) -> None:
@@ -575,7 +603,7 @@ def weight_gradient(conv: Convolution) -> Plan:
         problem = Problem(
             filters, n, conv.pixels, (conv.pixels, 1), (1, 1), (n, 1), batch, accumulate
         )
-        products.append(_Taps(conv, problem).write())
+        products.append(_Taps(conv, problem).template())
     arranger = None if is_plain(conv) else arrange(conv)
     gradient_bytes = conv.filters * conv.pixels * 4
     image_bytes = conv.channels * image.channel * 4

@@ -19,6 +19,7 @@ from typing import Any
 
 from llvmlite import ir
 
+from inductor.native import vector_bits
 from inductor.templates.emit import I64, POINTER, Emitter, Loop, Value
 from inductor.templates.template import Template
 
@@ -144,9 +145,7 @@ class Gemm:
 
     def __init__(self, problem: Problem, epilogue: Epilogue | None = None) -> None:
         self.problem, self.epilogue = problem, epilogue
-        self.module = ir.Module("gemm")
-        self.main = Emitter(self.module, "gemm")
-        self.lanes = self.main.lanes
+        self.lanes = vector_bits() // 32
         self._choose_columns()
         self._choose_rows()
         self._choose_depth()
@@ -362,13 +361,35 @@ class Gemm:
 
     # -- the driver ---------------------------------------------------------------------------
 
-    def write(self) -> Template:
-        """The finished module."""
+    def template(self) -> Template:
+        """What is known before the module is written."""
+        p = self.problem
+        flops = 2.0 * min(p.m, self.block_rows) * min(self.width, p.n) * p.k
+        units = p.count * self.blocks * self.panels
+        scratch = self.a_bytes + self.b_bytes + 64
+        # Pieces that need no packed rows may be small, which evens out busy cores.
+        pieces = 1 if self.pack_a else 4
+        return Template(
+            self.key(), "gemm", self.write, units, flops / 100 + 20, pieces, scratch, SCRATCH
+        )
+
+    def key(self) -> str:
+        """Everything the text depends on; the text itself where the epilogue has no name."""
+        if self.epilogue is not None and not hasattr(self.epilogue, "key"):
+            return self.write()
+        limits = (BLOCK_ROWS, BLOCK_DEPTH, PACKED_BYTES, AMORTIZED, NEAR, GROUP)
+        epilogue = getattr(self.epilogue, "key", None)
+        return f"{type(self).__name__} {self.problem} {epilogue} {limits} {self.lanes}"
+
+    def write(self) -> str:
+        """The module's text."""
+        self.module = ir.Module("gemm")
+        self.main = Emitter(self.module, "gemm")
         widths = [self.tile.vectors] * (self.full_panels > 0) + [self.tail] * (self.tail > 0)
         self.micros = {(h, v): self.micro(h, v) for h in self.heights() for v in widths}
         self.row_copies = {h: self.copy_rows(h) for h in self.heights()} if self.pack_a else {}
         self.column_copies = {v: self.copy_columns(v) for v in widths} if self.pack_b else {}
-        p, e = self.problem, self.main
+        e = self.main
         _, start, stop = e.arguments
         words = [e.pointer(i) for i in (A, B, C, SCRATCH)]
         end = e.divide(e.add(stop, self.panels - 1), self.panels)
@@ -385,10 +406,7 @@ class Gemm:
                 e.at(words[SCRATCH], self.a_bytes // 4), first, last,
             ), low, high)
         e.finish()
-        flops = 2.0 * min(p.m, self.block_rows) * min(self.width, p.n) * p.k
-        units = p.count * self.blocks * self.panels
-        scratch = self.a_bytes + self.b_bytes + 64
-        return Template(str(self.module), "gemm", units, flops / 100 + 20, 1, scratch, SCRATCH)
+        return str(self.module)
 
     def _batch(self, e: Emitter, index: Value) -> list[Value]:
         """Where product `index` starts in A, B and C."""
@@ -539,7 +557,7 @@ def build(problem: Problem, epilogue: Epilogue | None = None) -> Template:
             raise ValueError(f"gemm: operand {name} needs a stride of 1, got {strides}")
     if problem.c[1] != 1:
         raise ValueError(f"gemm: the columns of c must be contiguous, got strides {problem.c}")
-    return Gemm(problem, epilogue).write()
+    return Gemm(problem, epilogue).template()
 
 
 def _normalized(problem: Problem) -> Problem:
@@ -573,9 +591,20 @@ def step(
     return build(Problem(m, n, k, a, b, (n, 1), batches, accumulate), epilogue)
 
 
+def _named(key: str) -> Callable[[Epilogue], Epilogue]:
+    """Give an epilogue a key: equal keys promise equal code, which can be found without writing it."""
+
+    def mark(epilogue: Epilogue) -> Epilogue:
+        epilogue.key = key  # type: ignore[attr-defined]
+        return epilogue
+
+    return mark
+
+
 def bias(word: int = EXTRA, by_rows: bool = False) -> Epilogue:
     """Add a vector over n (or over m), whose address is argument `word`."""
 
+    @_named(f"bias {word} {by_rows}")
     def emit(e: Emitter, value: Any, place: Place) -> Any:
         return e.builder.fadd(value, place.by_row(word) if by_rows else place.by_column(word))
 
@@ -584,9 +613,15 @@ def bias(word: int = EXTRA, by_rows: bool = False) -> Epilogue:
 
 def add(word: int = EXTRA) -> Epilogue:
     """Add a tensor laid out as C, whose address is argument `word`."""
-    return lambda e, value, place: e.builder.fadd(value, place.like_output(word))
+
+    @_named(f"add {word}")
+    def emit(e: Emitter, value: Any, place: Place) -> Any:
+        return e.builder.fadd(value, place.like_output(word))
+
+    return emit
 
 
+@_named("relu")
 def relu(e: Emitter, value: Any, place: Place) -> Any:
     """max(value, 0); NaN stays NaN."""
     negative = e.builder.fcmp_ordered("<", value, e.constant(0.0))
@@ -594,11 +629,13 @@ def relu(e: Emitter, value: Any, place: Place) -> Any:
 
 
 def chain(*epilogues: Epilogue) -> Epilogue:
-    """One epilogue after another."""
+    """One epilogue after another; it has a key where all have one."""
 
     def emit(e: Emitter, value: Any, place: Place) -> Any:
         for epilogue in epilogues:
             value = epilogue(e, value, place)
         return value
 
+    if all(hasattr(epilogue, "key") for epilogue in epilogues):
+        _named(" ".join(epilogue.key for epilogue in epilogues))(emit)  # type: ignore[attr-defined]
     return emit

@@ -1,34 +1,48 @@
-"""What a template hands over: the text of a module, and how its kernel is to be called.
+"""What a template hands over: how its kernel is called, and how its text is written when needed.
 
-`load(template)` compiles it once per process (the text is the key, so equal templates share their code); `template.step(...)` makes the step of a
-launch program. A cache passes its own `compiler` to `load`.
+A `Template` is known by its key, which names everything its text depends on besides the sources of
+this folder. `load` finds the machine code in the process, then in the cache on disk, and only then
+writes and compiles the text; `template.step(...)` makes a step of a launch program.
 """
 
 from __future__ import annotations
 
+import functools
+import hashlib
+import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
-from inductor.native import NativeFunction, compile_ir
+from inductor import native
+from inductor.cache import Cache, key_of
 from inductor.program import Reference, Step
 
-_loaded: dict[str, NativeFunction] = {}
+_loaded: dict[str, native.NativeFunction] = {}
+_lock = threading.Lock()
 
 
 @dataclass(frozen=True)
 class Template:
-    """A generated kernel before compilation; the fields are those of `program.Step`."""
+    """A generated kernel; the fields after `write` are those of `program.Step`."""
 
-    text: str = field(repr=False)
+    key: str
     symbol: str
+    write: Callable[[], str] = field(repr=False, compare=False)
     total: int
     cost: float
     oversplit: int = 1
     scratch: int = 0
     scratch_slot: int = 0
 
+    @property
+    def text(self) -> str:
+        """The module in LLVM's language."""
+        return self.write()
+
     def step(self, *arguments: int | Reference, name: str = "") -> Step:
-        """A step that runs this kernel on `arguments` (without the scratch memory, which is put in its slot)."""
+        """A step on `arguments`; the thread's scratch memory is put in its slot."""
         words = list(arguments)
         if self.scratch:
             words.insert(self.scratch_slot, 0)
@@ -38,15 +52,49 @@ class Template:
         )
 
 
-def _compile(text: str, symbol: str) -> NativeFunction:
-    return compile_ir(text, symbol, vectorize=False)
+@functools.cache
+def _digest() -> str:
+    """A digest of what writes the texts: a change of it must not find old objects."""
+    from importlib.metadata import version
+
+    digest = hashlib.sha256(version("llvmlite").encode())
+    for path in (*sorted(Path(__file__).parent.glob("*.py")), Path(native.__file__)):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
 
 
-def load(
-    template: Template, compiler: Callable[[str, str], NativeFunction] = _compile
-) -> NativeFunction:
-    """The template's machine code, compiled at most once per process."""
-    function = _loaded.get(template.text)
+def _cache() -> Cache | None:
+    from inductor.compile import open_cache
+
+    return open_cache()
+
+
+def load(template: Template) -> native.NativeFunction:
+    """The template's machine code, made at most once per process."""
+    with _lock:
+        function = _loaded.get(template.key)
+        if function is None:
+            function = _loaded[template.key] = _fetch(template, _cache())
+    return function
+
+
+def _fetch(template: Template, cache: Cache | None) -> native.NativeFunction:
+    from inductor.codegen.build import counters
+
+    begin = time.perf_counter()
+    key = key_of(template.key, template.symbol, _digest(), *native.host())
+    entry = cache.get(key) if cache is not None else None
+    function = None
+    if entry is not None:
+        try:
+            function = native.load_object(*entry)
+            counters.loaded += 1
+        except (RuntimeError, ValueError):
+            function = None
     if function is None:
-        function = _loaded[template.text] = compiler(template.text, template.symbol)
+        function = native.compile_ir(template.text, template.symbol, vectorize=False)
+        counters.compiled += 1
+        if cache is not None:
+            cache.put(key, function.object_code, function.symbol)
+    counters.seconds += time.perf_counter() - begin
     return function

@@ -176,7 +176,8 @@ def test_tiles_fit_the_registers(lanes):
 
 @pytest.mark.parametrize("bits", [128, 256])
 def test_narrower_vectors(bits, monkeypatch):
-    monkeypatch.setattr("inductor.templates.emit.vector_bits", lambda: bits)
+    for module in ("emit", "gemm"):
+        monkeypatch.setattr(f"inductor.templates.{module}.vector_bits", lambda: bits)
     for trans_a, trans_b in LAYOUTS:
         a, b = operands(23, 37, 45, trans_a, trans_b, 2)
         c = np.full((2, 23, 37), np.nan, np.float32)
