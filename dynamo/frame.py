@@ -400,11 +400,15 @@ def _own_codes() -> list[types.CodeType]:
     ]
 
 
+def logs() -> list[Log]:
+    """What happened to frames since the last `reset`, one log per callback."""
+    return [callback.log for callback in _callbacks.values()]
+
+
 def statistics() -> dict[str, int]:
     """Counts over all callbacks, with those of the evaluator itself."""
-    logs = [callback.log for callback in _callbacks.values()]
     counts = {
-        name: sum(len(getattr(log, name)) for log in logs)
+        name: sum(len(getattr(log, name)) for log in logs())
         for name in ("captured", "skipped", "recompiles", "exhausted", "errors")
     }
     if isinstance(_store, Evaluator):
