@@ -161,8 +161,8 @@ class Services:
     ) -> Value:
         """Call real code on the Python objects behind the values, under the recorder."""
         try:
-            real_args = [arg.unwrap() for arg in args]
-            real_kwargs = {name: arg.unwrap() for name, arg in kwargs.items()}
+            real_args = [self.concrete(arg) for arg in args]
+            real_kwargs = {name: self.concrete(arg) for name, arg in kwargs.items()}
         except NotConcrete as error:
             name = what or getattr(function, "__qualname__", repr(function))
             unsupported(
@@ -171,6 +171,17 @@ class Services:
                 "such a value can only be passed to Python functions",
             )
         return self.capture.execute(self, function, real_args, real_kwargs, what)
+
+    def concrete(self, value: Value) -> Any:
+        """The Python object behind a value; what is in a container from outside is read first."""
+        m: Any = self
+        if isinstance(value, SequenceValue):
+            for item in value.all(m):
+                self.concrete(item)
+        elif isinstance(value, DictValue):
+            for _, item in value.pairs(m):
+                self.concrete(item)
+        return value.unwrap()
 
     def evaluate(self, function: Callable, *args: Any) -> Any:
         """Call `function` on Python objects; what it raises is raised in the program."""
