@@ -20,8 +20,11 @@ from eager.registry import registry
 from eager.tensor import Tensor
 from fx.graph_module import GraphModule
 
-import inductor.extern  # noqa: F401  (declares lowerings)
+import inductor.draws  # noqa: F401  (these declare lowerings)
+import inductor.extern  # noqa: F401
 import inductor.indexing  # noqa: F401
+import inductor.scatter  # noqa: F401
+import inductor.window  # noqa: F401
 from inductor import config
 from inductor.cache import Cache
 from inductor.codegen import build

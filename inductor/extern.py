@@ -47,7 +47,7 @@ def product_loop(left: Lazy, right: Lazy, lowering: Lowering, node: Node) -> Laz
 
     whole = Computed((*shape, depth), dtype, body, "product")
     return lowering.reduce(
-        whole, (rank,), False, "sum", dtype, lambda s, v: v, None, str(node.target.name)  # type: ignore[union-attr]
+        whole, (rank,), False, "sum", dtype, dtype, lambda s, v: v, None, "product"
     )
 
 

@@ -6,7 +6,7 @@ and an `Indirect` (a value computed at run time that the kernel has checked to b
 
 from __future__ import annotations
 
-import functools
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -215,11 +215,15 @@ def symbol(atom: Atom) -> Index:
     return Index({atom: 1})
 
 
-def _common(index: Index, n: int) -> int:
-    """The greatest common divisor of n and the coefficients."""
-    from math import gcd
-
-    return functools.reduce(gcd, index.terms.values(), n)
+def _coarse(index: Index, n: int) -> tuple[int, Index, Index] | None:
+    """index as g * whole + fine, with g a divisor of n and 0 <= fine < g: fine does not matter to index // n."""
+    for g in sorted({math.gcd(k, n) for k in index.terms.values()} - {1}):
+        fine = Index({a: k for a, k in index.terms.items() if k % g}, index.constant % g)
+        low, high = fine.bounds()
+        if low >= 0 and high < g:
+            whole = {a: k // g for a, k in index.terms.items() if k % g == 0}
+            return g, Index(whole, index.constant // g), fine
+    return None
 
 
 def _divided(rest: Index, n: int) -> Index:
@@ -227,10 +231,10 @@ def _divided(rest: Index, n: int) -> Index:
     low, high = rest.bounds()
     if low // n == high // n:
         return constant(low // n)
-    g = _common(rest, n)
-    if g > 1:
-        rest = Index({atom: k // g for atom, k in rest.terms.items()}, rest.constant // g)
-        return rest // (n // g)
+    coarse = _coarse(rest, n)
+    if coarse is not None:
+        g, whole, _ = coarse
+        return whole // (n // g)
     if len(rest.terms) == 1 and rest.constant == 0:
         (atom, k), = rest.terms.items()
         if k == 1 and isinstance(atom, Divided):
@@ -245,10 +249,10 @@ def _remainder(rest: Index, n: int) -> Index:
     low, high = rest.bounds()
     if low // n == high // n:
         return rest - (low // n) * n
-    g = _common(rest, n)
-    if g > 1:
-        inner = Index({atom: k // g for atom, k in rest.terms.items()}, rest.constant // g)
-        return (inner % (n // g)) * g + rest.constant % g
+    coarse = _coarse(rest, n)
+    if coarse is not None:
+        g, whole, fine = coarse
+        return (whole % (n // g)) * g + fine
     if len(rest.terms) == 1 and rest.constant == 0:
         (atom, k), = rest.terms.items()
         if k == 1 and isinstance(atom, Remainder) and atom.by % n == 0:

@@ -145,7 +145,7 @@ def inside(
     return condition, s.clamped(s.index(relative), condition, max(count, 1))
 
 
-@lowers("constant_pad_nd")
+@lowers("constant_pad_nd", "constant_pad")
 def lower_pad(lowering: Lowering, node: Node, bound: tuple) -> Lazy:
     source, widths = lowering.tensor(bound[0]), tuple(map(int, bound[1]))
     number = bound[2] if len(bound) > 2 else 0
@@ -346,3 +346,21 @@ def lower_flip(lowering: Lowering, node: Node, bound: tuple) -> Lazy:
 
     return Computed(source.shape, source.dtype, body, "flip")
 
+
+
+@lowers("max_dim", "min_dim")
+def lower_extremum(lowering: Lowering, node: Node, bound: tuple) -> list[Lazy]:
+    """Values and positions: two reductions, which the scheduler puts into one kernel."""
+    source, dim, keepdim = lowering.tensor(bound[0]), int(bound[1]), bool(bound[2])
+    if source.ndim == 0:
+        raise Unsupported("a scalar")
+    dim %= source.ndim
+    kind = "max" if node.target.name == "max_dim" else "min"  # type: ignore[union-attr]
+
+    def same(s: TypedAlgebra, value: Value) -> Value:
+        return value
+
+    return [
+        lowering.reduce(source, (dim,), keepdim, combine, source.dtype, dtype, same, None, kind)
+        for combine, dtype in ((kind, source.dtype), (f"arg{kind}", "int64"))
+    ]

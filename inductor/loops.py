@@ -71,6 +71,9 @@ class Loop:
 
     `coordinates` say, in the loop's variables, at which point the body is to be run; they start as the variables themselves and
     follow when a dimension is split. `finish(s, value)` maps the combined value to the result.
+
+    A scatter ("set" or "add") writes into a buffer that another loop has filled, at coordinates that `place` computes; its `dims` are
+    those of what is written, and `write` is not used.
     """
 
     target: Buffer
@@ -84,6 +87,8 @@ class Loop:
     coordinates: tuple[Index, ...] = ()
     name: str = ""
     origins: tuple[str, ...] = ()
+    scatter: str = ""
+    place: Callable[[TypedAlgebra, tuple[Index, ...]], tuple[Index, ...]] | None = None
     rank: int = -1
     reduced_shape: tuple[int, ...] = ()
     _inspection: Inspection | None = field(default=None, repr=False)
@@ -113,6 +118,8 @@ class Loop:
         if self._inspection is None:
             found = Inspection()
             self.element(found, {})
+            if self.place is not None:
+                self.place(found, self.coordinates)
             self._inspection = found
         return self._inspection
 
@@ -244,6 +251,10 @@ class TypedAlgebra:
         raise NotImplementedError
 
     def convert(self, value: Value, dtype: str) -> Value:
+        raise NotImplementedError
+
+    def random(self, name: str, dtype: str, values: tuple[Value, ...]) -> Value:
+        """A random number, a pure function of seed, offset and position: see codegen/philox.py."""
         raise NotImplementedError
 
     # -- shared -------------------------------------------------------------------------------------
@@ -402,13 +413,13 @@ _install(FLOAT_BINARY, "_binary_float", 2)
 
 OPERATIONS = frozenset(
     (*FLOAT_FUNCTIONS, *SAME_TYPE, *TESTS, *COMPARISONS, *LOGIC, *ARITHMETIC, *FLOAT_BINARY,
-     "where", "logical_not", "bitwise_not", "round_float16", "round_bfloat16", "random_bits")
+     "where", "logical_not", "bitwise_not", "round_float16", "round_bfloat16")
 )
 """Every name that a handler's `operation` is called with."""
 
 WEIGHTS = {name: 12 for name in FLOAT_FUNCTIONS} | {
     "sqrt": 4, "rsqrt": 5, "reciprocal": 3, "div": 3, "floor_div": 6, "remainder": 6, "fmod": 8, "pow": 25,
-    "erf": 20, "atan2": 25, "random_bits": 30, "int_div": 6,
+    "erf": 20, "atan2": 25, "random": 60, "int_div": 6,
 }
 
 
@@ -460,8 +471,8 @@ class Inspection(TypedAlgebra):
     def convert(self, value: Value, dtype: str) -> Value:
         return Value(self, ("convert", value.code, dtype), dtype)
 
-    def random_bits(self, key: Value, offset: Value, lane: Value) -> Value:
-        return self.operation("random_bits", "uint32", (key, offset, lane))
+    def random(self, name: str, dtype: str, values: tuple[Value, ...]) -> Value:
+        return self.operation("random", dtype, values)
 
     def all_indices(self) -> list[Index]:
         """Every index expression that occurs, of loads and of numbers."""

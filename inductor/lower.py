@@ -194,25 +194,20 @@ class Lowering:
         value = node.meta["val"]
         shape, dtype = tuple(map(int, value.shape)), value.dtype.name
         operands: list[Any] = []
+        compute = target.name
         for place, argument in enumerate(bound):
             if isinstance(argument, Node) and hasattr(argument.meta["val"], "shape"):
-                if place not in op.operands:
-                    raise Unsupported(f"the tensor {op.parameters[place]} is no operand")
                 lazy = self.tensor(argument)
                 self.realize_if_repeated(lazy, shape)
-                operands.append((lazy, broadcast(lazy, shape)))
+                kind = compute if place in op.operands else lazy.dtype
+                operands.append(Operand(lazy, broadcast(lazy, shape), kind))
             elif place in op.operands and argument is not None:
                 operands.append(coerce(self.argument(argument), target))
             else:
                 operands.append(self.argument(argument))
-        compute = target.name
 
         def body(s: TypedAlgebra, coordinates: Coordinates) -> Value:
-            values = [
-                s.cast_to(o[0].at(s, o[1](coordinates)), compute)
-                if isinstance(o, tuple) and o and isinstance(o[0], Lazy) else o
-                for o in operands
-            ]
+            values = [o.at(s, coordinates) if isinstance(o, Operand) else o for o in operands]
             return s.cast_to(op.body(s, *values), dtype)
 
         return Computed(shape, dtype, body, op.name)
@@ -354,8 +349,9 @@ class Lowering:
         if isinstance(value, Computed) and value.realized is None:
             inspection = value.inspect()
             reads, weight = len(inspection.reads), inspection.weight
+            large = sum(2 * r.buffer.size >= value.numel for r in inspection.reads.values())
             many = len(node.users) > 1
-            if (many and (reads > 1 or weight > 4)) or reads > 12 or weight > 200:
+            if (many and (large > 1 or weight > 5)) or reads > 12 or weight > 200:
                 self.realize(value, strides=self._output_strides(node, value))
         return value
 
@@ -488,6 +484,18 @@ class Lowering:
         stored.buffer.kind = "output"
         taken[stored.buffer] = node
         return Result(stored.buffer, value.shape, wanted, stored.offset)
+
+
+@dataclass(frozen=True, eq=False)
+class Operand:
+    """A tensor among the operands of a pointwise operator: broadcast, and converted to `dtype`."""
+
+    value: Lazy
+    place: Callable[[Coordinates], Coordinates]
+    dtype: str
+
+    def at(self, s: TypedAlgebra, coordinates: Coordinates) -> Value:
+        return s.cast_to(self.value.at(s, self.place(coordinates)), self.dtype)
 
 
 def _frozen(value: Lazy) -> Any:

@@ -15,7 +15,7 @@ from typing import Any
 
 from inductor.codegen.kernel import Member, Plan
 from inductor.index import ZERO, Index, Variable, split_points, symbol
-from inductor.loops import ITEMSIZE, Buffer, Loop
+from inductor.loops import ITEMSIZE, Buffer, Inspection, Loop
 
 LARGEST_GROUP = 48
 MOST_BUFFERS = 64
@@ -51,6 +51,8 @@ class Group:
 def reads_of(operation: Any) -> list[Buffer]:
     if isinstance(operation, Loop):
         found = {id(r.buffer): r.buffer for r in operation.inspect().reads.values()}
+        if operation.scatter:
+            found[id(operation.target)] = operation.target
         return list(found.values())
     return operation.inputs
 
@@ -126,7 +128,8 @@ class Scheduler:
     def _place(self, operation: Any) -> None:
         needed = [g for b in reads_of(operation) for g in self.owner.get(b, ())]
         needed += [g for b in writes_of(operation) for g in self.owner.get(b, ())]
-        group = self._join(operation, needed) if isinstance(operation, Loop) else None
+        fusible = isinstance(operation, Loop) and not operation.scatter
+        group = self._join(operation, needed) if fusible else None
         if group is None:
             group = self._alone(operation)
         bits = 0
@@ -174,7 +177,9 @@ class Scheduler:
                 scores[group.number] = scores.get(group.number, 0) + size
         for number in sorted(scores, key=lambda n: (-scores[n], -n))[:8]:
             group = self.groups[number]
-            if not group.members or self._path_around(group, needed):
+            if not group.members or group.members[0].loop.scatter:
+                continue
+            if self._path_around(group, needed):
                 continue
             if len(group.members) >= LARGEST_GROUP or loop.target in self._touched(group):
                 continue
@@ -422,6 +427,11 @@ class Fusion:
         group.members.append(Member(self.loop, mapping))
 
 
+def _hides(places: Sequence[Index], variable: Variable) -> bool:
+    """Whether a place is a division or remainder of the variable: then two points may meet."""
+    return any(p.stride(variable) is None for p in places)
+
+
 def _count(variables: Sequence[Variable]) -> int:
     count = 1
     for v in variables:
@@ -440,7 +450,8 @@ class Planner:
             inspection = member.loop.inspect()
             for read in inspection.reads.values():
                 self.accesses.append((read.index.substitute(member.at), read.buffer.size))
-            self.accesses.append((member.write, member.loop.target.size))
+            if not member.loop.scatter:
+                self.accesses.append((member.write, member.loop.target.size))
             self.indices.extend(i.substitute(member.at) for i in inspection.all_indices())
             self.indices.append(member.write)
 
@@ -450,7 +461,9 @@ class Planner:
         lane = self._lane(results + reduced)
         results, reduced = self._sorted(results, lane), self._sorted(reduced, lane)
         results, reduced = self._merged(results), self._merged(reduced)
-        if not reduced:
+        if group.members[0].loop.scatter:
+            outer, inner = self._scattered(results)
+        elif not reduced:
             outer, inner = self._pointwise(results)
         elif lane is not None and lane not in group.results:
             outer, inner = results, reduced
@@ -514,6 +527,33 @@ class Planner:
         if len(results) <= 1:
             return results, []
         return results[:-1], results[-1:]
+
+    def _scattered(self, results: list[Variable]) -> tuple[list[Variable], list[Variable]]:
+        """Parallel only over variables that are coordinates of the target themselves: no two points meet."""
+        member = self.group.members[0]
+        loop = member.loop
+        found = Inspection()
+        assert loop.place is not None
+        places = loop.place(found, tuple(c.substitute(member.at) for c in loop.coordinates))
+        safe = []
+        for v in results:
+            own = [p for p in places if v in p.variables()]
+            if len(own) == 1 and own[0].is_affine() and not _hides(places, v):
+                safe.append(v)
+        outer = [v for v in results if v in safe]
+        inner = [v for v in results if v not in safe]
+        if outer and results and outer[-1] is results[-1] and inner:
+            lane = outer.pop()
+            fits = [d for d in range(1, lane.size + 1) if lane.size % d == 0 and d <= 512]
+            good = [d for d in fits if lane.size // d >= 4 and d >= 16] or fits
+            width = lane.size if outer and _count(outer) >= 4 and lane.size <= 512 else max(good)
+            if width == lane.size:
+                return outer, [*inner, lane]
+            block = Variable(f"{lane.name}o", lane.size // width)
+            piece = Variable(f"{lane.name}i", width)
+            self._replace({lane: symbol(block) * width + symbol(piece)})
+            return [*outer, block], [*inner, piece]
+        return outer, inner
 
     def _columns(
         self, results: list[Variable], reduced: list[Variable]

@@ -101,8 +101,7 @@ def _namespace() -> dict[str, Any]:
     for dtype in ("int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64", "float32", "float64"):
         names[dtype] = getattr(numba, dtype)
     names |= intrinsics.NAMES | vectormath.FUNCTIONS | specialmath.FUNCTIONS
-    names["random_bits"] = philox.random_bits
-    return names
+    return names | philox.NAMES
 
 
 @functools.cache

@@ -172,11 +172,11 @@ def polynomial(typing_context, x, coefficients):
     return signature, generate
 
 
-def _loose(float_instruction: str, integer_instruction: str, name: str) -> Any:
+def _loose(float_instruction: str, integer_instruction: str, name: str, flags: Any = _LOOSE) -> Any:
     def accumulate(typing_context, total, value):
         def generate(context, builder, signature, arguments):
             if isinstance(total, types.Float):
-                return getattr(builder, float_instruction)(*arguments, flags=_LOOSE)
+                return getattr(builder, float_instruction)(*arguments, flags=flags)
             return getattr(builder, integer_instruction)(*arguments)
 
         return total(total, total), generate
@@ -187,6 +187,7 @@ def _loose(float_instruction: str, integer_instruction: str, name: str) -> Any:
 
 add_up = _loose("fadd", "add", "add_up")
 multiply_up = _loose("fmul", "mul", "multiply_up")
+add_in_order = _loose("fadd", "add", "add_in_order", ())
 
 
 def _call(builder, name, llvm_type, arguments):
@@ -351,7 +352,7 @@ def to_bfloat16(typing_context, value):
 NAMES: dict[str, Any] = {
     **POINTERS, **SCRATCHES, **FLOATS, **CONVERSIONS, "load": load, "load_again": load_again,
     "store": store, "select": select, "bits": bits, "from_bits": from_bits, "add_up": add_up,
-    "multiply_up": multiply_up, "maximum": maximum, "minimum": minimum,
+    "multiply_up": multiply_up, "add_in_order": add_in_order, "maximum": maximum, "minimum": minimum,
     "multiply_high": multiply_high, "from_float16": from_float16, "to_float16": to_float16,
     "from_bfloat16": from_bfloat16, "to_bfloat16": to_bfloat16,
 }

@@ -18,6 +18,7 @@ from inductor.index import Index, Variable, symbol
 from inductor.loops import HALF, ITEMSIZE, Buffer, Loop, Value, is_float
 
 SCRATCH_BYTES = 32_768
+ROW = Variable("row", 1)
 CHEAP = 8
 """Operations that are rather repeated than kept."""
 
@@ -109,7 +110,8 @@ class KernelCode(ScalarCode):
         self.arguments: list[Buffer] = []
         self.pointers: dict[Buffer, str] = {}
         self.producers = {m.loop.target: m for m in plan.members}
-        self.row = Scope(frozenset(plan.outer))
+        # ROW stands for what is known only inside a row though no variable says so
+        self.row = Scope(frozenset((*plan.outer, ROW)))
         self.carried: dict[Buffer, tuple[str, str, Index]] = {}
         self.again: set[Buffer] = set()
         self.lanes = tuple(v for v in plan.inner if v not in plan.reduced)
@@ -129,10 +131,11 @@ class KernelCode(ScalarCode):
         return name
 
     def load(self, buffer: Buffer, index: Index) -> Value:
-        for scope in reversed(self.scopes):
-            written = scope.written.get(id(buffer))
-            if written is not None and written[0] == index:
-                return written[1]
+        if buffer in self.producers:
+            # the scheduler lets members read only the very point that has been computed
+            for scope in reversed(self.scopes):
+                if id(buffer) in scope.written:
+                    return scope.written[id(buffer)]
         register = "float32" if buffer.dtype in HALF else buffer.dtype
         if buffer in self.carried:
             scratch, dtype, place = self.carried[buffer]
@@ -143,6 +146,8 @@ class KernelCode(ScalarCode):
             member = self.producers[buffer]
             value = member.loop.result(self, member.at)
             return self.cast_to(value, register)
+        if buffer not in self.plan.stores:
+            raise RuntimeError(f"{buffer.name} is read in a kernel that does not keep it")
         return self.fetch("load_again", self.pointer(buffer, "out"), index, buffer.dtype)
 
     def store(self, buffer: Buffer, index: Index, value: Value) -> None:
@@ -160,7 +165,7 @@ class KernelCode(ScalarCode):
 
     def nest(self, member: Member) -> tuple[Variable, ...]:
         """The inner variables that a member's loop runs over."""
-        if member.loop.is_reduction:
+        if member.loop.is_reduction or member.loop.scatter:
             return self.plan.inner
         used: set[Any] = set(member.write.variables())
         for c in member.at.values():
@@ -253,7 +258,25 @@ class KernelCode(ScalarCode):
             self.scopes[-1].lines.append(f"store({scratch}, {place}, {value.code})")
         if buffer in self.plan.stores:
             self.store(buffer, write, value)
-        self.scopes[-1].written[id(buffer)] = write, value
+        self.scopes[-1].written[id(buffer)] = value
+
+    def scatter(self, member: Member) -> None:
+        """Write, or add, at a computed place of a buffer that holds something already."""
+        loop, buffer = member.loop, member.loop.target
+        value = self.cast_to(loop.element(self, member.at), buffer.dtype)
+        assert loop.place is not None
+        coordinates = tuple(c.substitute(member.at) for c in loop.coordinates)
+        index = buffer.index(loop.place(self, coordinates))
+        if loop.scatter == "add":
+            register = "float32" if buffer.dtype in HALF else buffer.dtype
+            pointer = self.pointer(buffer, "out")
+            text = f"load_again({pointer}, {index})"
+            if buffer.dtype in HALF:
+                text = f"from_{buffer.dtype}({text})"
+            combined = combination("any" if register == "bool" else "sum", register, text, value.code)
+            value = Value(self, combined.replace("add_up(", "add_in_order("), register)
+            value.depends = frozenset()
+        self.store(buffer, index, value)
 
     def begin_reduction(self, member: Member) -> str:
         """Make the accumulator, in the row."""
@@ -338,11 +361,11 @@ class KernelCode(ScalarCode):
             name = f"{total}_at" if loop.combine in ("argmax", "argmin") else total
             dtype = "int64" if name.endswith("_at") else loop.accumulate
             depends = write.variables() | set(self.lanes)
-            depends = frozenset(depends & (set(self.lanes) | set(self.plan.outer)))
+            depends = frozenset(depends & (set(self.lanes) | set(self.plan.outer)) | {ROW})
             if self.lanes:
                 value = self.emit(f"load_again({name}, {self.lane()})", dtype, depends)
             else:
-                value = Value(self, name, dtype, frozenset(self.plan.outer))
+                value = Value(self, name, dtype, frozenset((*self.plan.outer, ROW)))
             if loop.finish is not None:
                 value = loop.finish(self, value)
             value = self.cast_to(value, buffer.dtype)
@@ -352,7 +375,7 @@ class KernelCode(ScalarCode):
             if buffer in self.plan.stores:
                 self.store(buffer, write, value)
             if not self.lanes:
-                self.row.written[id(buffer)] = write, value
+                self.row.written[id(buffer)] = value
         self.close(self.lanes)
 
     def write(self) -> list[str]:
@@ -366,7 +389,9 @@ class KernelCode(ScalarCode):
             totals = {m.loop.target: name for m, name in reductions}
             self.open(nest)
             for member in members:
-                if member.loop.is_reduction:
+                if member.loop.scatter:
+                    self.scatter(member)
+                elif member.loop.is_reduction:
                     self.step(member, totals[member.loop.target])
                 else:
                     self.pointwise(member)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from numba import int64, njit, uint32, uint64
+import math
 
-from inductor.codegen.intrinsics import multiply_high, select
+from numba import float32, float64, int64, njit, uint32, uint64
+
+from inductor.codegen.intrinsics import multiply_high, select, square_root
+from inductor.vectormath import cos_float32, log_float32, sin_float32
 
 
 @njit(error_model="numpy", no_cpython_wrapper=True, forceinline=True)
@@ -22,3 +25,43 @@ def random_bits(seed, offset, lane):
         k, m = uint32(k + uint32(0x9E3779B9)), uint32(m + uint32(0xBB67AE85))
     word = int64(lane & 3)
     return select(word == 0, a, select(word == 1, b, select(word == 2, c, d)))
+
+
+@njit(error_model="numpy", no_cpython_wrapper=True, forceinline=True)
+def unit(word):
+    """24 of 32 bits as a number in [0, 1)."""
+    return float32(int64(word) >> 8) * float32(2.0**-24)
+
+
+@njit(error_model="numpy", no_cpython_wrapper=True, forceinline=True)
+def random_uniform_float32(seed, offset, lane):
+    return unit(random_bits(seed, offset, lane))
+
+
+@njit(error_model="numpy", no_cpython_wrapper=True, forceinline=True)
+def random_uniform_float64(seed, offset, lane):
+    high = int64(random_bits(seed, offset, 2 * lane))
+    low = int64(random_bits(seed, offset, 2 * lane + 1))
+    return float64((high << 21) | (low >> 11)) * 2.0**-53
+
+
+@njit(error_model="numpy", no_cpython_wrapper=True, forceinline=True)
+def random_normal_float32(seed, offset, lane):
+    even = lane & ~1
+    radius = unit(random_bits(seed, offset, even)) + float32(2.0**-24)
+    angle = unit(random_bits(seed, offset, even + 1)) * float32(2 * math.pi)
+    size = square_root(log_float32(radius) * float32(-2.0))
+    return size * select(even == lane, cos_float32(angle), sin_float32(angle))
+
+
+@njit(error_model="numpy", no_cpython_wrapper=True, forceinline=True)
+def random_integer(seed, offset, lane, low, span):
+    high_word = uint64(random_bits(seed, offset, 2 * lane))
+    word = (high_word << uint64(32)) | uint64(random_bits(seed, offset, 2 * lane + 1))
+    return int64(word % uint64(span)) + low
+
+
+NAMES = {
+    f.__name__: f for f in
+    (random_uniform_float32, random_uniform_float64, random_normal_float32, random_integer)
+}

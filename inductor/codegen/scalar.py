@@ -36,7 +36,7 @@ class Scope:
         self.variables = variables
         self.lines: list[str] = []
         self.known: dict[str, Value] = {}
-        self.written: dict[int, tuple[Index, Value]] = {}
+        self.written: dict[int, Value] = {}
 
 
 class ScalarCode(TypedAlgebra):
@@ -148,11 +148,9 @@ class ScalarCode(TypedAlgebra):
             raise TypeError("true division has no boolean result")
         return self.emit(expression(name, dtype, kind, codes), dtype, depends)
 
-    def random_bits(self, key: Value, offset: Value, lane: Value) -> Value:
-        """32 random bits: Philox 4x32-10 of a key and counter `offset + lane // 4`, word `lane % 4`."""
-        depends = key.depends | offset.depends | lane.depends
-        text = f"random_bits({key.code}, {offset.code}, {lane.code})"
-        return self.emit(text, "uint32", depends)
+    def random(self, name: str, dtype: str, values: tuple[Value, ...]) -> Value:
+        depends = frozenset().union(*(v.depends for v in values))
+        return self.emit(f"{name}({', '.join(v.code for v in values)})", dtype, depends)
 
 
 def literal_text(value: Any, dtype: str) -> str:
