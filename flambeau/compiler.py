@@ -10,9 +10,8 @@ from collections.abc import Callable
 from typing import Any
 
 from eager.nn.module import Module
-
-from eager.nn.module import Module
 from flambeau.missing import lookup
+from flambeau.optimized import OptimizedModule
 
 MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
 
@@ -42,31 +41,6 @@ def _dynamo() -> Any:
     for backend in (aot_eager, inductor):
         backends.register_backend(backend)
     return frame
-
-
-class OptimizedModule(Module):
-    """A module that runs the compiled form of another, whose parameters it shares: `_orig_mod`."""
-
-    def __init__(self, module: Module, run: Callable):
-        super().__init__()
-        self._orig_mod = module
-        self.__dict__["_run"] = run
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self._run(*args, **kwargs)
-
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
-        return self._run(*args, **kwargs)
-
-    def __getattr__(self, name: str) -> Any:
-        try:
-            return super().__getattr__(name)
-        except AttributeError:
-            return getattr(super().__getattr__("_orig_mod"), name)
-
-    def train(self, mode: bool = True) -> OptimizedModule:
-        self._orig_mod.train(mode)
-        return super().train(mode)
 
 
 def compile(
@@ -101,11 +75,7 @@ def compile(
     from dynamo.frame import optimize
 
     run = optimize(backend, fullgraph=fullgraph, **(options or {}))(model)
-    if isinstance(model, Module):
-        from flambeau.optimized import OptimizedModule
-
-        return OptimizedModule(model, run)
-    return run
+    return OptimizedModule(model, run) if isinstance(model, Module) else run
 
 
 def explain(model: Callable, *args: Any, **kwargs: Any) -> Any:
@@ -133,10 +103,15 @@ def reset() -> None:
 
 
 def counts() -> dict[str, int]:
-    """How much was captured since the last `reset`."""
-    from dynamo.frame import statistics
-
-    return statistics()
+    """How much was captured since the last `reset`: graphs, the operators in them, breaks, and distinct places of breaks."""
+    frames = [record for log in _dynamo().logs() for _, record in log.captured]
+    breaks = [(place.file, place.line, place.title) for record in frames for place in record.breaks]
+    return {
+        "calls_captured": sum(sum(record.operator_counts.values()) for record in frames),
+        "unique_graphs": sum(len(record.graphs) for record in frames),
+        "graph_breaks": len(breaks),
+        "unique_graph_breaks": len(set(breaks)),
+    }
 
 
 def disable(fn: Any = None, recursive: bool = True, *, reason: str | None = None) -> Any:
