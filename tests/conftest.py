@@ -2,6 +2,9 @@
 
 import os
 import tempfile
+import warnings
+
+import pytest
 
 for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(variable, "1")
@@ -18,3 +21,9 @@ def pytest_terminal_summary(terminalreporter):
         if isinstance(report.longrepr, tuple) and "'torch'" in str(report.longrepr[2])
     ]
     terminalreporter.write_line(f"comparisons with torch skipped: {len(skipped)}")
+
+
+@pytest.fixture(autouse=True)
+def infinities_are_results():
+    """What `eager` asks for when it is imported, and pytest's own filters hide: NumPy's warnings from its kernels are not shown."""
+    warnings.filterwarnings("ignore", category=RuntimeWarning, module=r"eager\.")

@@ -126,11 +126,11 @@ def _convolve(input: np.ndarray, weight: np.ndarray, size: tuple, stride: tuple,
               dilation: tuple, groups: int) -> np.ndarray:
     samples, outputs, kernel = input.shape[0], weight.shape[0], weight.shape[2:]
     result = np.empty((samples, outputs, *size), input.dtype)
-    flat = weight.reshape(groups, outputs // groups, -1)
+    flat = weight.reshape(groups, outputs // groups, weight.shape[1] * _count(kernel))
     rows, length = flat.shape[2], _count(size)
     if _is_plain(kernel, stride, padding):
         columns = np.ascontiguousarray(input).reshape(samples, groups, rows, length)
-        np.matmul(flat, columns, out=result.reshape(samples, groups, -1, length))
+        np.matmul(flat, columns, out=result.reshape(samples, groups, outputs // groups, length))
         return result
     padded = _pad(input, padding)
     if _is_depthwise(weight, groups):
@@ -142,7 +142,7 @@ def _convolve(input: np.ndarray, weight: np.ndarray, size: tuple, stride: tuple,
     for sample in range(samples):
         patches = _patches(padded[sample], kernel, size, stride, dilation)
         columns = patches.reshape(groups, rows, length)
-        np.matmul(flat, columns, out=result[sample].reshape(groups, -1, length))
+        np.matmul(flat, columns, out=result[sample].reshape(groups, outputs // groups, length))
     return result
 
 
@@ -151,9 +151,9 @@ def _scatter(g: np.ndarray, weight: np.ndarray, spatial: tuple, stride: tuple, p
     """The derivative by input: every output value spread over the patch it came from."""
     samples, outputs, kernel, size = g.shape[0], weight.shape[0], weight.shape[2:], g.shape[2:]
     channels, length = weight.shape[1] * groups, _count(size)
-    flat = weight.reshape(groups, outputs // groups, -1)
+    flat = weight.reshape(groups, outputs // groups, weight.shape[1] * _count(kernel))
     turned = np.ascontiguousarray(flat.transpose(0, 2, 1))
-    g = np.ascontiguousarray(g).reshape(samples, groups, -1, length)
+    g = np.ascontiguousarray(g).reshape(samples, groups, outputs // groups, length)
     if _is_plain(kernel, stride, padding):
         return np.matmul(turned, g).reshape(samples, channels, *spatial)
     # at least as far as the last patch reaches

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from eager.dtype import FLOATING, INTEGER, float32
+from eager.dtype import FLOATING, INTEGER
 from eager.op import composite, extern
 from eager.ops.activation import widen
 from eager.registry import ops
@@ -38,13 +38,12 @@ def _reduction(size_average: bool | None, reduce: bool | None, reduction: str) -
     return found
 
 
-def _pair(name: str, input: Any, target: Any) -> tuple:
+def _warn_of_shapes(input: Any, target: Any) -> None:
     if target.shape != input.shape:
         warnings.warn(
             f"Using a target size ({target.shape}) that is different to the input size "
             f"({input.shape}). This will likely lead to incorrect results due to broadcasting. "
             "Please ensure they have the same size.", UserWarning, stacklevel=4)
-    return ops.broadcast_tensors(input, target)
 
 
 # Classes
@@ -245,7 +244,7 @@ def binary_cross_entropy_with_logits(input, target, weight=None, size_average=No
 @composite(method=False)
 def mse_loss(input, target, size_average=None, reduce=None, reduction="mean", weight=None):
     """Squared differences."""
-    input, target = _pair("mse_loss", input, target)
+    _warn_of_shapes(input, target)
     difference = input - target
     loss = difference * difference
     reduction = _reduction(size_average, reduce, reduction)
@@ -257,21 +256,21 @@ def _weighted(loss: Any, weight: Any, reduction: str) -> Any:
         return _reduce(loss, reduction)
     loss = loss * weight
     if reduction == "mean":
-        return loss.sum() / ops.broadcast_tensors(weight, loss)[0].sum()
+        return loss.sum() / weight.expand(loss.shape).sum()
     return _reduce(loss, reduction)
 
 
 @composite(method=False)
 def l1_loss(input, target, size_average=None, reduce=None, reduction="mean", weight=None):
     """Absolute differences."""
-    input, target = _pair("l1_loss", input, target)
+    _warn_of_shapes(input, target)
     return _weighted(ops.abs(input - target), weight, _reduction(size_average, reduce, reduction))
 
 
 @composite(method=False)
 def smooth_l1_loss(input, target, size_average=None, reduce=None, reduction="mean", beta=1.0):
     """Absolute differences, squared over `2 beta` where smaller than `beta`."""
-    input, target = _pair("smooth_l1_loss", input, target)
+    _warn_of_shapes(input, target)
     if beta < 0:
         raise RuntimeError("smooth_l1_loss does not support negative values for beta.")
     size = ops.abs(input - target)
@@ -285,7 +284,7 @@ def huber_loss(input, target, reduction="mean", delta=1.0, weight=None):
     """Half squared differences, growing linearly beyond `delta`."""
     if delta <= 0:
         raise RuntimeError("huber_loss does not support non-positive values for delta.")
-    input, target = _pair("huber_loss", input, target)
+    _warn_of_shapes(input, target)
     size = ops.abs(input - target)
     loss = ops.where(size <= delta, 0.5 * size * size, delta * (size - 0.5 * delta))
     return _weighted(loss, weight, reduction)

@@ -174,8 +174,9 @@ def _plane(spatial: tuple) -> Any:
 def _gather_positions(u: Any, indices: Any, rank: int) -> Any:
     """The values of each plane at the indices; the derivative of spreading them."""
     lead = tuple(u.shape[:len(u.shape) - rank])
-    flat = u.reshape((*lead, -1))
-    return ops.gather(flat, len(lead), indices.reshape((*lead, -1))).reshape(indices.shape)
+    flat = u.reshape((*lead, _plane(u.shape[len(lead):])))
+    places = indices.reshape((*lead, _plane(indices.shape[len(lead):])))
+    return ops.gather(flat, len(lead), places).reshape(indices.shape)
 
 
 @extern(spec=lambda g, indices, spatial: Spec(
@@ -187,7 +188,7 @@ def max_pool_input_grad(g, indices, spatial):
     rank = len(spatial)
     lead, plane = g.shape[:g.ndim - rank], _plane(spatial)
     planes = _plane(lead)
-    flat = indices.reshape(planes, -1) + np.arange(planes)[:, None] * plane
+    flat = indices.reshape(planes, _plane(g.shape[g.ndim - rank:])) + np.arange(planes)[:, None] * plane
     total = np.bincount(flat.ravel(), g.astype(np.float64, copy=False).ravel(), planes * plane)
     return total.astype(g.dtype).reshape(*lead, *spatial)
 
