@@ -474,6 +474,7 @@ class Services:
             return special(self, *args, **kwargs)
         try:
             for value in [*args, *kwargs.values()]:
+                value.realize(self)  # type: ignore[arg-type]
                 value.unwrap()
         except NotConcrete:
             if isinstance(real, types.FunctionType):

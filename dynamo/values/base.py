@@ -33,6 +33,9 @@ class Value:
         """A Python object to run real code on. Raises NotConcrete where there is none."""
         raise NotConcrete(self)
 
+    def realize(self, m: Frame) -> None:
+        """Read what is inside and has not been looked at yet, before `unwrap`."""
+
     def is_constant(self) -> bool:
         """Whether this is an immutable literal."""
         return False

@@ -55,6 +55,10 @@ class SequenceValue(Value):
     def items(self, m: Frame) -> list[Value]:
         return self.all(m)
 
+    def realize(self, m: Frame) -> None:
+        for item in self.all(m):
+            item.realize(m)
+
     def unwrap(self) -> Any:
         items = []
         for item in self._items:

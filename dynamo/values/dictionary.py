@@ -92,6 +92,10 @@ class DictValue(Value):
             self.keys_guarded = True
             m.guard("DICT_KEYS", self.source, tuple(self.real))
 
+    def realize(self, m: Frame) -> None:
+        for _, value in self.pairs(m):
+            value.realize(m)
+
     def unwrap(self) -> Any:
         out = {}
         for pair in self._items.values():
