@@ -55,6 +55,7 @@ def compile(
 ) -> Any:
     """A module or function that computes the same, compiled when it is first called; as a decorator too.
 
+    `dynamic` and `mode` are accepted and change nothing (yet): shapes are static, and a new shape compiles again.
     `backend` is a name of `list_backends()` or a callable `(graph_module, example_inputs) -> callable`. With `fullgraph` a
     break in capture is an error. Raises RuntimeError for an unknown mode, and for `mode` and `options` together; what the
     backend raises for an unknown name or option.

@@ -16,7 +16,7 @@ def test_eager_and_gradient():
 def test_module_and_optimizer():
     torch.manual_seed(0)
     model = torch.nn.Linear(2, 1)
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
     x, y = torch.tensor([[1.0, 2.0], [3.0, 4.0]]), torch.tensor([[1.0], [2.0]])
     losses = []
     for _ in range(5):

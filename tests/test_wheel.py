@@ -1,5 +1,6 @@
 """The wheel: it installs exactly the six packages, and nothing of the tests, benchmarks or examples."""
 
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -14,10 +15,14 @@ PACKAGES = {"flambeau", "eager", "fx", "aot", "inductor", "dynamo"}
 @pytest.fixture(scope="module")
 def names(tmp_path_factory):
     pytest.importorskip("setuptools", minversion="77")
-    folder = tmp_path_factory.mktemp("wheel")
+    folder, source = tmp_path_factory.mktemp("wheel"), tmp_path_factory.mktemp("source")
+    for name in PACKAGES:  # a copy: the build leaves a folder behind, and would take stale files from one
+        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
     command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation"]
     built = subprocess.run(
-        [*command, "--wheel-dir", folder, ROOT], capture_output=True, text=True, cwd=folder
+        [*command, "--wheel-dir", folder, source], capture_output=True, text=True, cwd=folder
     )
     assert built.returncode == 0, built.stderr[-2000:]
     (wheel,) = folder.glob("flambeau-*-py3-none-any.whl")
