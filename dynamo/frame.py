@@ -58,6 +58,7 @@ class Log:
 
     captured: list[tuple[types.CodeType, Any]] = field(default_factory=list)
     skipped: list[tuple[types.CodeType, Any]] = field(default_factory=list)
+    empty: list[types.CodeType] = field(default_factory=list)  # no tensor operations in them
     recompiles: list[Recompile] = field(default_factory=list)
     exhausted: list[Recompile] = field(default_factory=list)
     errors: list[tuple[types.CodeType, BaseException]] = field(default_factory=list)
@@ -123,6 +124,13 @@ def reset() -> None:
 # --- which frames -----------------------------------------------------------------------------
 
 
+# Files of layers that hold no layer: how modules are called, what they hold. Captured by itself, such
+# code would have an entry for every class of module; `forward` is captured on its own instead.
+_SHARED = frozenset(
+    ("module.py", "calling.py", "hooks.py", "state.py", "parameter.py", "init.py", "clip.py")
+)
+
+
 @functools.cache
 def _folders() -> tuple[tuple[str, ...], ...]:
     """Folders of layers, of libraries, of installed packages, and of the standard library.
@@ -156,12 +164,21 @@ def skip_reason(filename: str) -> str:
         return f"generated code {filename}" if generated else ""
     layers, libraries, packages, standard = _folders()
     if filename.startswith(layers):
-        return ""
+        return "what all modules share" if os.path.basename(filename) in _SHARED else ""
     if filename.startswith(libraries):
         return f"library code in {filename}"
     if filename.startswith(standard) and not filename.startswith(packages):
         return f"the standard library's {filename}"
     return ""
+
+
+def _is_shared(code: types.CodeType) -> bool:
+    return skip_reason(code.co_filename) == "what all modules share"
+
+
+def _is_machinery(code: types.CodeType) -> bool:
+    """In the folder of layers, what is around `forward`: a frame of its own would hold no work."""
+    return code.co_name != "forward" and code.co_filename.startswith(_folders()[0])
 
 
 # --- the callback -----------------------------------------------------------------------------
@@ -181,7 +198,7 @@ class Callback:
         where = store()
         if _interpreting():
             return None
-        if not _knows(_roots, code) and skip_reason(code.co_filename):
+        if not _knows(_roots, code) and (_is_machinery(code) or skip_reason(code.co_filename)):
             where.skip(code)
             _remember(_codes, code)
             return None
@@ -238,8 +255,10 @@ class Callback:
                 raise
             self._skip(where, code, error)
             return None
-        if frame is None:
-            self._skip(where, code, "there are no tensor operations in it")
+        if frame is None or not (frame.graphs or frame.breaks):
+            self.log.empty.append(code)
+            if not where.entries(code):
+                where.skip(code)
             return None
         guard = frame.guards.compile(where.matcher)
         entry = where.make_entry(code, guard, frame.code, self, frame)
@@ -311,9 +330,10 @@ class optimize:  # noqa: N801
     def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
         where = store()
         root, _ = fallback.plain_function(function)
-        if root is not None:
+        is_fallback = isinstance(where, fallback.Table)
+        if root is not None and (is_fallback or not _is_shared(root.__code__)):
             _remember(_roots, root.__code__)
-        if isinstance(where, fallback.Table):
+        if is_fallback:
             return _wrapped(_fallback_wrapper(where, self.callback, function), function)
         return _wrapped(_wrapper(self.callback, function), function)
 
@@ -409,7 +429,7 @@ def statistics() -> dict[str, int]:
     """Counts over all callbacks, with those of the evaluator itself."""
     counts = {
         name: sum(len(getattr(log, name)) for log in logs())
-        for name in ("captured", "skipped", "recompiles", "exhausted", "errors")
+        for name in ("captured", "skipped", "empty", "recompiles", "exhausted", "errors")
     }
     if isinstance(_store, Evaluator):
         counts |= {f"evaluator_{k}": v for k, v in _store.statistics().items()}

@@ -48,7 +48,8 @@ class Machine:
         ]
         guards = GuardSet(code)
         guards.add("CONSTANT", LocalSource("x"), arguments[0], "x was looked at", "here.py:1")
-        return types.SimpleNamespace(code=bc.assemble(body, code, cellvars=()), guards=guards)
+        replacement = bc.assemble(body, code, cellvars=())
+        return types.SimpleNamespace(code=replacement, guards=guards, graphs=[None], breaks=[])
 
 
 @pytest.fixture
