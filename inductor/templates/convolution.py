@@ -8,234 +8,51 @@ padding and split by stride (so that taps read contiguous memory), or for transp
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from llvmlite import ir
 
 from inductor.native import vector_bits
 from inductor.program import Reference, Step
-from inductor.templates import gemm
+from inductor.templates import depthwise, gemm
 from inductor.templates.emit import I32, I64, POINTER, Emitter, Value
 from inductor.templates.gemm import EXTRA, Epilogue, Gemm, Problem
+from inductor.templates.image import Convolution, Layout, Plan, arrange, inside, is_plain, layout, table
 from inductor.templates.template import Template
 
 __all__ = ["EXTRA", "Convolution", "Plan", "forward", "input_gradient", "weight_gradient"]
 
 
-@dataclass(frozen=True)
-class Convolution:
-    """The sizes of a two-dimensional convolution, in PyTorch's terms."""
-
-    batch: int
-    channels: int
-    height: int
-    width: int
-    filters: int
-    kernel: tuple[int, int]
-    stride: tuple[int, int] = (1, 1)
-    padding: tuple[int, int] = (0, 0)
-    dilation: tuple[int, int] = (1, 1)
-    groups: int = 1
-
-    def __post_init__(self) -> None:
-        if self.channels % self.groups or self.filters % self.groups:
-            raise ValueError(
-                f"convolution: {self.channels} channels and {self.filters} filters"
-                f" cannot be split into {self.groups} groups"
-            )
-
-    def _out(self, axis: int) -> int:
-        size = (self.height, self.width)[axis] + 2 * self.padding[axis]
-        return (size - self.dilation[axis] * (self.kernel[axis] - 1) - 1) // self.stride[axis] + 1
-
-    @property
-    def out_height(self) -> int:
-        return self._out(0)
-
-    @property
-    def out_width(self) -> int:
-        return self._out(1)
-
-    @property
-    def taps(self) -> int:
-        return self.kernel[0] * self.kernel[1]
-
-    @property
-    def pixels(self) -> int:
-        """Output pixels of one image."""
-        return self.out_height * self.out_width
-
-    @property
-    def flops(self) -> int:
-        """Floating point operations of one pass, a multiplication and an addition each."""
-        per_pixel = self.filters * self.channels // self.groups * self.taps
-        return 2 * self.batch * self.pixels * per_pixel
-
-
-@dataclass(frozen=True)
-class Plan:
-    """Steps to be made once the addresses are known.
-
-    `steps(first, second, result, workspace, *extra)` wants a workspace offset where
-    `workspace` bytes are free, or 0.
-    """
-
-    workspace: int
-    steps: Callable[..., list[Step]]
-
-
-# -- the image, laid out for contiguous taps -------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Layout:
-    """Where a tap finds its pixels: element (channel, y, x) of `phase`s of `rows` x `columns`.
-
-    For a stride s, pixels are kept by their position modulo s, so that neighbouring outputs read
-    neighbouring elements; only the phases that some tap reads are kept.
-    """
-
-    conv: Convolution
-    phases: tuple[tuple[int, ...], tuple[int, ...]]
-    rows: int
-    columns: int
-
-    @property
-    def plane(self) -> int:
-        """Elements of one phase."""
-        return self.rows * self.columns
-
-    @property
-    def channel(self) -> int:
-        """Elements of one channel."""
-        return self.plane * len(self.phases[0]) * len(self.phases[1])
-
-    @property
-    def bytes(self) -> int:
-        # The last taps are read by whole vectors, which may reach past the end.
-        return (self.conv.batch * self.conv.channels * self.channel + 64) * 4
-
-    def tap(self, y: int, x: int) -> int:
-        """Offset of tap (y, x) for output pixel (0, 0)."""
-        conv = self.conv
-        (row, row_phase) = divmod(y * conv.dilation[0], conv.stride[0])
-        (column, column_phase) = divmod(x * conv.dilation[1], conv.stride[1])
-        plane = self.phases[0].index(row_phase) * len(self.phases[1])
-        plane += self.phases[1].index(column_phase)
-        return plane * self.plane + row * self.columns + column
-
-    def taps(self) -> list[int]:
-        """Offsets of all taps."""
-        height, width = self.conv.kernel
-        return [self.tap(y, x) for y in range(height) for x in range(width)]
-
-
-def layout(conv: Convolution) -> Layout:
-    """The layout in which taps are contiguous."""
-
-    def axis(i: int) -> tuple[tuple[int, ...], int]:
-        reach = [tap * conv.dilation[i] for tap in range(conv.kernel[i])]
-        phases = sorted({r % conv.stride[i] for r in reach})
-        return tuple(phases), conv._out(i) + reach[-1] // conv.stride[i]
-
-    (row_phases, rows), (column_phases, columns) = axis(0), axis(1)
-    return Layout(conv, (row_phases, column_phases), rows, columns)
-
-
-def is_plain(conv: Convolution) -> bool:
-    """Is the image in that layout as it is?"""
-    return conv.stride == (1, 1) and conv.padding == (0, 0)
-
-
-def _table(e: Emitter, values: list[int]) -> Callable[[Value], Value]:
-    """A constant table of integers in the module."""
-    name = f"taps{len(e.module.globals)}"
-    kind = ir.ArrayType(I64, len(values))
-    table = ir.GlobalVariable(e.module, kind, name)
-    table.initializer = ir.Constant(kind, values)
-    table.global_constant, table.linkage = True, "internal"
-    return lambda index: e.load(table, index, I64)
-
-
-def _inside(e: Emitter, size: int, out: int, stride: int, shift: Value) -> tuple[Value, Value]:
-    """Output positions [low, high) whose input position * stride + shift lies in [0, size)."""
-    low = e.divide(e.maximum(e.subtract(stride - 1, shift), 0), stride)
-    last = e.subtract(size - 1, shift)
-    count = e.select(e.compare("<", last, 0), 0, e.add(e.divide(e.maximum(last, 0), stride), 1))
-    return low, e.minimum(count, out)
-
-
-def arrange(conv: Convolution) -> Template:
-    """A kernel (image, arranged) that writes the layout; its range is (batch, channel)."""
-    out = layout(conv)
-    return Template(
-        f"arrange {conv}", "arrange", lambda: _write_arrange(conv, out),
-        conv.batch * conv.channels, out.channel / 2 + 10, 2,
-    )
-
-
-def _write_arrange(conv: Convolution, out: Layout) -> str:
-    module = ir.Module("arrange")
-    e = Emitter(module, "arrange")
-    source, target = e.pointer(0), e.pointer(1)
-    rows, columns = (_table(e, list(phases)) for phases in out.phases)
-    with e.loop(e.arguments[1], e.arguments[2]) as plane:
-        image = e.at(source, e.multiply(plane.index, conv.height * conv.width))
-        start = e.at(target, e.multiply(plane.index, out.channel))
-        with e.loop(0, len(out.phases[0])) as y, e.loop(0, len(out.phases[1])) as x:
-            phase = e.add(e.multiply(y.index, len(out.phases[1])), x.index)
-            first = e.at(start, e.multiply(phase, out.plane))
-            shift = rows(y.index), columns(x.index)
-            with e.loop(0, out.rows) as row:
-                line = e.at(first, e.multiply(row.index, out.columns))
-                _arrange_row(e, conv, out, image, line, row.index, shift)
-    e.finish()
-    return str(module)
-
-
-def _arrange_row(
-    e: Emitter, conv: Convolution, out: Layout, image: Any, line: Any, row: Value, phase: tuple
-) -> None:
-    """One row of one phase: pixels row * stride + phase - padding, and columns likewise."""
-    from_row = e.subtract(e.add(e.multiply(row, conv.stride[0]), phase[0]), conv.padding[0])
-    inside = e.builder.and_(e.compare(">=", from_row, 0), e.compare("<", from_row, conv.height))
-    stride = conv.stride[1]
-    shift = e.subtract(phase[1], conv.padding[1])
-    # Columns [low, high) of the row come from the image, the others are padding.
-    low, high = _inside(e, conv.width, out.columns, stride, shift)
-    low = e.select(inside, e.minimum(low, out.columns), out.columns)
-    high = e.select(inside, e.maximum(low, high), out.columns)
-    pixels = e.at(image, e.add(e.multiply(from_row, conv.width), shift))
-    zero = ir.Constant(ir.FloatType(), 0.0)
-    with e.loop(0, low) as column:
-        e.store(zero, line, column.index)
-    if stride == 1:
-        with e.loop(low, high, e.lanes) as column:
-            mask = e.mask(e.subtract(high, column.index))
-            e.store_masked(e.load_masked(pixels, column.index, mask), line, column.index, mask)
-    else:
-        with e.loop(low, high) as column:
-            e.store(e.load(pixels, e.multiply(column.index, stride)), line, column.index)
-    with e.loop(high, out.columns) as column:
-        e.store(zero, line, column.index)
-
-
 # -- gathered columns ------------------------------------------------------------------------
 
 
-class _Patches(Gemm):
+class _Pixels(Gemm):
+    """A product per image and group: columns are pixels, rows are the filters of a group."""
+
+    def __init__(self, conv: Convolution, problem: Problem, epilogue: Epilogue | None) -> None:
+        self.conv = conv
+        super().__init__(problem, epilogue)
+
+    def key(self) -> str:
+        return f"{super().key()} {self.conv}"
+
+    def row_base(self, e: Emitter, product: Value) -> Value:
+        group = e.remainder(product, self.conv.groups)
+        return e.multiply(group, self.conv.filters // self.conv.groups)
+
+
+class _Patches(_Pixels):
     """Columns are output pixels, rows are (channel, tap), or (tap, channel) if `taps_first`."""
 
     gathered = True
     taps_first = False
 
     def __init__(self, conv: Convolution, problem: Problem, epilogue: Epilogue | None) -> None:
-        self.conv, self.image = conv, layout(conv)
+        self.image = layout(conv)
         self.channels = conv.channels // conv.groups
-        super().__init__(problem, epilogue)
+        super().__init__(conv, problem, epilogue)
 
     def key(self) -> str:
         return f"{super().key()} {self.image}"
@@ -257,7 +74,7 @@ class _Patches(Gemm):
         kind = ir.FunctionType(ir.VoidType(), [POINTER, POINTER, I64, I64, I64])
         e = Emitter(self.module, f"pack_pixels_{vectors}", kind)
         image, target, column, first, k = e.arguments
-        taps = _table(e, self.image.taps())
+        taps = table(e, self.image.taps())
         lines = [self._segments(e, e.add(column, v * self.lanes)) for v in range(vectors)]
         if self.taps_first:
             self._by_taps(e, image, target, lines, taps, first, k)
@@ -348,7 +165,7 @@ class _Taps(Gemm):
         kind = ir.FunctionType(ir.VoidType(), [POINTER, POINTER, I64, I64, I64])
         e = Emitter(self.module, f"pack_taps_{vectors}", kind)
         image, target, column, first, k = e.arguments
-        table = _table(e, self.image.taps())
+        taps = table(e, self.image.taps())
         count, width = self.conv.taps, self.conv.out_width
         for v in range(vectors):
             places = []
@@ -356,7 +173,7 @@ class _Taps(Gemm):
                 # A column that does not exist repeats the last one; it is never stored.
                 n = e.minimum(e.add(column, v * self.lanes + lane), self.problem.n - 1)
                 plane = e.multiply(e.divide(n, count), self.image.channel)
-                places.append(e.add(plane, table(e.remainder(n, count))))
+                places.append(e.add(plane, taps(e.remainder(n, count))))
             start = e.divide(first, width)
             with e.loop(0, e.divide(k, width)) as row:
                 line = e.at(image, e.multiply(e.add(start, row.index), self.image.columns))
@@ -383,11 +200,13 @@ def _empty(conv: Convolution) -> bool:
 def forward(conv: Convolution, epilogue: Epilogue | None = None) -> Plan:
     """`steps(image, weight, out, workspace, *extra)`.
 
-    In the epilogue, rows are the filters of a group and columns the output pixels.
+    In the epilogue, rows are the filters and columns the output pixels.
     Raises ValueError where the output would be empty.
     """
     if conv.pixels <= 0 or conv.out_height <= 0:
         raise ValueError(f"convolution: kernel {conv.kernel} is larger than the padded image")
+    if depthwise.handles(conv):
+        return depthwise.forward(conv, epilogue)
     filters, channels = conv.filters // conv.groups, conv.channels // conv.groups
     k = channels * conv.taps
     image = layout(conv)
@@ -399,7 +218,7 @@ def forward(conv: Convolution, epilogue: Epilogue | None = None) -> Plan:
     problem = Problem(filters, conv.pixels, k, (k, 1), (1, 1), (conv.pixels, 1), batch)
     if conv.taps == 1:
         problem = replace(problem, b=(image.channel, 1))
-        product = gemm.build(problem, epilogue)
+        product = _Pixels(conv, problem, epilogue).template()
     else:
         product = _Patches(conv, problem, epilogue).template()
     return _plan(conv, product, image_first=False)
@@ -461,6 +280,8 @@ def _write_transpose(rows: int, columns: int) -> str:
 
 def input_gradient(conv: Convolution) -> Plan:
     """`steps(gradient, weight, image_gradient, workspace)`."""
+    if depthwise.handles(conv):
+        return depthwise.input_gradient(conv)
     reach = [d * (k - 1) - p for d, k, p in zip(conv.dilation, conv.kernel, conv.padding, strict=True)]
     if conv.taps == 1 and conv.stride == (1, 1) and conv.padding == (0, 0):
         return _pointwise_input_gradient(conv)
@@ -571,8 +392,8 @@ def _write_collect(conv: Convolution) -> str:
 def _add_tap(e: Emitter, conv: Convolution, patch: Any, image: Any, y: Value, x: Value) -> None:
     row_shift = e.subtract(e.multiply(y, conv.dilation[0]), conv.padding[0])
     column_shift = e.subtract(e.multiply(x, conv.dilation[1]), conv.padding[1])
-    first, last = _inside(e, conv.height, conv.out_height, conv.stride[0], row_shift)
-    low, high = _inside(e, conv.width, conv.out_width, conv.stride[1], column_shift)
+    first, last = inside(e, conv.height, conv.out_height, conv.stride[0], row_shift)
+    low, high = inside(e, conv.width, conv.out_width, conv.stride[1], column_shift)
     with e.loop(first, last) as row:
         here = e.add(e.multiply(row.index, conv.stride[0]), row_shift)
         line = e.at(image, e.add(e.multiply(here, conv.width), column_shift))
@@ -594,6 +415,8 @@ def _add_tap(e: Emitter, conv: Convolution, patch: Any, image: Any, y: Value, x:
 
 def weight_gradient(conv: Convolution) -> Plan:
     """`steps(image, gradient, weight_gradient, workspace)`; the sum over images runs in order."""
+    if depthwise.handles(conv):
+        return depthwise.weight_gradient(conv)
     filters, channels = conv.filters // conv.groups, conv.channels // conv.groups
     n = channels * conv.taps
     image = layout(conv)

@@ -283,6 +283,16 @@ class Emitter:
         suffix = self.suffix(kind) if isinstance(kind, ir.VectorType) else "f32"
         return self.intrinsic(f"llvm.fma.{suffix}", kind, a, b, c)
 
+    def horizontal_sum(self, value: ir.Value) -> ir.Value:
+        """The sum of all lanes, pair by pair."""
+        kind = value.type
+        name = f"llvm.vector.reduce.fadd.{self.suffix(kind)}"
+        function = self.module.globals.get(name)
+        if function is None:
+            function = ir.Function(self.module, ir.FunctionType(F32, [F32, kind]), name)
+        words = (ir.Constant(F32, -0.0), value)
+        return self.builder.call(function, words, fastmath=("reassoc",))
+
     def transpose(self, rows: list[ir.Value]) -> list[ir.Value]:
         """The transpose of a square of vectors: log2 rounds of two-input shuffles."""
         lanes = len(rows)

@@ -132,6 +132,7 @@ class _Run:
     b: Any
     c: Any  # the start of C
     offset: Value  # where this batch starts in C
+    row: Value  # what the epilogue calls row 0
     scratch: Any
     packed: Any  # packed columns
     first_tile: Value
@@ -398,15 +399,21 @@ class Gemm:
             low = e.subtract(e.maximum(start, begin), begin)
             high = e.subtract(e.minimum(stop, e.add(begin, self.panels)), begin)
             block = e.remainder(run.index, self.blocks)
-            a, b, c = self._batch(e, e.divide(run.index, self.blocks))
+            product = e.divide(run.index, self.blocks)
+            a, b, c = self._batch(e, product)
             first = e.multiply(block, self.block_tiles)
             last = e.minimum(e.add(first, self.block_tiles), self.tiles)
             self._run(e, _Run(
-                e.at(words[A], a), e.at(words[B], b), words[C], c, words[SCRATCH],
+                e.at(words[A], a), e.at(words[B], b), words[C], c,
+                self.row_base(e, product), words[SCRATCH],
                 e.at(words[SCRATCH], self.a_bytes // 4), first, last,
             ), low, high)
         e.finish()
         return str(self.module)
+
+    def row_base(self, e: Emitter, product: Value) -> Value:
+        """What the epilogue calls the first row of a product."""
+        return 0
 
     def _batch(self, e: Emitter, index: Value) -> list[Value]:
         """Where product `index` starts in A, B and C."""
@@ -534,7 +541,7 @@ class Gemm:
             offset = e.sum(run.offset, e.multiply(row, p.c[0]), column)
             e.call(
                 self.micros[height, vectors], rows, columns, run.c, offset, size,
-                e.subtract(p.n, column), first, last, row, column, e.arguments[0],
+                e.subtract(p.n, column), first, last, e.add(run.row, row), column, e.arguments[0],
                 e.at(ahead[0], e.multiply(ordinal, self.width)), ahead[1],
             )
 

@@ -92,6 +92,9 @@ CASES = [
     make(1, 3, 5, 6, 4, (5, 6)),
     make(2, 6, 10, 10, 6, 3, 1, 1, 1, 6),
     make(2, 6, 11, 10, 12, 5, 2, 2, 1, 6),
+    make(2, 5, 19, 18, 15, 3, 2, 1, 1, 5),
+    make(1, 4, 20, 33, 4, 7, 1, 3, 1, 4),
+    make(1, 4, 9, 9, 4, 3, 3, 0, 2, 4),
     make(1, 2, 6, 40, 3, (1, 3), 1, (0, 1), (1, 4)),
     make(1, 40, 4, 4, 17, 3, 1, 1),
 ]
@@ -121,8 +124,10 @@ def test_long_reductions_are_cut(monkeypatch):
         close(run(plan, image, gradient, weight.shape), weight_gradient)
 
 
-def test_bias_residual_and_relu_are_fused():
-    conv = make(2, 8, 12, 12, 20, 3, 1, 1, 1, 1)
+@pytest.mark.parametrize("groups", [1, 4])
+@pytest.mark.parametrize(("channels", "kernel"), [(8, 3), (8, 1), (4, 3)])
+def test_bias_residual_and_relu_are_fused(groups, channels, kernel):
+    conv = make(2, channels, 12, 12, 20, kernel, 1, kernel // 2, 1, groups)
     image, weight, gradient = data(conv)
     bias = np.linspace(-9, 9, 20, dtype=np.float32)
     residual = np.random.default_rng(5).standard_normal(gradient.shape, dtype=np.float32)

@@ -1,0 +1,208 @@
+"""Depthwise convolutions in float32: one image channel per group, so there is no product to block.
+
+A plane at a time is arranged in the thread's scratch memory (padding included, split by stride) and
+its rows are swept with vectors along the width. All three passes return a `Plan`, as those of
+`convolution.py` do, which sends depthwise sizes here.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+
+from inductor.native import vector_bits
+from inductor.templates.emit import Emitter, Value
+from inductor.templates.gemm import A, B, C, SCRATCH, Epilogue, Place
+from inductor.templates.image import (
+    Convolution,
+    Layout,
+    Plan,
+    arrange_plane,
+    layout,
+    restore_plane,
+)
+from inductor.templates.template import Template
+
+ROWS = 4  # output rows that share one weight in a register
+TAPS = 12  # weight gradients accumulated at a time
+
+
+def handles(conv: Convolution) -> bool:
+    """Is there one image channel per group, and more than one group?"""
+    return conv.groups == conv.channels > 1 and conv.taps <= 64
+
+
+def _template(conv: Convolution, name: str, write: Any, total: int, flops: float, key: str) -> Template:
+    out = layout(conv)
+    scratch = (out.channel + 64) * 4
+    cost = out.channel / 2 + flops / 16
+    return Template(
+        f"depthwise {name} {conv} {vector_bits()} {key}", name, write, total, cost, 2, scratch, SCRATCH
+    )
+
+
+def _start(name: str) -> tuple[ir.Module, Emitter, list[Any]]:
+    module = ir.Module(name)
+    e = Emitter(module, name)
+    return module, e, [e.pointer(i) for i in (A, B, C, SCRATCH)]
+
+
+def forward(conv: Convolution, epilogue: Epilogue | None = None) -> Plan:
+    """`steps(image, weight, out, workspace, *extra)`; the range is (image, channel)."""
+    key = "" if epilogue is None else getattr(epilogue, "key", None)
+    write = lambda: _write_forward(conv, epilogue)  # noqa: E731
+    template = _template(
+        conv, "depthwise", write, conv.batch * conv.channels,
+        conv.flops / max(1, conv.batch * conv.channels), write() if key is None else key,
+    )
+    return Plan(0, lambda image, weight, out, workspace=0, *extra: [
+        template.step(weight, image, out, *extra, name="depthwise convolution")
+    ])
+
+
+def _write_forward(conv: Convolution, epilogue: Epilogue | None) -> str:
+    module, e, (weights, images, outs, scratch) = _start("depthwise")
+    out, per_channel = layout(conv), conv.filters // conv.channels
+    with e.loop(e.arguments[1], e.arguments[2]) as plane:
+        image = e.at(images, e.multiply(plane.index, conv.height * conv.width))
+        arrange_plane(e, out, image, scratch)
+        channel = e.remainder(plane.index, conv.channels)
+        with e.loop(0, per_channel) as which:
+            row = e.add(e.multiply(channel, per_channel), which.index)
+            weight = e.at(weights, e.multiply(row, conv.taps))
+            number = e.add(e.multiply(plane.index, per_channel), which.index)
+            offset = e.multiply(number, conv.pixels)
+            _sweep(e, out, scratch, weight, outs, offset, row, epilogue)
+    e.finish()
+    return str(module)
+
+
+def _sweep(
+    e: Emitter, out: Layout, plane: Any, weight: Any, target: Any, offset: Value, channel: Value,
+    epilogue: Epilogue | None,
+) -> None:
+    """All output pixels of one filter."""
+    conv = out.conv
+    whole = conv.out_height // ROWS * ROWS
+
+    def rows_at(first: Value, count: int) -> None:
+        with e.loop(0, conv.out_width, e.lanes) as column:
+            mask = e.mask(e.subtract(conv.out_width, column.index))
+            start = e.at(plane, e.add(e.multiply(first, out.columns), column.index))
+            sums = [e.constant(0.0)] * count
+            for tap, place in enumerate(out.taps()):
+                value = e.splat(e.load(weight, tap))
+                for i in range(count):
+                    pixels = e.load_vector(start, place + i * out.columns)
+                    sums[i] = e.fma(value, pixels, sums[i])
+            for i, total in enumerate(sums):
+                pixel = e.add(e.multiply(e.add(first, i), conv.out_width), column.index)
+                here = e.add(offset, pixel)
+                if epilogue is not None:
+                    place_of = Place(e, channel, pixel, here, mask, e.arguments[0])
+                    total = epilogue(e, total, place_of)
+                e.store_masked(total, target, here, mask)
+
+    with e.loop(0, whole, ROWS) as block:
+        rows_at(block.index, ROWS)
+    with e.loop(whole, conv.out_height) as single:
+        rows_at(single.index, 1)
+
+
+def input_gradient(conv: Convolution) -> Plan:
+    """`steps(gradient, weight, image_gradient, workspace)`; the range is (image, channel)."""
+    template = _template(
+        conv, "depthwise_input", lambda: _write_input(conv), conv.batch * conv.channels,
+        2 * conv.flops / max(1, conv.batch * conv.channels), "",
+    )
+    return Plan(0, lambda gradient, weight, out, workspace=0: [
+        template.step(weight, gradient, out, name="depthwise input gradient")
+    ])
+
+
+def _write_input(conv: Convolution) -> str:
+    module, e, (weights, gradients, images, scratch) = _start("depthwise_input")
+    out, per_channel = layout(conv), conv.filters // conv.channels
+    with e.loop(e.arguments[1], e.arguments[2]) as plane:
+        with e.loop(0, out.channel, e.lanes) as pixel:
+            e.store_vector(e.constant(0.0), scratch, pixel.index)
+        channel = e.remainder(plane.index, conv.channels)
+        with e.loop(0, per_channel) as which:
+            row = e.add(e.multiply(channel, per_channel), which.index)
+            weight = e.at(weights, e.multiply(row, conv.taps))
+            number = e.add(e.multiply(plane.index, per_channel), which.index)
+            _scatter(e, out, e.at(gradients, e.multiply(number, conv.pixels)), weight, scratch)
+        image = e.at(images, e.multiply(plane.index, conv.height * conv.width))
+        restore_plane(e, out, image, scratch)
+    e.finish()
+    return str(module)
+
+
+def _scatter(e: Emitter, out: Layout, gradient: Any, weight: Any, plane: Any) -> None:
+    """Every output's gradient to the pixels it was made of."""
+    conv = out.conv
+    with e.loop(0, conv.out_height) as row, e.loop(0, conv.out_width, e.lanes) as column:
+        mask = e.mask(e.subtract(conv.out_width, column.index))
+        pixel = e.add(e.multiply(row.index, conv.out_width), column.index)
+        value = e.load_masked(gradient, pixel, mask)
+        start = e.at(plane, e.add(e.multiply(row.index, out.columns), column.index))
+        for tap, place in enumerate(out.taps()):
+            factor = e.splat(e.load(weight, tap))
+            # Lanes that do not exist must not add 0 * weight: the weight may be infinite.
+            total = e.fma(factor, value, e.load_masked(start, place, mask))
+            e.store_masked(total, start, place, mask)
+
+
+def weight_gradient(conv: Convolution) -> Plan:
+    """`steps(image, gradient, weight_gradient, workspace)`; the range is the channels."""
+    template = _template(
+        conv, "depthwise_weight", lambda: _write_weight(conv), conv.channels,
+        conv.flops / max(1, conv.channels), "",
+    )
+    return Plan(0, lambda image, gradient, out, workspace=0: [
+        template.step(gradient, image, out, name="depthwise weight gradient")
+    ])
+
+
+def _write_weight(conv: Convolution) -> str:
+    module, e, (gradients, images, outs, scratch) = _start("depthwise_weight")
+    out, per_channel = layout(conv), conv.filters // conv.channels
+    taps = out.taps()
+    with e.loop(e.arguments[1], e.arguments[2]) as channel:
+        target = e.at(outs, e.multiply(channel.index, per_channel * conv.taps))
+        with e.loop(0, per_channel * conv.taps) as element:
+            e.store(ir.Constant(ir.FloatType(), 0.0), target, element.index)
+        with e.loop(0, conv.batch) as image:
+            plane = e.add(e.multiply(image.index, conv.channels), channel.index)
+            arrange_plane(
+                e, out, e.at(images, e.multiply(plane, conv.height * conv.width)), scratch
+            )
+            with e.loop(0, per_channel) as which:
+                number = e.add(e.multiply(plane, per_channel), which.index)
+                gradient = e.at(gradients, e.multiply(number, conv.pixels))
+                weights = e.at(target, e.multiply(which.index, conv.taps))
+                for first in range(0, conv.taps, TAPS):
+                    _correlate(e, out, gradient, scratch, weights, first, taps[first : first + TAPS])
+    e.finish()
+    return str(module)
+
+
+def _correlate(
+    e: Emitter, out: Layout, gradient: Any, plane: Any, weights: Any, first: int, taps: list[int]
+) -> None:
+    """Add to each tap's weight gradient the products of pixels and gradients."""
+    conv = out.conv
+    zeros = [e.constant(0.0)] * len(taps)
+    with e.loop(0, conv.out_height, 1, zeros) as row:
+        with e.loop(0, conv.out_width, e.lanes, row.values) as column:
+            mask = e.mask(e.subtract(conv.out_width, column.index))
+            pixel = e.add(e.multiply(row.index, conv.out_width), column.index)
+            value = e.load_masked(gradient, pixel, mask)
+            start = e.at(plane, e.add(e.multiply(row.index, out.columns), column.index))
+            for i, place in enumerate(taps):
+                column.next[i] = e.fma(value, e.load_masked(start, place, mask), column.values[i])
+        row.next = column.values
+    for i, total in enumerate(row.values):
+        before = e.load(weights, first + i)
+        e.store(e.builder.fadd(before, e.horizontal_sum(total)), weights, first + i)
