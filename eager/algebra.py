@@ -40,7 +40,7 @@ def _real_function(function):
 
     def run(x):
         x = np.asarray(x)
-        return vector(x.astype(np.float64)).astype(np.float64).astype(x.dtype)
+        return np.asarray(vector(x.astype(np.float64)), np.float64).astype(x.dtype)
 
     return run
 
@@ -63,14 +63,14 @@ _CODY_Q = (2.56852019228982242e0, 1.87295284992346725e0, 5.27905102951428412e-1,
 def _erfc_positive(y: np.ndarray) -> np.ndarray:
     """erfc for y >= 0.46875 in float64."""
     middle = _CODY_C[8] * y
-    below = y.copy()
+    below = y.copy(order="K")
     for c, d in zip(_CODY_C[:7], _CODY_D[:7], strict=True):
         middle = (middle + c) * y
         below = (below + d) * y
     middle = (middle + _CODY_C[7]) / (below + _CODY_D[7])
     square = 1.0 / np.maximum(y * y, 1e-300)
     top = _CODY_P[5] * square
-    under = square.copy()
+    under = square.copy(order="K")
     for p, q in zip(_CODY_P[:4], _CODY_Q[:4], strict=True):
         top = (top + p) * square
         under = (under + q) * square
@@ -89,7 +89,7 @@ def _cody(x: Any, complement: bool) -> np.ndarray:
         clipped = np.minimum(y, 30.0)
         tail = _erfc_positive(np.maximum(clipped, 0.46875))
         square = np.where(y > 1.11e-16, np.minimum(clipped, 0.5) ** 2, 0.0)
-        top, under = _CODY_A[4] * square, square.copy()
+        top, under = _CODY_A[4] * square, square.copy(order="K")
         for a, b in zip(_CODY_A[:3], _CODY_B[:3], strict=True):
             top = (top + a) * square
             under = (under + b) * square

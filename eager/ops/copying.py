@@ -111,7 +111,9 @@ def _copy_into(target, src, non_blocking):
 )
 def copy(input, src, non_blocking=False):
     """`src` broadcast to the shape and converted to the type of `input`."""
-    return np.broadcast_to(src, input.shape).astype(input.dtype)
+    result = np.empty_like(input)
+    _copy_into(result, src, non_blocking)
+    return result
 
 
 def _fill_into(target, value):

@@ -445,7 +445,6 @@ def meshgrid(tensors, *, indexing="ij"):
         shape = tuple(n if i == place else 1 for i, n in enumerate(sizes))
         grids.append(ops.expand(ops.reshape(vector, shape), sizes))
     if swap:
-        grids = [ops.transpose(g, 0, 1) for g in grids]
         grids[0], grids[1] = grids[1], grids[0]
     return tuple(grids)
 

@@ -515,7 +515,7 @@ def _gathered(g: Any, dim: int, index: Any, src: Any) -> Any:
     if tuple(src.shape) == tuple(index.shape):
         return found
     pads = [p for n, m in zip(reversed(src.shape), reversed(index.shape)) for p in (0, n - m)]
-    return ops.constant_pad(found, tuple(pads), 0)
+    return ops.constant_pad_nd(found, tuple(pads), 0)
 
 
 def _scatter_vjp(g, out, needs, input, dim, index, src):

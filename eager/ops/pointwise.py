@@ -566,13 +566,13 @@ def equal(input, other):
 conj = _unary("conj", "The complex conjugate.", lambda g, out, x: ops.conj(g) if g.is_complex() else g, promote="default", run=np.conj)
 
 
-@pointwise(vjp=lambda g, out, x: ops.complex(g, ops.zeros_like(g)) if x.dtype.is_complex else g, saves="", result="real", run=np.real, inplace=False, method=False)
+@pointwise(vjp=lambda g, out, x: ops.complex(g, ops.zeros_like(g)) if x.dtype.is_complex else g, saves="", result="real", run=lambda x: np.real(x).copy(order="K"), inplace=False, method=False)
 def real(s, input):
     """The real part."""
     return s.real(input)
 
 
-@pointwise(vjp=lambda g, out, x: ops.complex(ops.zeros_like(g), g), saves="", result="real", run=np.imag, inplace=False, method=False)
+@pointwise(vjp=lambda g, out, x: ops.complex(ops.zeros_like(g), g), saves="", result="real", run=lambda x: np.imag(x).copy(order="K"), inplace=False, method=False)
 def imag(s, input):
     """The imaginary part."""
     return s.imag(input)

@@ -120,12 +120,13 @@ def cummin(input, dim):
 
 
 def _logcumsumexp_vjp(g, out, input, dim):
-    # in logarithms, positive and negative gradients apart
-    def part(mask, size):
-        low = ops.where(mask, ops.log(ops.where(mask, size, ops.ones_like(size))), float("-inf"))
-        return ops.exp(_reversed(ops.logcumsumexp, low - out, dim) + input)
-
-    return part(g > 0, g) - part(g < 0, -g)
+    # the sum over i >= k of g[i] * exp(input[k] - out[i]), from the end: every factor is at most 1
+    if input.ndim == 0 or input.shape[normalize_dim(dim, input.ndim)] == 0:
+        return g
+    steps = ops.exp(_shifted(out, dim, float("-inf")) - out)  # exp(out[k - 1] - out[k])
+    back = _shifted(ops.flip(steps, (dim,)), dim, 0.0)
+    tail = ops.flip(ops.recurrence(ops.flip(g, (dim,)), back, dim), (dim,))
+    return tail * ops.exp(input - out)
 
 
 def _logcumsumexp_spec(input, dim):
