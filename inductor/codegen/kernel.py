@@ -401,9 +401,9 @@ class KernelCode(ScalarCode):
         return self._assemble(plan)
 
     def _assemble(self, plan: Plan) -> list[str]:
-        lines = list(self.scopes[0].lines)
-        if self.fails:
-            lines.append("error = int64(0)")
+        # before everything: an index that no loop variable changes is checked outside the loops
+        lines = ["error = int64(0)"] if self.fails else []
+        lines.extend(self.scopes[0].lines)
         if len(plan.outer) == 1:
             lines.append(f"for {plan.outer[0].name} in range(start, stop):")
             lines.extend(indented(self.row.lines))
