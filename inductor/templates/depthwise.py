@@ -7,6 +7,7 @@ its rows are swept with vectors along the width. All three passes return a `Plan
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from llvmlite import ir
@@ -110,12 +111,24 @@ def _sweep(
         rows_at(single.index, 1)
 
 
+def _spread(conv: Convolution) -> tuple[Layout, list[tuple[int, int]]]:
+    """The layout of a gradient with a border as wide as taps reach, and each tap's reach."""
+    out = layout(conv)
+    reaches = [divmod(tap % out.plane, out.columns) for tap in out.taps()]
+    rows, columns = max(r for r, _ in reaches), max(c for _, c in reaches)
+    bordered = Convolution(
+        1, 1, conv.out_height, conv.out_width, 1, (rows + 1, columns + 1), padding=(rows, columns)
+    )
+    return layout(bordered), reaches
+
+
 def input_gradient(conv: Convolution) -> Plan:
     """`steps(gradient, weight, image_gradient, workspace)`; the range is (image, channel)."""
     template = _template(
         conv, "depthwise_input", lambda: _write_input(conv), conv.batch * conv.channels,
-        2 * conv.flops / max(1, conv.batch * conv.channels), "",
+        conv.flops / max(1, conv.batch * conv.channels), "",
     )
+    template = replace(template, scratch=template.scratch + (_spread(conv)[0].channel + 64) * 4)
     return Plan(0, lambda gradient, weight, out, workspace=0: [
         template.step(weight, gradient, out, name="depthwise input gradient")
     ])
@@ -124,6 +137,8 @@ def input_gradient(conv: Convolution) -> Plan:
 def _write_input(conv: Convolution) -> str:
     module, e, (weights, gradients, images, scratch) = _start("depthwise_input")
     out, per_channel = layout(conv), conv.filters // conv.channels
+    spread, reaches = _spread(conv)
+    bordered = e.at(scratch, out.channel + 64)
     with e.loop(e.arguments[1], e.arguments[2]) as plane:
         with e.loop(0, out.channel, e.lanes) as pixel:
             e.store_vector(e.constant(0.0), scratch, pixel.index)
@@ -132,26 +147,45 @@ def _write_input(conv: Convolution) -> str:
             row = e.add(e.multiply(channel, per_channel), which.index)
             weight = e.at(weights, e.multiply(row, conv.taps))
             number = e.add(e.multiply(plane.index, per_channel), which.index)
-            _scatter(e, out, e.at(gradients, e.multiply(number, conv.pixels)), weight, scratch)
+            gradient = e.at(gradients, e.multiply(number, conv.pixels))
+            arrange_plane(e, spread, gradient, bordered)
+            phases = sorted({tap // out.plane for tap in out.taps()})
+            for phase in phases:
+                taps = [t for t, tap in enumerate(out.taps()) if tap // out.plane == phase]
+                target = e.at(scratch, phase * out.plane)
+                _collect(e, out, spread, bordered, weight, target, [(t, reaches[t]) for t in taps])
         image = e.at(images, e.multiply(plane.index, conv.height * conv.width))
         restore_plane(e, out, image, scratch)
     e.finish()
     return str(module)
 
 
-def _scatter(e: Emitter, out: Layout, gradient: Any, weight: Any, plane: Any) -> None:
-    """Every output's gradient to the pixels it was made of."""
-    conv = out.conv
-    with e.loop(0, conv.out_height) as row, e.loop(0, conv.out_width, e.lanes) as column:
-        mask = e.mask(e.subtract(conv.out_width, column.index))
-        pixel = e.add(e.multiply(row.index, conv.out_width), column.index)
-        value = e.load_masked(gradient, pixel, mask)
-        start = e.at(plane, e.add(e.multiply(row.index, out.columns), column.index))
-        for tap, place in enumerate(out.taps()):
-            factor = e.splat(e.load(weight, tap))
-            # Lanes that do not exist must not add 0 * weight: the weight may be infinite.
-            total = e.fma(factor, value, e.load_masked(start, place, mask))
-            e.store_masked(total, start, place, mask)
+def _collect(
+    e: Emitter, out: Layout, spread: Layout, gradient: Any, weight: Any, target: Any, taps: list
+) -> None:
+    """Add to every pixel of one phase what the outputs it went into send back."""
+    border_rows, border_columns = spread.conv.padding
+    whole = out.rows // ROWS * ROWS
+
+    def rows_at(first: Value, count: int) -> None:
+        with e.loop(0, out.columns, e.lanes) as column:
+            mask = e.mask(e.subtract(out.columns, column.index))
+            start = e.at(gradient, e.add(e.multiply(first, spread.columns), column.index))
+            line = e.at(target, e.add(e.multiply(first, out.columns), column.index))
+            sums = [e.load_masked(line, i * out.columns, mask) for i in range(count)]
+            for tap, (row, place) in taps:
+                factor = e.splat(e.load(weight, tap))
+                shift = (border_rows - row) * spread.columns + border_columns - place
+                for i in range(count):
+                    values = e.load_vector(start, shift + i * spread.columns)
+                    sums[i] = e.fma(factor, values, sums[i])
+            for i, total in enumerate(sums):
+                e.store_masked(total, line, i * out.columns, mask)
+
+    with e.loop(0, whole, ROWS) as block:
+        rows_at(block.index, ROWS)
+    with e.loop(whole, out.rows) as single:
+        rows_at(single.index, 1)
 
 
 def weight_gradient(conv: Convolution) -> Plan:
