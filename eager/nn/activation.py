@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 from eager.nn import functional as F
@@ -148,8 +149,15 @@ class RReLU(Module):
 class Hardtanh(Module):
     """The input cut off at both ends."""
 
-    def __init__(self, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> None:
+    def __init__(self, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False,
+                 min_value: float | None = None, max_value: float | None = None) -> None:
         super().__init__()
+        for old, new in ((min_value, "min_val"), (max_value, "max_val")):
+            if old is not None:
+                warnings.warn(f"keyword argument `{new}ue` is deprecated and rename to `{new}`",
+                              FutureWarning, stacklevel=2)
+        min_val = min_val if min_value is None else min_value
+        max_val = max_val if max_value is None else max_value
         if min_val > max_val:
             raise ValueError("min_val must be smaller than max_val")
         self.min_val, self.max_val, self.inplace = min_val, max_val, inplace

@@ -28,9 +28,6 @@ class Parameter(Tensor):
             memo[id(self)] = type(self)(self.detach().clone(), self.requires_grad)
         return memo[id(self)]
 
-    def __repr__(self, *, tensor_contents: Any = None) -> str:
-        return "Parameter containing:\n" + super().__repr__()
-
     def __reduce_ex__(self, protocol: Any) -> tuple:
         return _rebuild_parameter, (type(self), self.data, self.requires_grad)
 

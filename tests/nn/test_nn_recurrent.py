@@ -38,6 +38,7 @@ def test_layers(random, name, how):
         np.testing.assert_allclose(one.grad.numpy(), two.grad.numpy(), atol=1e-4)
 
 
+@pytest.mark.filterwarnings("ignore:LSTM with projections")
 def test_projection_states_and_single(random):
     torch, mine, theirs = _pair("LSTM", 4, 5, proj_size=3, bidirectional=True)
     h, c = random(2, 2, 3), random(2, 2, 5)
