@@ -124,10 +124,11 @@ def reset() -> None:
 # --- which frames -----------------------------------------------------------------------------
 
 
-# Files of layers that hold no layer: how modules are called, what they hold. Captured by itself, such
-# code would have an entry for every class of module; `forward` is captured on its own instead.
+# Files of layers that hold no layer: how modules are called, what they hold. Captured by itself,
+# such code would have an entry for every class of module; `forward` is captured on its own instead.
 _SHARED = frozenset(
-    ("module.py", "calling.py", "hooks.py", "state.py", "parameter.py", "init.py", "clip.py")
+    ("module.py", "calling.py", "hooks.py", "state.py", "parameter.py", "init.py", "clip.py",
+     "functional.py")
 )
 
 
@@ -176,11 +177,6 @@ def _is_shared(code: types.CodeType) -> bool:
     return skip_reason(code.co_filename) == "what all modules share"
 
 
-def _is_machinery(code: types.CodeType) -> bool:
-    """In the folder of layers, what is around `forward`: a frame of its own would hold no work."""
-    return code.co_name != "forward" and code.co_filename.startswith(_folders()[0])
-
-
 # --- the callback -----------------------------------------------------------------------------
 
 
@@ -198,7 +194,7 @@ class Callback:
         where = store()
         if _interpreting():
             return None
-        if not _knows(_roots, code) and (_is_machinery(code) or skip_reason(code.co_filename)):
+        if not _knows(_roots, code) and skip_reason(code.co_filename):
             where.skip(code)
             _remember(_codes, code)
             return None
