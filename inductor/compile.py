@@ -8,6 +8,7 @@ callable over tensors. `KEEP` names the operators that are to arrive whole. The 
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -176,6 +177,12 @@ def keep() -> frozenset[Op]:
     return frozenset(registry[name] for name in names)
 
 
+def title(source: Source) -> str:
+    """What a kernel computes, by the operators in it: for profiles."""
+    names = [o.split(":")[0] for m in source.members for o in m.loop.origins]
+    return "kernel " + "_".join(dict.fromkeys(names))
+
+
 class Segment:
     """A run of native units: one program."""
 
@@ -207,7 +214,7 @@ class Segment:
             arguments = tuple(self.reference(b) for b in unit.source.arguments)
             return [ProgramStep(
                 unit.function.address, arguments, unit.source.rows, unit.source.cost,
-                name="kernel",
+                name=title(unit.source),
             )]
         assert unit.step is not None
         return unit.step.make(self.reference)
@@ -240,6 +247,10 @@ def raise_for(code: int) -> None:
     raise RuntimeError(f"a compiled kernel failed with code {code}")
 
 
+UNUSED = 3
+"""References to a block that only its owner has: the list's, the local name's, the call's."""
+
+
 class Compiled:
     """The callable: checks inputs, allocates outputs, runs the segments."""
 
@@ -265,6 +276,7 @@ class Compiled:
             for b in lowered.inputs
         ]
         self.sizes = [max(b.bytes, 1) for b in self.fresh]
+        self.blocks: list[np.ndarray | None] = [None] * len(self.fresh)
         self.segments: list[Any] = []
         self._cut(c)
         self.views = [self._view(r) for r in self.results]
@@ -297,13 +309,21 @@ class Compiled:
 
     def __call__(self, *tensors: Any) -> tuple:
         arrays = [self._array(t, e) for t, e in zip(tensors, self.expected, strict=True)]
-        arrays += [aligned(size) for size in self.sizes]
+        arrays += [self._memory(k) for k in range(len(self.sizes))]
         for segment in self.segments:
             if isinstance(segment, Segment):
                 segment.run(arrays)
             else:
                 self._fall_back(segment, arrays)
         return tuple([self._result(v, tensors, arrays) for v in self.views])
+
+    def _memory(self, number: int) -> np.ndarray:
+        """Fresh memory for a result: that of an earlier call's, where nobody holds it any more."""
+        block = self.blocks[number]
+        if block is None or sys.getrefcount(block) > UNUSED:
+            # one statement, so that two threads cannot take the same block
+            block = self.blocks[number] = aligned(self.sizes[number])
+        return block
 
     def _array(self, tensor: Any, expected: tuple) -> Any:
         """The input's array, laid out as it was compiled for."""

@@ -9,7 +9,7 @@ from fx.node import Node
 
 from inductor.index import contiguous_strides
 from inductor.loops import Buffer, TypedAlgebra, Value
-from inductor.lower import Lowering, Step, Unsupported, lowers
+from inductor.lower import Lowering, Step, Unsupported, lowers, view
 from inductor.values import Computed, Coordinates, Lazy, Stored
 
 SMALL_PRODUCT = 64**3
@@ -19,18 +19,24 @@ def _float32(*values: Lazy) -> bool:
     return all(v.dtype == "float32" for v in values)
 
 
+def _suits(value: Stored) -> bool:
+    """Whether a product can read it where it lies: one of the last two dimensions contiguous, nothing backwards."""
+    rows, columns = value.strides[-2:]
+    if any(s < 0 for s in value.strides) or 1 not in (rows, columns):
+        return False
+    m, n = value.shape[-2:]
+    return (columns == 1 and (rows >= n or m == 1)) or (rows == 1 and (columns >= m or n == 1))
+
+
 def _operand(lowering: Lowering, value: Lazy) -> Stored:
-    """Memory in which one of the last two dimensions is contiguous and nothing runs backwards."""
+    """The value as memory that a product can read."""
     stored = value.stored()
     if stored is not None:
-        rows, columns = stored.strides[-2:]
-        tidy = all(s >= 0 for s in stored.strides)
-        if tidy and ((columns == 1 and rows >= stored.shape[-1]) or (rows == 1 and columns >= stored.shape[-2])):
-            return stored
-        if tidy and 1 in stored.shape[-2:] and 1 in (rows, columns):
-            return stored
-        return lowering.copy(value, contiguous_strides(value.shape))
-    return lowering.realize(value, strides=contiguous_strides(value.shape))
+        return stored if _suits(stored) else lowering.copy(value, contiguous_strides(value.shape))
+    strides = lowering.natural_strides(value)
+    if not _suits(Stored(Buffer("trial", value.dtype, value.shape, strides), value.shape, strides)):
+        strides = contiguous_strides(value.shape)
+    return lowering.realize(value, strides=strides)
 
 
 def product_loop(left: Lazy, right: Lazy, lowering: Lowering, node: Node) -> Lazy:
@@ -52,7 +58,10 @@ def product_loop(left: Lazy, right: Lazy, lowering: Lowering, node: Node) -> Laz
 
 
 @lowers("mm", "bmm")
-def lower_product(lowering: Lowering, node: Node, bound: tuple) -> Lazy:
+def lower_product(
+    lowering: Lowering, node: Node, bound: tuple, bias: Lazy | None = None
+) -> Lazy:
+    """A product; `bias`, a vector over the columns, is added where it is made."""
     left, right = lowering.tensor(bound[0]), lowering.tensor(bound[1])
     shape = tuple(map(int, node.meta["val"].shape))
     m, n, k = shape[-2], shape[-1], left.shape[-1]
@@ -63,20 +72,24 @@ def lower_product(lowering: Lowering, node: Node, bound: tuple) -> Lazy:
     if math.prod(shape) * k == 0:
         return product_loop(left, right, lowering, node)
     a, b = _operand(lowering, left), _operand(lowering, right)
+    extra = lowering.contiguous(bias) if bias is not None else None
     out = Buffer(lowering.name(), "float32", shape, contiguous_strides(shape))
     batch = ((shape[0], a.strides[0], b.strides[0], m * n),) if len(shape) == 3 else ()
 
     def make(reference: Any) -> list[Any]:
         from inductor.templates.gemm import Problem, build
+        from inductor.templates.gemm import bias as add_bias
 
         problem = Problem(m, n, k, a.strides[-2:], b.strides[-2:], (n, 1), batch)
-        template = build(problem)
+        template = build(problem, add_bias() if extra is not None else None)
+        more = [reference(extra.buffer, extra.offset)] if extra is not None else []
         return [template.step(
-            reference(a.buffer, a.offset), reference(b.buffer, b.offset), reference(out),
+            reference(a.buffer, a.offset), reference(b.buffer, b.offset), reference(out), *more,
             name=f"{node.target.name} {m}x{k}x{n}",  # type: ignore[union-attr]
         )]
 
-    lowering.emit(Step(f"mm_{m}x{k}x{n}", [a.buffer, b.buffer], [out], make))
+    inputs = [a.buffer, b.buffer, *([extra.buffer] if extra is not None else [])]
+    lowering.emit(Step(f"mm_{m}x{k}x{n}", inputs, [out], make))
     return Stored.whole(out)
 
 
@@ -86,8 +99,13 @@ def lower_addmm(lowering: Lowering, node: Node, bound: tuple) -> Lazy:
     from inductor.values import broadcast
 
     input, beta, alpha = lowering.tensor(bound[0]), bound[3], bound[4]
+    factors = lowering.tensor(bound[1]), lowering.tensor(bound[2])
+    shape = tuple(map(int, node.meta["val"].shape))
+    whole = _float32(*factors) and 0 not in (*shape, factors[0].shape[1])
+    if whole and beta == alpha == 1 and input.shape in ((shape[1],), (1, shape[1])):
+        vector = view(input, (shape[1],), (1,), 0)
+        return lower_product(lowering, node, (bound[1], bound[2]), vector)
     product = lower_product(lowering, node, (bound[1], bound[2]))
-    shape = product.shape
     place = broadcast(input, shape)
 
     def body(s: TypedAlgebra, c: Coordinates) -> Value:
@@ -113,7 +131,8 @@ def _convolution(node: Node, image: tuple, filters: int, kernel: tuple, how: tup
 
 
 def _plan_step(
-    lowering: Lowering, node: Node, name: str, build: Any, first: Stored, second: Stored
+    lowering: Lowering, node: Node, name: str, build: Any, first: Stored, second: Stored,
+    extra: Stored | None = None,
 ) -> Lazy:
     shape = tuple(map(int, node.meta["val"].shape))
     try:
@@ -131,9 +150,11 @@ def _plan_step(
         return plan.steps(
             reference(first.buffer, first.offset), reference(second.buffer, second.offset),
             reference(out), workspace,
+            *([reference(extra.buffer, extra.offset)] if extra is not None else []),
         )
 
-    lowering.emit(Step(name, [first.buffer, second.buffer], outputs, make))
+    inputs = [first.buffer, second.buffer, *([extra.buffer] if extra is not None else [])]
+    lowering.emit(Step(name, inputs, outputs, make))
     return Stored.whole(out)
 
 
@@ -145,11 +166,15 @@ def lower_convolution(lowering: Lowering, node: Node, bound: tuple) -> Lazy:
     conv = _convolution(node, image.shape, weight.shape[0], weight.shape[2:], bound[3:])
     from inductor.templates.convolution import forward
 
+    from inductor.templates.gemm import bias as add_bias
+
+    fused = bound[2] is not None and conv.groups == 1
+    epilogue = add_bias(by_rows=True) if fused else None
     result = _plan_step(
-        lowering, node, "convolution", lambda: forward(conv), lowering.contiguous(image),
-        lowering.contiguous(weight),
+        lowering, node, "convolution", lambda: forward(conv, epilogue), lowering.contiguous(image),
+        lowering.contiguous(weight), lowering.contiguous(lowering.tensor(bound[2])) if fused else None,
     )
-    if bound[2] is None:
+    if fused or bound[2] is None:
         return result
     bias = lowering.tensor(bound[2])
     return Computed(

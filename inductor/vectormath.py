@@ -666,3 +666,39 @@ def acos_float32(x):
                    float32(2.0) * series)
     return select(size > float32(1.0), NAN32, select(far, outer, middle))
 
+
+
+# Floats as integers in the same order, so that a maximum is one integer instruction; a NaN comes out on top
+# (of a minimum, at the bottom), whatever its sign.
+@vector
+def ordered_max_float32(x):
+    b = bits(select(x != x, NAN32, x))
+    return int32(b ^ int32((b >> int32(31)) & int32(0x7FFFFFFF)))
+
+
+@vector
+def ordered_min_float32(x):
+    b = select(x != x, int32(-1), bits(x))
+    return int32(b ^ int32((b >> int32(31)) & int32(0x7FFFFFFF)))
+
+
+@vector
+def from_order_float32(k):
+    return from_bits(int32(k ^ int32((k >> int32(31)) & int32(0x7FFFFFFF))))
+
+
+@vector
+def ordered_max_float64(x):
+    b = bits(select(x != x, NAN, x))
+    return b ^ ((b >> 63) & 0x7FFFFFFFFFFFFFFF)
+
+
+@vector
+def ordered_min_float64(x):
+    b = select(x != x, int64(-1), bits(x))
+    return b ^ ((b >> 63) & 0x7FFFFFFFFFFFFFFF)
+
+
+@vector
+def from_order_float64(k):
+    return from_bits(k ^ ((k >> 63) & 0x7FFFFFFFFFFFFFFF))

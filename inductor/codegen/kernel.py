@@ -101,6 +101,18 @@ def combination(combine: str, dtype: str, total: str, value: str) -> str:
     return f"to_{dtype}({total} {'+' if combine == 'sum' else '*'} {value})"
 
 
+def in_order(loop: Loop) -> bool:
+    """Whether a maximum or minimum is taken of integers that are ordered like the floats they stand for."""
+    return loop.combine in ("max", "min") and is_float(loop.accumulate)
+
+
+def total_type(loop: Loop) -> str:
+    """The type of the accumulator."""
+    if in_order(loop):
+        return "int32" if loop.accumulate == "float32" else "int64"
+    return loop.accumulate
+
+
 class KernelCode(ScalarCode):
     """Writes one kernel."""
 
@@ -129,6 +141,13 @@ class KernelCode(ScalarCode):
             line = f"{name} = pointer_{element}(arguments[{place}])"
             self.scopes[0].lines.append(line)
         return name
+
+    def operation(self, name: str, dtype: str, values: tuple[Value, ...]) -> Value:
+        if name == "div" and ROW in values[1].depends and values[0].depends - values[1].depends:
+            # one division per row instead of one per element
+            one = self.literal(1, dtype)
+            return super().operation("mul", dtype, (values[0], self.operation("div", dtype, (one, values[1]))))
+        return super().operation(name, dtype, values)
 
     def load(self, buffer: Buffer, index: Index) -> Value:
         if buffer in self.producers:
@@ -282,6 +301,8 @@ class KernelCode(ScalarCode):
         """Make the accumulator, in the row."""
         loop = member.loop
         start = literal_text(start_value(loop.combine or "", loop.accumulate), loop.accumulate)
+        if in_order(loop):
+            start = f"ordered_{loop.combine}_{loop.accumulate}({start})"
         name = f"total{self.names}"
         self.names += 1
         if not self.lanes:
@@ -290,7 +311,7 @@ class KernelCode(ScalarCode):
                 self.row.lines.append(f"{name}_at = int64(0x7fffffffffffffff)")
             return name
         size = product(self.lanes)
-        self.scopes[0].lines.append(f"{name} = scratch_{loop.accumulate}({size})")
+        self.scopes[0].lines.append(f"{name} = scratch_{total_type(loop)}({size})")
         fill = [f"store({name}, k, {start})"]
         if loop.combine in ("argmax", "argmin"):
             self.scopes[0].lines.append(f"{name}_at = scratch_int64({size})")
@@ -313,12 +334,13 @@ class KernelCode(ScalarCode):
         if loop.combine in ("argmax", "argmin"):
             self._step_position(member, total, value)
             return
+        code = f"ordered_{loop.combine}_{value.dtype}({value.code})" if in_order(loop) else value.code
         if not self.lanes:
-            combined = combination(loop.combine or "", loop.accumulate, total, value.code)
+            combined = combination(loop.combine or "", total_type(loop), total, code)
             lines.append(f"{total} = {combined}")
             return
         before = f"load_again({total}, {self.lane()})"
-        combined = combination(loop.combine or "", loop.accumulate, before, value.code)
+        combined = combination(loop.combine or "", total_type(loop), before, code)
         lines.append(f"store({total}, {self.lane()}, {combined})")
 
     def _step_position(self, member: Member, total: str, value: Value) -> None:
@@ -359,13 +381,16 @@ class KernelCode(ScalarCode):
         for member, total in members:
             loop, buffer, write = member.loop, member.loop.target, member.write
             name = f"{total}_at" if loop.combine in ("argmax", "argmin") else total
-            dtype = "int64" if name.endswith("_at") else loop.accumulate
+            dtype = "int64" if name.endswith("_at") else total_type(loop)
             depends = write.variables() | set(self.lanes)
             depends = frozenset(depends & (set(self.lanes) | set(self.plan.outer)) | {ROW})
             if self.lanes:
                 value = self.emit(f"load_again({name}, {self.lane()})", dtype, depends)
             else:
                 value = Value(self, name, dtype, frozenset((*self.plan.outer, ROW)))
+            if in_order(loop):
+                text = f"from_order_{loop.accumulate}({value.code})"
+                value = self.emit(text, loop.accumulate, value.depends)
             if loop.finish is not None:
                 value = loop.finish(self, value)
             value = self.cast_to(value, buffer.dtype)
