@@ -462,8 +462,10 @@ class Reduction(Op):
         return found
 
     def result_dtype(self, bound: tuple) -> dtypes.dtype:
-        if self.promote in ("bool", "index"):
-            return dtypes.bool_ if self.promote == "bool" else dtypes.int64
+        if self.promote == "bool":  # PyTorch's exception: bytes stay bytes
+            return dtypes.uint8 if bound[0].dtype is dtypes.uint8 else dtypes.bool_
+        if self.promote == "index":
+            return dtypes.int64
         return self.compute_dtype(bound)
 
     def check(self, bound: tuple, dims: tuple[int, ...]) -> None:

@@ -82,7 +82,7 @@ def uniform(seed: int, offset: int, count: int, kind: np.dtype) -> np.ndarray:
         return found
     # rounding to half precision must not reach 1
     narrow = found.astype(kind)
-    return np.where(narrow >= 1, np.asarray(1 - 2.0 ** -(12 if kind == np.float16 else 9), kind), narrow)
+    return np.where(narrow >= 1, np.asarray(1 - 2.0 ** -(11 if kind == np.float16 else 8), kind), narrow)
 
 
 def _unit(found: np.ndarray) -> np.ndarray:

@@ -95,6 +95,9 @@ def _as_item(item: Any) -> Any:
     return item
 
 
+_ZERO_DIM = "invalid index of a 0-dim tensor. Use `tensor.item()` in Python to convert a 0-dim tensor to a number"
+
+
 def _normal(input: Any, index: Any) -> list:
     """The items of a subscript, one for each dimension or None; `...` is spelled out."""
     if isinstance(index, tuple):
@@ -111,11 +114,15 @@ def _normal(input: Any, index: Any) -> list:
         elif item is not None and item is not Ellipsis and not isinstance(item, bool):
             used += 1
     if used > input.ndim:
+        if not input.ndim and used == 1:
+            raise IndexError(_ZERO_DIM)
         raise IndexError(f"too many indices for tensor of dimension {input.ndim}")
     dots = [i for i, item in enumerate(items) if item is Ellipsis]
-    if len(dots) > 1:
-        raise IndexError("an index can only have a single ellipsis ('...')")
     missing = [slice(None)] * (input.ndim - used)
+    if len(dots) > 1:  # the first stands for all dimensions that are left; nothing can come after another
+        if missing and dots[1] < len(items) - 1 and any(item is not Ellipsis for item in items[dots[1] :]):
+            raise IndexError(f"too many indices after a second ellipsis for tensor of dimension {input.ndim}")
+        items = [item for n, item in enumerate(items) if item is not Ellipsis or n == dots[0]]
     place = dots[0] if dots else len(items)
     return [*items[:place], *missing, *items[place + 1 :]]
 
@@ -142,9 +149,7 @@ def _basic_part(input: Any, items: list) -> tuple[Any, tuple | None]:
             dim += item.ndim if item.dtype in (dtypes.bool_, dtypes.uint8) else 1
         else:
             if view.ndim == 0:
-                raise IndexError(
-                    "invalid index of a 0-dim tensor. Use `tensor.item()` in Python to convert a 0-dim tensor to a number"
-                )
+                raise IndexError(_ZERO_DIM)
             view = ops.select(view, dim, item)
     if not any(isinstance(a, Tensor) for a in advanced):
         return view, None

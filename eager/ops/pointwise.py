@@ -210,7 +210,7 @@ def _sgn(input):
     return np.where(size == 0, 0, input / np.where(size == 0, 1, size))
 
 
-@pointwise(vjp=lambda g, out, x: ops.zeros_like(g), saves="", run=np.sign)
+@pointwise(vjp=lambda g, out, x: ops.zeros_like(g), saves="", run=lambda x: np.sign(x) if x.dtype.kind != "b" else x.copy())
 def sign(s, input):
     """-1, 0 or 1."""
     return s.sign(input)
@@ -228,7 +228,9 @@ def reciprocal(s, input):
     return s.reciprocal(input)
 
 
-@pointwise(vjp=lambda g, out, x: g * (x * 2), saves="input", run=np.square)
+@pointwise(vjp=lambda g, out, x: g * (x * 2), saves="input", run=lambda x: np.square(x) if x.dtype.kind != "b" else x.copy(),
+    result=lambda x: dtypes.int64 if x.dtype is dtypes.bool_ else x.dtype,
+)
 def square(s, input):
     """`input ** 2`."""
     return input * input

@@ -182,6 +182,7 @@ def randint_like(input, low, high, *, dtype=None, layout=None, device=None, requ
 
 def _randperm(n, *, generator=None, dtype=None, layout=None, device=None, requires_grad=False, pin_memory=False):
     """A random order of 0 to n - 1."""
+    _randperm_spec(n, generator, dtype)
     return _permutation(*_state(generator, rng.advance(n, True)), n, (dtype or dtypes.int64).numpy)
 
 
