@@ -72,7 +72,7 @@ class _Patches(_Pixels):
 
     def copy_columns(self, vectors: int) -> ir.Function:
         kind = ir.FunctionType(ir.VoidType(), [POINTER, POINTER, I64, I64, I64])
-        e = Emitter(self.module, f"pack_pixels_{vectors}", kind)
+        e = Emitter(self.module, f"pack_pixels_{vectors}", kind, self.conv.dtype)
         image, target, column, first, k = e.arguments
         taps = table(e, self.image.taps())
         lines = [self._segments(e, e.add(column, v * self.lanes)) for v in range(vectors)]
@@ -163,7 +163,7 @@ class _Taps(Gemm):
 
     def copy_columns(self, vectors: int) -> ir.Function:
         kind = ir.FunctionType(ir.VoidType(), [POINTER, POINTER, I64, I64, I64])
-        e = Emitter(self.module, f"pack_taps_{vectors}", kind)
+        e = Emitter(self.module, f"pack_taps_{vectors}", kind, self.conv.dtype)
         image, target, column, first, k = e.arguments
         taps = table(e, self.image.taps())
         count, width = self.conv.taps, self.conv.out_width
@@ -215,7 +215,7 @@ def forward(conv: Convolution, epilogue: Epilogue | None = None) -> Plan:
         (conv.groups, channels * image.channel, filters * k, filters * conv.pixels),
     )
     batch = tuple((size, weight, data, out) for size, data, weight, out in batch)
-    problem = Problem(filters, conv.pixels, k, (k, 1), (1, 1), (conv.pixels, 1), batch)
+    problem = Problem(filters, conv.pixels, k, (k, 1), (1, 1), (conv.pixels, 1), batch, dtype=conv.dtype)
     if conv.taps == 1:
         problem = replace(problem, b=(image.channel, 1))
         product = _Pixels(conv, problem, epilogue).template()
@@ -242,18 +242,18 @@ def _plan(conv: Convolution, product: Template, image_first: bool) -> Plan:
     return Plan(layout(conv).bytes, steps)
 
 
-def transpose(rows: int, columns: int) -> Template:
+def transpose(rows: int, columns: int, dtype: str) -> Template:
     """A kernel (source, target) that transposes a matrix; its range is blocks of rows."""
-    lanes = vector_bits() // 32
+    lanes = vector_bits() // (8 * gemm.ITEMSIZE[dtype])
     return Template(
-        f"transpose {rows} {columns} {lanes}", "transpose", lambda: _write_transpose(rows, columns),
+        f"transpose {rows} {columns} {dtype} {vector_bits()}", "transpose", lambda: _write_transpose(rows, columns, dtype),
         -(-rows // lanes), columns * lanes / 2.0,
     )
 
 
-def _write_transpose(rows: int, columns: int) -> str:
+def _write_transpose(rows: int, columns: int, dtype: str) -> str:
     module = ir.Module("transpose")
-    e = Emitter(module, "transpose")
+    e = Emitter(module, "transpose", dtype=dtype)
     source, target = e.pointer(0), e.pointer(1)
     with e.loop(e.arguments[1], e.arguments[2]) as block:
         first = e.multiply(block.index, e.lanes)
@@ -297,7 +297,7 @@ def _pointwise_input_gradient(conv: Convolution) -> Plan:
         (conv.groups, filters * channels, filters * conv.pixels, channels * conv.pixels),
     )
     line = (conv.pixels, 1)
-    product = gemm.build(Problem(channels, conv.pixels, filters, (1, channels), line, line, batch))
+    product = gemm.build(Problem(channels, conv.pixels, filters, (1, channels), line, line, batch, dtype=conv.dtype))
     return Plan(0, lambda gradient, weight, out, workspace=0: [
         product.step(weight, gradient, out, name="convolution input gradient")
     ])
@@ -313,12 +313,12 @@ def _convolved_input_gradient(conv: Convolution, padding: tuple[int, int]) -> Pl
     k = back.channels * back.taps
     batch = ((back.batch, 0, back.channels * image.channel, back.filters * back.pixels),)
     # Transposed weights are [channel][tap][filter]; the taps are met in reverse order.
-    problem = Problem(back.filters, back.pixels, k, (k, 1), (1, 1), (back.pixels, 1), batch)
+    problem = Problem(back.filters, back.pixels, k, (k, 1), (1, 1), (back.pixels, 1), batch, dtype=conv.dtype)
     writer = _PatchesByTaps(back, problem, None)
     writer.image = _Reversed(image.conv, image.phases, image.rows, image.columns)
     product = writer.template()
-    turn = transpose(conv.filters, conv.channels * conv.taps)
-    turned = -(-k * back.filters * 4 // 64) * 64
+    turn = transpose(conv.filters, conv.channels * conv.taps, conv.dtype)
+    turned = -(-k * back.filters * conv.itemsize // 64) * 64
     arranger = None if is_plain(back) else arrange(back)
 
     def steps(gradient: Any, weight: Any, out: Any, workspace: int = 0) -> list[Step]:
@@ -348,7 +348,7 @@ def _scattered_input_gradient(conv: Convolution) -> Plan:
         (conv.groups, filters * rows, filters * conv.pixels, rows * conv.pixels),
     )
     line = (conv.pixels, 1)
-    product = gemm.build(Problem(rows, conv.pixels, filters, (1, rows), line, line, batch))
+    product = gemm.build(Problem(rows, conv.pixels, filters, (1, rows), line, line, batch, dtype=conv.dtype))
     collect = _collect(conv)
 
     def steps(gradient: Any, weight: Any, out: Any, workspace: int = 0) -> list[Step]:
@@ -358,21 +358,21 @@ def _scattered_input_gradient(conv: Convolution) -> Plan:
             collect.step(patches, out, name="collect patches"),
         ]
 
-    return Plan(conv.batch * conv.channels * conv.taps * conv.pixels * 4, steps)
+    return Plan(conv.batch * conv.channels * conv.taps * conv.pixels * conv.itemsize, steps)
 
 
 def _collect(conv: Convolution) -> Template:
     """A kernel (patches, image) that adds patches up where they came from, plane by plane."""
     cost = conv.taps * conv.pixels / 2 + conv.height * conv.width / 8
     return Template(
-        f"collect {conv}", "collect", lambda: _write_collect(conv),
+        f"collect {conv} {vector_bits()}", "collect", lambda: _write_collect(conv),
         conv.batch * conv.channels, cost, 2,
     )
 
 
 def _write_collect(conv: Convolution) -> str:
     module = ir.Module("collect")
-    e = Emitter(module, "collect")
+    e = Emitter(module, "collect", dtype=conv.dtype)
     source, target = e.pointer(0), e.pointer(1)
     plane_size = conv.height * conv.width
     with e.loop(e.arguments[1], e.arguments[2]) as plane:
@@ -424,12 +424,12 @@ def weight_gradient(conv: Convolution) -> Plan:
     for accumulate in (False, True)[: 1 + (conv.batch > 1)]:
         batch = ((conv.groups, filters * conv.pixels, channels * image.channel, filters * n),)
         problem = Problem(
-            filters, n, conv.pixels, (conv.pixels, 1), (1, 1), (n, 1), batch, accumulate
+            filters, n, conv.pixels, (conv.pixels, 1), (1, 1), (n, 1), batch, accumulate, conv.dtype,
         )
         products.append(_Taps(conv, problem).template())
     arranger = None if is_plain(conv) else arrange(conv)
-    gradient_bytes = conv.filters * conv.pixels * 4
-    image_bytes = conv.channels * image.channel * 4
+    gradient_bytes = conv.filters * conv.pixels * conv.itemsize
+    image_bytes = conv.channels * image.channel * conv.itemsize
 
     def steps(data: Reference, gradient: Reference, out: Any, workspace: int = 0) -> list[Step]:
         result = []

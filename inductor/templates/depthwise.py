@@ -36,16 +36,16 @@ def handles(conv: Convolution) -> bool:
 
 def _template(conv: Convolution, name: str, write: Any, total: int, flops: float, key: str) -> Template:
     out = layout(conv)
-    scratch = (out.channel + 64) * 4
+    scratch = (out.channel + 64) * conv.itemsize
     cost = out.channel / 2 + flops / 16
     return Template(
         f"depthwise {name} {conv} {vector_bits()} {key}", name, write, total, cost, 2, scratch, SCRATCH
     )
 
 
-def _start(name: str) -> tuple[ir.Module, Emitter, list[Any]]:
+def _start(name: str, dtype: str) -> tuple[ir.Module, Emitter, list[Any]]:
     module = ir.Module(name)
-    e = Emitter(module, name)
+    e = Emitter(module, name, dtype=dtype)
     return module, e, [e.pointer(i) for i in (A, B, C, SCRATCH)]
 
 
@@ -63,7 +63,7 @@ def forward(conv: Convolution, epilogue: Epilogue | None = None) -> Plan:
 
 
 def _write_forward(conv: Convolution, epilogue: Epilogue | None) -> str:
-    module, e, (weights, images, outs, scratch) = _start("depthwise")
+    module, e, (weights, images, outs, scratch) = _start("depthwise", conv.dtype)
     out, per_channel = layout(conv), conv.filters // conv.channels
     with e.loop(e.arguments[1], e.arguments[2]) as plane:
         image = e.at(images, e.multiply(plane.index, conv.height * conv.width))
@@ -128,14 +128,14 @@ def input_gradient(conv: Convolution) -> Plan:
         conv, "depthwise_input", lambda: _write_input(conv), conv.batch * conv.channels,
         conv.flops / max(1, conv.batch * conv.channels), "",
     )
-    template = replace(template, scratch=template.scratch + (_spread(conv)[0].channel + 64) * 4)
+    template = replace(template, scratch=template.scratch + (_spread(conv)[0].channel + 64) * conv.itemsize)
     return Plan(0, lambda gradient, weight, out, workspace=0: [
         template.step(weight, gradient, out, name="depthwise input gradient")
     ])
 
 
 def _write_input(conv: Convolution) -> str:
-    module, e, (weights, gradients, images, scratch) = _start("depthwise_input")
+    module, e, (weights, gradients, images, scratch) = _start("depthwise_input", conv.dtype)
     out, per_channel = layout(conv), conv.filters // conv.channels
     spread, reaches = _spread(conv)
     bordered = e.at(scratch, out.channel + 64)
@@ -200,13 +200,13 @@ def weight_gradient(conv: Convolution) -> Plan:
 
 
 def _write_weight(conv: Convolution) -> str:
-    module, e, (gradients, images, outs, scratch) = _start("depthwise_weight")
+    module, e, (gradients, images, outs, scratch) = _start("depthwise_weight", conv.dtype)
     out, per_channel = layout(conv), conv.filters // conv.channels
     taps = out.taps()
     with e.loop(e.arguments[1], e.arguments[2]) as channel:
         target = e.at(outs, e.multiply(channel.index, per_channel * conv.taps))
         with e.loop(0, per_channel * conv.taps) as element:
-            e.store(ir.Constant(ir.FloatType(), 0.0), target, element.index)
+            e.store(e.zero, target, element.index)
         with e.loop(0, conv.batch) as image:
             plane = e.add(e.multiply(image.index, conv.channels), channel.index)
             arrange_plane(

@@ -1,7 +1,8 @@
 """The words in which templates are written: loops, addresses and vectors over llvmlite's IR builder.
 
 An `Emitter` writes one function of a module. Sizes and indices are i64 values, memory is addressed by opaque pointers plus element indices, and
-a vector is `lanes` floats wide: the CPU's widest. Python integers are accepted wherever an i64 value is, and fold.
+a vector is the CPU's widest
+of the function's element type. Python integers are accepted wherever an i64 value is, and fold.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from inductor.native import vector_bits
 
 I1, I8, I32, I64 = ir.IntType(1), ir.IntType(8), ir.IntType(32), ir.IntType(64)
 F32, F64 = ir.FloatType(), ir.DoubleType()
+ELEMENTS = {"float32": F32, "float64": F64}
 POINTER = ir.PointerType()
 KERNEL = ir.FunctionType(I32, [POINTER, I64, I64])
 
@@ -33,11 +35,19 @@ class Emitter:
     """Writes one function: `module.add(name, type)` with a builder and the vocabulary of loops and vectors."""
 
     def __init__(
-        self, module: ir.Module, name: str, kind: ir.FunctionType = KERNEL, bits: int | None = None
+        self,
+        module: ir.Module,
+        name: str,
+        kind: ir.FunctionType = KERNEL,
+        dtype: str = "float32",
+        bits: int | None = None,
     ) -> None:
         self.module = module
-        self.lanes = (bits or vector_bits()) // 32
-        self.vector = ir.VectorType(F32, self.lanes)
+        self.element: ir.Type = ELEMENTS[dtype]
+        self.itemsize = 8 if self.element is F64 else 4
+        self.lanes = (bits or vector_bits()) // (8 * self.itemsize)
+        self.vector = ir.VectorType(self.element, self.lanes)
+        self.zero = ir.Constant(self.element, 0.0)
         self.function = ir.Function(module, kind, name)
         if kind is not KERNEL:
             self.function.linkage = "internal"
@@ -199,13 +209,15 @@ class Emitter:
         """Word `index` of the kernel's argument block, as an address."""
         return self.builder.inttoptr(self.argument(index), POINTER)
 
-    def at(self, pointer: ir.Value, index: Value, kind: ir.Type = F32) -> ir.Value:
+    def at(self, pointer: ir.Value, index: Value, kind: ir.Type | None = None) -> ir.Value:
         """The address of element `index`."""
+        kind = kind or self.element
         if isinstance(index, int) and index == 0:
             return pointer
         return self.builder.gep(pointer, [self.integer(index)], source_etype=kind)
 
-    def load(self, pointer: ir.Value, index: Value = 0, kind: ir.Type = F32) -> ir.Value:
+    def load(self, pointer: ir.Value, index: Value = 0, kind: ir.Type | None = None) -> ir.Value:
+        kind = kind or self.element
         return self.builder.load(self.at(pointer, index, kind), typ=kind)
 
     def store(self, value: ir.Value, pointer: ir.Value, index: Value = 0) -> None:
@@ -237,11 +249,11 @@ class Emitter:
         return ir.Constant(kind, value)
 
     def load_vector(self, pointer: ir.Value, index: Value = 0, width: int | None = None) -> ir.Value:
-        kind = self.vector if width is None else ir.VectorType(F32, width)
-        return self.builder.load(self.at(pointer, index), typ=kind, align=4)
+        kind = self.vector if width is None else ir.VectorType(self.element, width)
+        return self.builder.load(self.at(pointer, index), typ=kind, align=self.itemsize)
 
     def store_vector(self, value: ir.Value, pointer: ir.Value, index: Value = 0) -> None:
-        self.builder.store(value, self.at(pointer, index), align=4)
+        self.builder.store(value, self.at(pointer, index), align=self.itemsize)
 
     def mask(self, count: Value, lanes: int | None = None) -> ir.Value:
         """Lanes [0, count)."""
@@ -255,17 +267,17 @@ class Emitter:
         self, pointer: ir.Value, index: Value, mask: ir.Value, other: ir.Value | None = None
     ) -> ir.Value:
         """Lanes outside the mask are not read; they are those of `other`, or 0."""
-        kind = ir.VectorType(F32, mask.type.count)
+        kind = ir.VectorType(self.element, mask.type.count)
         name = f"llvm.masked.load.{self.suffix(kind)}.p0"
         passed = self.constant(0.0, kind) if other is None else other
-        words = (self.at(pointer, index), ir.Constant(I32, 4), mask, passed)
+        words = (self.at(pointer, index), ir.Constant(I32, self.itemsize), mask, passed)
         return self.intrinsic(name, kind, *words)
 
     def store_masked(
         self, value: ir.Value, pointer: ir.Value, index: Value, mask: ir.Value
     ) -> None:
         name = f"llvm.masked.store.{self.suffix(value.type)}.p0"
-        words = (value, self.at(pointer, index), ir.Constant(I32, 4), mask)
+        words = (value, self.at(pointer, index), ir.Constant(I32, self.itemsize), mask)
         self.intrinsic(name, ir.VoidType(), *words)
 
     def splat(self, value: ir.Value, lanes: int | None = None) -> ir.Value:
@@ -280,8 +292,7 @@ class Emitter:
     def fma(self, a: ir.Value, b: ir.Value, c: ir.Value) -> ir.Value:
         """a * b + c, rounded once."""
         kind = a.type
-        suffix = self.suffix(kind) if isinstance(kind, ir.VectorType) else "f32"
-        return self.intrinsic(f"llvm.fma.{suffix}", kind, a, b, c)
+        return self.intrinsic(f"llvm.fma.{self.suffix(kind)}", kind, a, b, c)
 
     def horizontal_sum(self, value: ir.Value) -> ir.Value:
         """The sum of all lanes, pair by pair."""
@@ -289,8 +300,8 @@ class Emitter:
         name = f"llvm.vector.reduce.fadd.{self.suffix(kind)}"
         function = self.module.globals.get(name)
         if function is None:
-            function = ir.Function(self.module, ir.FunctionType(F32, [F32, kind]), name)
-        words = (ir.Constant(F32, -0.0), value)
+            function = ir.Function(self.module, ir.FunctionType(kind.element, [kind.element, kind]), name)
+        words = (ir.Constant(kind.element, -0.0), value)
         return self.builder.call(function, words, fastmath=("reassoc",))
 
     def transpose(self, rows: list[ir.Value]) -> list[ir.Value]:

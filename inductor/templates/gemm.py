@@ -1,4 +1,4 @@
-"""Matrix products: C[m, n] = A[m, k] @ B[k, n] in float32, batched, with a fused epilogue.
+"""Matrix products: C[m, n] = A[m, k] @ B[k, n], batched, with a fused epilogue.
 
 `build(problem)` and `step(m, n, k, ...)` return a `Template`: its kernel takes the arguments
 (A, B, C, scratch, *extra) and a range of (batch, block of rows, panel of columns). A tile of C lives
@@ -23,6 +23,7 @@ from inductor.native import vector_bits
 from inductor.templates.emit import I64, POINTER, Emitter, Loop, Value
 from inductor.templates.template import Template
 
+ITEMSIZE = {"float32": 4, "float64": 8}
 A, B, C, SCRATCH, EXTRA = range(5)
 """The kernel's argument words; those of the epilogue start at EXTRA."""
 
@@ -77,13 +78,12 @@ class Tile:
     vectors: int
 
 
-def choose_tile(m: int, n: int, lanes: int) -> Tile:
+def choose_tile(m: int, n: int, lanes: int, registers: int) -> Tile:
     """The tile with the fewest cycles per k step.
 
     Bounds are two FMA ports, two load ports, the latency of an FMA, and the second cache level,
     from which the columns stream at half a vector per cycle.
     """
-    registers = 32 if lanes == 16 else 16
 
     def cycles(rows: int, vectors: int) -> float:
         return max(rows * vectors / 2, (rows + vectors) / 2, 2.0 * vectors, 4.0)
@@ -117,6 +117,7 @@ class Problem:
     c: tuple[int, int]
     batch: tuple[tuple[int, int, int, int], ...] = ()
     accumulate: bool = False
+    dtype: str = "float32"
 
     @property
     def count(self) -> int:
@@ -146,7 +147,8 @@ class Gemm:
 
     def __init__(self, problem: Problem, epilogue: Epilogue | None = None) -> None:
         self.problem, self.epilogue = problem, epilogue
-        self.lanes = vector_bits() // 32
+        self.itemsize = ITEMSIZE[problem.dtype]
+        self.lanes = vector_bits() // (8 * self.itemsize)
         self._choose_columns()
         self._choose_rows()
         self._choose_depth()
@@ -154,7 +156,8 @@ class Gemm:
 
     def _choose_columns(self) -> None:
         p = self.problem
-        self.tile = choose_tile(p.m, p.n, self.lanes)
+        registers = 32 if vector_bits() == 512 else 16
+        self.tile = choose_tile(p.m, p.n, self.lanes, registers)
         self.width = self.tile.vectors * self.lanes
         self.panels = -(-p.n // self.width)
         rest = -(-(p.n % self.width) // self.lanes)
@@ -182,21 +185,23 @@ class Gemm:
         crowded = self._crowded()
         self.pack_a = not self.a_by_rows or crowded > 8 or (p.n >= AMORTIZED and crowded > 1)
         self.pack_b = self.gathered or not self.b_by_rows or self.tiles > 1
-        spans = max(1, -(-p.k * self.block_rows * 4 // PACKED_BYTES)) if self.pack_a else 1
+        spans = max(1, -(-p.k * self.block_rows * self.itemsize // PACKED_BYTES)) if self.pack_a else 1
         self.span = self.depth * max(1, -(-p.k // (spans * self.depth)))
         # While one block of B is multiplied, the next is brought to the second cache level.
         self.ahead = (
             self.pack_b and self.b_by_rows and not self.gathered
             and self.block_tiles >= self.tile.vectors
         )
-        self.a_bytes = (self.block_rows * self.span + 16 * self.lanes) * 4 * self.pack_a
-        self.b_bytes = (GROUP * self.depth + self.lanes) * self.width * 4 * self.pack_b
+        a_size = self.block_rows * self.span + 16 * self.lanes
+        b_size = (GROUP * self.depth + self.lanes) * self.width
+        self.a_bytes = a_size * self.itemsize * self.pack_a
+        self.b_bytes = b_size * self.itemsize * self.pack_b
 
     def _crowded(self) -> int:
         """How many rows of a tile share one set of the first cache level when read in place."""
         sets = [0] * 64
         for row in range(self.tile.rows):
-            sets[row * self.problem.a[0] * 4 // 64 % 64] += 1
+            sets[row * self.problem.a[0] * self.itemsize // 64 % 64] += 1
         return max(sets)
 
     def heights(self) -> list[int]:
@@ -209,7 +214,7 @@ class Gemm:
     def micro(self, rows: int, vectors: int) -> ir.Function:
         """One tile: C = or += A @ B over `k` steps, then the epilogue after the last."""
         kind = ir.FunctionType(ir.VoidType(), [POINTER] * 3 + [I64] * 7 + [POINTER, POINTER, I64])
-        e = Emitter(self.module, f"tile_{rows}_{vectors}", kind)
+        e = Emitter(self.module, f"tile_{rows}_{vectors}", kind, self.problem.dtype)
         a, b, start, offset, k, columns, first, last, row, column, block, ahead, stride = e.arguments
         ldc = self.problem.c[0]
         masks = self._masks(e, columns, vectors)
@@ -302,7 +307,7 @@ class Gemm:
     def copy_rows(self, rows: int) -> ir.Function:
         """Pack `rows` rows of A over `k` steps: k after k, the rows side by side."""
         kind = ir.FunctionType(ir.VoidType(), [POINTER, POINTER, I64])
-        e = Emitter(self.module, f"pack_rows_{rows}", kind)
+        e = Emitter(self.module, f"pack_rows_{rows}", kind, self.problem.dtype)
         source, target, k = e.arguments
         row_stride, k_stride = self.problem.a
         # Each store reaches past its own rows; the next one, a k step later, puts that right.
@@ -327,7 +332,7 @@ class Gemm:
     def copy_columns(self, vectors: int) -> ir.Function:
         """Pack one panel of B: (B, packed, first column, first k, k steps)."""
         kind = ir.FunctionType(ir.VoidType(), [POINTER, POINTER, I64, I64, I64])
-        e = Emitter(self.module, f"pack_columns_{vectors}", kind)
+        e = Emitter(self.module, f"pack_columns_{vectors}", kind, self.problem.dtype)
         b, target, column, first, k = e.arguments
         k_stride, column_stride = self.problem.b
         place = e.add(e.multiply(first, k_stride), e.multiply(column, column_stride))
@@ -380,12 +385,13 @@ class Gemm:
             return self.write()
         limits = (BLOCK_ROWS, BLOCK_DEPTH, PACKED_BYTES, AMORTIZED, NEAR, GROUP)
         epilogue = getattr(self.epilogue, "key", None)
-        return f"{type(self).__name__} {self.problem} {epilogue} {limits} {self.lanes}"
+        return f"{type(self).__name__} {self.problem} {epilogue} {limits} {vector_bits()}"
 
     def write(self) -> str:
         """The module's text."""
+        p = self.problem
         self.module = ir.Module("gemm")
-        self.main = Emitter(self.module, "gemm")
+        self.main = Emitter(self.module, "gemm", dtype=p.dtype)
         widths = [self.tile.vectors] * (self.full_panels > 0) + [self.tail] * (self.tail > 0)
         self.micros = {(h, v): self.micro(h, v) for h in self.heights() for v in widths}
         self.row_copies = {h: self.copy_rows(h) for h in self.heights()} if self.pack_a else {}
@@ -406,7 +412,7 @@ class Gemm:
             self._run(e, _Run(
                 e.at(words[A], a), e.at(words[B], b), words[C], c,
                 self.row_base(e, product), words[SCRATCH],
-                e.at(words[SCRATCH], self.a_bytes // 4), first, last,
+                e.at(words[SCRATCH], self.a_bytes // self.itemsize), first, last,
             ), low, high)
         e.finish()
         return str(self.module)
@@ -590,12 +596,13 @@ def step(
     batch: int = 1,
     epilogue: Epilogue | None = None,
     accumulate: bool = False,
+    dtype: str = "float32",
 ) -> Template:
     """The kernel for contiguous operands; a transposed one is stored [k, m] or [n, k]."""
     a = (1, m) if trans_a else (k, 1)
     b = (1, k) if trans_b else (n, 1)
     batches = ((batch, m * k, k * n, m * n),) if batch != 1 else ()
-    return build(Problem(m, n, k, a, b, (n, 1), batches, accumulate), epilogue)
+    return build(Problem(m, n, k, a, b, (n, 1), batches, accumulate, dtype), epilogue)
 
 
 def _named(key: str) -> Callable[[Epilogue], Epilogue]:

@@ -12,6 +12,7 @@ from typing import Any
 
 from llvmlite import ir
 
+from inductor.native import vector_bits
 from inductor.program import Step
 from inductor.templates.emit import I64, Emitter, Value
 from inductor.templates.template import Template
@@ -31,6 +32,7 @@ class Convolution:
     padding: tuple[int, int] = (0, 0)
     dilation: tuple[int, int] = (1, 1)
     groups: int = 1
+    dtype: str = "float32"
 
     def __post_init__(self) -> None:
         if self.channels % self.groups or self.filters % self.groups:
@@ -43,6 +45,10 @@ class Convolution:
         """Output size along an axis."""
         size = (self.height, self.width)[axis] + 2 * self.padding[axis]
         return (size - self.dilation[axis] * (self.kernel[axis] - 1) - 1) // self.stride[axis] + 1
+
+    @property
+    def itemsize(self) -> int:
+        return 8 if self.dtype == "float64" else 4
 
     @property
     def out_height(self) -> int:
@@ -106,7 +112,7 @@ class Layout:
     @property
     def bytes(self) -> int:
         # The last taps are read by whole vectors, which may reach past the end.
-        return (self.conv.batch * self.conv.channels * self.channel + 64) * 4
+        return (self.conv.batch * self.conv.channels * self.channel + 64) * self.conv.itemsize
 
     def tap(self, y: int, x: int) -> int:
         """Offset of tap (y, x) for output pixel (0, 0)."""
@@ -162,14 +168,14 @@ def arrange(conv: Convolution) -> Template:
     """A kernel (image, arranged) that writes the layout; its range is (batch, channel)."""
     out = layout(conv)
     return Template(
-        f"arrange {conv}", "arrange", lambda: _write_arrange(conv, out),
+        f"arrange {conv} {vector_bits()}", "arrange", lambda: _write_arrange(conv, out),
         conv.batch * conv.channels, out.channel / 2 + 10, 2,
     )
 
 
 def _write_arrange(conv: Convolution, out: Layout) -> str:
     module = ir.Module("arrange")
-    e = Emitter(module, "arrange")
+    e = Emitter(module, "arrange", dtype=conv.dtype)
     source, target = e.pointer(0), e.pointer(1)
     with e.loop(e.arguments[1], e.arguments[2]) as plane:
         image = e.at(source, e.multiply(plane.index, conv.height * conv.width))
@@ -213,12 +219,11 @@ def _each_row(e: Emitter, out: Layout, image: Any, arranged: Any, action: Any) -
 
 
 def _arrange_row(e: Emitter, out: Layout, pixels: Any, line: Any, low: Value, high: Value) -> None:
-    zero = ir.Constant(ir.FloatType(), 0.0)
     with e.loop(0, low) as column:
-        e.store(zero, line, column.index)
+        e.store(e.zero, line, column.index)
     _copy_row(e, out.conv.stride[1], 1, pixels, line, low, high)
     with e.loop(high, out.columns) as column:
-        e.store(zero, line, column.index)
+        e.store(e.zero, line, column.index)
 
 
 def _restore_row(e: Emitter, out: Layout, pixels: Any, line: Any, low: Value, high: Value) -> None:

@@ -1,5 +1,6 @@
 """Convolutions and their gradients against NumPy in double precision."""
 
+import dataclasses
 import itertools
 
 import numpy as np
@@ -52,18 +53,18 @@ def reference(conv, image, weight, gradient):
     )
 
 
-def data(conv, seed=0):
-    rng = np.random.default_rng(seed)
+def data(conv):
+    rng = np.random.default_rng(0)
     shapes = (
         (conv.batch, conv.channels, conv.height, conv.width),
         (conv.filters, conv.channels // conv.groups, *conv.kernel),
         (conv.batch, conv.filters, conv.out_height, conv.out_width),
     )
-    return [rng.standard_normal(shape, dtype=np.float32) for shape in shapes]
+    return [rng.standard_normal(shape, dtype=np.dtype(conv.dtype)) for shape in shapes]
 
 
 def run(plan, first, second, shape, *extra):
-    out = np.full(shape, np.nan, np.float32)
+    out = np.full(shape, np.nan, first.dtype)
     words = [program.input(i + 2) for i in range(len(extra))]
     steps = plan.steps(program.input(0), program.input(1), program.output(0), 64, *words)
     table = program.Program(steps, 2 + len(extra), 1, plan.workspace + 64)
@@ -74,7 +75,8 @@ def run(plan, first, second, shape, *extra):
 
 def close(actual, expected):
     scale = max(1.0, np.abs(expected).max())
-    np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-5 * scale)
+    tolerance = 1e-5 if actual.dtype == np.float32 else 1e-13
+    np.testing.assert_allclose(actual, expected, rtol=0, atol=tolerance * scale)
 
 
 CASES = [
@@ -102,6 +104,20 @@ CASES = [
 
 @pytest.mark.parametrize("conv", CASES, ids=str)
 def test_forward_and_gradients(conv):
+    image, weight, gradient = data(conv)
+    out, image_gradient, weight_gradient = reference(conv, image, weight, gradient)
+    close(run(convolution.forward(conv), image, weight, out.shape), out)
+    plan = convolution.input_gradient(conv)
+    close(run(plan, gradient, weight, image.shape), image_gradient)
+    plan = convolution.weight_gradient(conv)
+    close(run(plan, image, gradient, weight.shape), weight_gradient)
+
+
+@pytest.mark.parametrize("groups", [1, 2, 6])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_double_precision(groups, stride):
+    conv = make(2, 6, 15, 14, 12, 3, stride, 1, 1, groups)
+    conv = dataclasses.replace(conv, dtype="float64")
     image, weight, gradient = data(conv)
     out, image_gradient, weight_gradient = reference(conv, image, weight, gradient)
     close(run(convolution.forward(conv), image, weight, out.shape), out)

@@ -8,10 +8,10 @@ from inductor.templates import gemm
 from inductor.templates.gemm import Problem
 
 
-def operands(m, n, k, trans_a, trans_b, batch, seed=0):
-    rng = np.random.default_rng(seed)
-    a = rng.standard_normal((batch, k, m) if trans_a else (batch, m, k), dtype=np.float32)
-    b = rng.standard_normal((batch, n, k) if trans_b else (batch, k, n), dtype=np.float32)
+def operands(m, n, k, trans_a, trans_b, batch, dtype=np.float32):
+    rng = np.random.default_rng(0)
+    a = rng.standard_normal((batch, k, m) if trans_a else (batch, m, k), dtype=dtype)
+    b = rng.standard_normal((batch, n, k) if trans_b else (batch, k, n), dtype=dtype)
     return a, b
 
 
@@ -43,6 +43,14 @@ def test_ragged(m, n, k, trans_a, trans_b):
     c = np.full((1, m, n), np.nan, np.float32)
     run(gemm.step(m, n, k, trans_a, trans_b), a, b, c)
     close(c, product(a, b, trans_a, trans_b), k)
+
+
+@pytest.mark.parametrize(("trans_a", "trans_b"), LAYOUTS)
+def test_double_precision(trans_a, trans_b):
+    a, b = operands(61, 83, 350, trans_a, trans_b, 2, np.float64)
+    c = np.full((2, 61, 83), np.nan)
+    run(gemm.step(61, 83, 350, trans_a, trans_b, batch=2, dtype="float64"), a, b, c)
+    np.testing.assert_allclose(c, product(a, b, trans_a, trans_b), rtol=0, atol=1e-12)
 
 
 def test_blocks_of_rows_and_depths_and_threads():
@@ -169,9 +177,10 @@ def test_layouts_that_are_not_supported_say_so():
 def test_tiles_fit_the_registers(lanes):
     for m in (1, 2, 5, 14, 15, 128, 1000):
         for n in (1, 16, 33, 1000):
-            tile = gemm.choose_tile(m, n, lanes)
+            registers = 32 if lanes == 16 else 16
+            tile = gemm.choose_tile(m, n, lanes, registers)
             used = tile.rows * tile.vectors + tile.vectors + 1
-            assert 1 <= tile.rows <= min(m, lanes) and used <= (32 if lanes == 16 else 16)
+            assert 1 <= tile.rows <= min(m, lanes) and used <= registers
 
 
 @pytest.mark.parametrize("bits", [128, 256])
