@@ -22,7 +22,7 @@ from typing import Any
 from eager.data.collate import default_collate, default_convert
 from eager.data.dataset import IterableDataset
 from eager.data.sampler import BatchSampler, RandomSampler, Sampler, SequentialSampler
-from eager.data.worker import Exhausted, RemoteError, Setup, run
+from eager.data.worker import END, FETCH, RESTART, Exhausted, RemoteError, Setup, run
 from eager.registry import ops
 
 
@@ -243,7 +243,7 @@ class _WithWorkers:
             while worker.waiting:
                 self._receive(worker)
             worker.exhausted = False
-            worker.connection.send("restart")
+            worker.connection.send((RESTART, None))
         self._begin()
 
     def _send(self) -> None:
@@ -259,7 +259,7 @@ class _WithWorkers:
         except StopIteration:
             return
         try:
-            worker.connection.send(task)
+            worker.connection.send((FETCH, task))
         except (BrokenPipeError, ConnectionResetError):
             self._report_dead(worker)
         worker.waiting.append(self.sent)
@@ -328,7 +328,7 @@ class _WithWorkers:
         self.owner = {}
         for worker in workers:
             try:
-                worker.connection.send(None)
+                worker.connection.send((END, None))
             except (BrokenPipeError, OSError):
                 pass  # it has ended already
             worker.connection.close()

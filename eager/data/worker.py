@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 POLL_SECONDS = 5.0
+FETCH, RESTART, END = range(3)
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,7 @@ def _dump(item: Any, worker_id: int) -> bytes:
 
 
 def run(setup: Setup, connection: Any, parent: int) -> None:
-    """The loop of a worker: None ends it, "restart" begins an epoch, anything else is a task."""
+    """The loop of a worker over its orders: fetch a batch, begin an epoch, end."""
     global _info
     outbox: queue.Queue = queue.Queue()
     sender = threading.Thread(target=_send_all, args=(outbox, connection), daemon=True)
@@ -116,10 +117,10 @@ def run(setup: Setup, connection: Any, parent: int) -> None:
             while not connection.poll(POLL_SECONDS):
                 if os.getppid() != parent:
                     return
-            task = connection.recv()
-            if task is None:
+            order, task = connection.recv()
+            if order == END:
                 return
-            if task == "restart":
+            if order == RESTART:
                 fetch = setup.fetcher()
                 continue
             if failed is not None:

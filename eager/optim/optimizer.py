@@ -151,7 +151,10 @@ class Optimizer:
                     if param.grad is None:
                         continue
                     grad = -param.grad if group.get("maximize") else param.grad
-                    self._update(param, grad, self.state[param], group)
+                    state = self.state.get(param, {})
+                    self._update(param, grad, state, group)
+                    if state:
+                        self.state[param] = state
         return loss
 
     def _update(self, param: Any, grad: Any, state: dict, group: dict) -> None:

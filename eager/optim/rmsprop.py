@@ -82,7 +82,7 @@ class Rprop(Optimizer):
         shrink, grow = group["etas"]
         smallest, largest = group["step_sizes"]
         sign = grad.mul(state["prev"]).sign()
-        factor = ops.where(sign > 0, grow, ops.where(sign < 0, shrink, 1.0))
+        factor = ops.where(sign > 0, sign * grow, ops.where(sign < 0, sign * -shrink, sign + 1))
         size = state["step_size"]
         size.copy_((size * factor).clamp(smallest, largest))
         # where the sign changed the last step went too far: stay there this time
