@@ -307,8 +307,11 @@ class OpNode(Node):
         self.specs = tuple([o._spec() for o in outputs])
         if len(outputs) != 1:
             self.single = False
-        if "out" in self.saves:
+        saves = self.saves
+        if "out" in saves:
             self.out = [SavedOutput(o, n) for n, o in enumerate(outputs)]
+        elif not self.single and any(f"out{n}" in saves for n in range(len(outputs))):
+            self.out = [SavedOutput(o, n) if f"out{n}" in saves else self.specs[n] for n, o in enumerate(outputs)]
 
     def name(self) -> str:
         return "".join(w.title() for w in self.op.name.split("_")) + "Backward0"
@@ -325,7 +328,7 @@ class OpNode(Node):
                 "saved tensors after calling backward."
             )
         bound = [self._load(s) for s in self.saved]
-        out = tuple(o.get(self) for o in self.out) if self.out is not None else self.specs
+        out = self.specs if self.out is None else tuple(o if type(o) is Spec else o.get(self) for o in self.out)
         found = self._derive(grads, out, bound)
         inputs = [self._input_spec(p) for p in self.places]
         if not keep:

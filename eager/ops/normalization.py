@@ -105,7 +105,7 @@ def _batch_norm_steps(input: Any, weight: Any, bias: Any, eps: float) -> tuple:
     return result.to(input.dtype), mean.reshape((-1,)), rstd.reshape((-1,))
 
 
-@extern(spec=_batch_norm_spec, vjp=_batch_norm_vjp, joint=True, saves="input weight out",
+@extern(spec=_batch_norm_spec, vjp=_batch_norm_vjp, joint=True, saves="input weight out1 out2",
         decompose=_batch_norm_steps, method=False)
 def native_batch_norm(input, weight, bias, eps):
     """Each channel to mean 0 and variance 1 over batch and space, then scaled and shifted.
@@ -237,7 +237,7 @@ def _layer_norm_steps(input: Any, normalized_shape: tuple, weight: Any, bias: An
     return result.to(input.dtype), mean, rstd
 
 
-@extern(spec=_layer_norm_spec, vjp=_layer_norm_vjp, joint=True, saves="input weight out",
+@extern(spec=_layer_norm_spec, vjp=_layer_norm_vjp, joint=True, saves="input weight out1 out2",
         decompose=_layer_norm_steps, method=False)
 def native_layer_norm(input, normalized_shape, weight, bias, eps):
     """The last dimensions to mean 0 and variance 1, then scaled and shifted.
