@@ -173,8 +173,8 @@ def result_type(*operands: Any) -> dtype:
         if result is None:
             result = found
         elif found.category > result.category:
-            # a number lends only its category: float * int tensor gives the default float
-            result = _PROMOTED[result, found]
+            # a lower rank lends its category; to floats a complex number lends no precision
+            result = result.to_complex() if result.category == FLOATING else _PROMOTED[result, found]
     if result is None:
         raise ValueError("result_type needs at least one tensor or number")
     return result
