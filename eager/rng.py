@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -73,8 +73,23 @@ def advance(count: Any, wide: bool) -> Any:
     return (count + 1) // 2 if wide else (count + 3) // 4
 
 
+# A floor above may register a compiled generator: filler(distribution, seed, offset, float32 array) -> numbers drawn.
+filler: Callable[[str, int, int, np.ndarray], int] | None = None
+_BULK = 1 << 18  # numbers from which on loading it pays
+
+
+def _in_bulk(distribution: str, seed: int, offset: int, count: int, rest: Callable) -> np.ndarray:
+    """float32 numbers from the compiled generator, the last block from NumPy."""
+    result = np.empty(count, np.float32)
+    done = filler(distribution, seed & _MASK, offset & _MASK, result)  # type: ignore[misc]
+    result[done:] = rest(seed, offset + done // 4, count - done, result.dtype)
+    return result
+
+
 def uniform(seed: int, offset: int, count: int, kind: np.dtype) -> np.ndarray:
     """`count` numbers in [0, 1): 24 random bits in float32 and below, 53 in float64."""
+    if filler is not None and count >= _BULK and kind == np.float32:
+        return _in_bulk("uniform", seed, offset, count, uniform)
     if is_wide(kind):
         return (long_words(seed, offset, count) >> np.uint64(11)) * np.float64(2.0**-53)
     found = _unit(words(seed, offset, count))
@@ -92,6 +107,8 @@ def _unit(found: np.ndarray) -> np.ndarray:
 
 def normal(seed: int, offset: int, count: int, kind: np.dtype) -> np.ndarray:
     """`count` numbers of the standard normal distribution: lanes (0, 1) and (2, 3) give two each."""
+    if filler is not None and count >= _BULK and kind == np.float32:
+        return _in_bulk("normal", seed, offset, count, normal)
     if is_wide(kind):
         pairs = long_words(seed, offset, count + count % 2).reshape(-1, 2)
         radius = ((pairs[:, 0] >> np.uint64(11)) + 1) * np.float64(2.0**-53)

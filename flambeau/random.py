@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from eager import rng
 from eager.rng import (
     Generator,
     default_generator,
@@ -13,5 +16,16 @@ from eager.rng import (
     set_rng_state,
 )
 from flambeau.missing import lookup
+
+
+def _fill(distribution: str, seed: int, offset: int, out: Any) -> int:
+    """Many numbers come from the inductor's compiled generator, loaded when they are first asked for."""
+    from inductor.draw import fill
+
+    return fill(distribution, seed, offset, out)
+
+
+rng.filler = _fill
+
 
 __getattr__ = lookup(__name__)
