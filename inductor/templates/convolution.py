@@ -38,9 +38,10 @@ class _Pixels(Gemm):
     def key(self) -> str:
         return f"{super().key()} {self.conv}"
 
-    def row_base(self, e: Emitter, product: Value) -> Value:
-        group = e.remainder(product, self.conv.groups)
-        return e.multiply(group, self.conv.filters // self.conv.groups)
+    def place(self, e: Emitter, product: Value) -> tuple[Value, Value]:
+        groups = self.conv.groups
+        row = e.multiply(e.remainder(product, groups), self.conv.filters // groups)
+        return e.divide(product, groups), row
 
 
 class _Patches(_Pixels):

@@ -14,7 +14,7 @@ from llvmlite import ir
 
 from inductor.native import vector_bits
 from inductor.templates.emit import Emitter, Value
-from inductor.templates.gemm import A, B, C, SCRATCH, Epilogue, Place
+from inductor.templates.gemm import A, B, C, SCRATCH, Epilogue, write_finish
 from inductor.templates.image import (
     Convolution,
     Layout,
@@ -65,6 +65,7 @@ def forward(conv: Convolution, epilogue: Epilogue | None = None) -> Plan:
 def _write_forward(conv: Convolution, epilogue: Epilogue | None) -> str:
     module, e, (weights, images, outs, scratch) = _start("depthwise", conv.dtype)
     out, per_channel = layout(conv), conv.filters // conv.channels
+    finish = write_finish(module, epilogue, conv.dtype, conv.pixels)
     with e.loop(e.arguments[1], e.arguments[2]) as plane:
         image = e.at(images, e.multiply(plane.index, conv.height * conv.width))
         arrange_plane(e, out, image, scratch)
@@ -74,15 +75,15 @@ def _write_forward(conv: Convolution, epilogue: Epilogue | None) -> str:
             weight = e.at(weights, e.multiply(row, conv.taps))
             number = e.add(e.multiply(plane.index, per_channel), which.index)
             offset = e.multiply(number, conv.pixels)
-            _sweep(e, out, scratch, weight, outs, offset, row, epilogue)
+            _sweep(e, out, scratch, weight, e.at(outs, offset))
+            if finish is not None:
+                number = e.divide(plane.index, conv.channels)
+                e.call(finish, outs, offset, 1, conv.pixels, number, row, 0, e.arguments[0])
     e.finish()
     return str(module)
 
 
-def _sweep(
-    e: Emitter, out: Layout, plane: Any, weight: Any, target: Any, offset: Value, channel: Value,
-    epilogue: Epilogue | None,
-) -> None:
+def _sweep(e: Emitter, out: Layout, plane: Any, weight: Any, target: Any) -> None:
     """All output pixels of one filter."""
     conv = out.conv
     whole = conv.out_height // ROWS * ROWS
@@ -99,11 +100,7 @@ def _sweep(
                     sums[i] = e.fma(value, pixels, sums[i])
             for i, total in enumerate(sums):
                 pixel = e.add(e.multiply(e.add(first, i), conv.out_width), column.index)
-                here = e.add(offset, pixel)
-                if epilogue is not None:
-                    place_of = Place(e, channel, pixel, here, mask, e.arguments[0])
-                    total = epilogue(e, total, place_of)
-                e.store_masked(total, target, here, mask)
+                e.store_masked(total, target, pixel, mask)
 
     with e.loop(0, whole, ROWS) as block:
         rows_at(block.index, ROWS)

@@ -39,11 +39,13 @@ GROUP = 8  # panels of B packed together
 class Place:
     """Where a vector of C belongs.
 
-    `row` and `column` are the indices of its first lane, `mask` the lanes that exist, `offset` the
-    number of elements from the start of C, `arguments` the kernel's argument block.
+    `image` is the batch it belongs to, `row` and `column` the indices of its first lane, `offset`
+    the number of elements from the start of C, `mask` the lanes that exist, `arguments` the kernel's
+    argument block.
     """
 
     emitter: Emitter
+    image: Value
     row: Value
     column: Value
     offset: Value
@@ -68,6 +70,30 @@ class Place:
 
 
 Epilogue = Callable[[Emitter, Any, Place], Any]
+
+
+def write_finish(
+    module: ir.Module, epilogue: Epilogue | None, dtype: str, row_stride: int
+) -> ir.Function | None:
+    """A function that applies the epilogue to a tile of C while it is in the first cache level.
+
+    Its arguments are C, the tile's offset in it, rows, columns, and the place of the first element.
+    """
+    if epilogue is None:
+        return None
+    kind = ir.FunctionType(ir.VoidType(), [POINTER] + [I64] * 6 + [POINTER])
+    e = Emitter(module, "finish", kind, dtype)
+    c, offset, rows, columns, image, row, column, block = e.arguments
+    with e.loop(0, rows) as i, e.loop(0, columns, e.lanes) as lane:
+        mask = e.mask(e.subtract(columns, lane.index))
+        here = e.sum(offset, e.multiply(i.index, row_stride), lane.index)
+        place = Place(
+            e, image, e.add(row, i.index), e.add(column, lane.index), here, mask, block
+        )
+        value = epilogue(e, e.load_masked(c, here, mask), place)
+        e.store_masked(value, c, here, mask)
+    e.finish()
+    return e.function
 
 
 @dataclass(frozen=True)
@@ -133,7 +159,8 @@ class _Run:
     b: Any
     c: Any  # the start of C
     offset: Value  # where this batch starts in C
-    row: Value  # what the epilogue calls row 0
+    image: Value  # what the epilogue calls this product, and its row 0
+    row: Value
     scratch: Any
     packed: Any  # packed columns
     first_tile: Value
@@ -212,10 +239,10 @@ class Gemm:
     # -- tiles --------------------------------------------------------------------------------
 
     def micro(self, rows: int, vectors: int) -> ir.Function:
-        """One tile: C = or += A @ B over `k` steps, then the epilogue after the last."""
-        kind = ir.FunctionType(ir.VoidType(), [POINTER] * 3 + [I64] * 7 + [POINTER, POINTER, I64])
+        """One tile: C = or += A @ B over `k` steps."""
+        kind = ir.FunctionType(ir.VoidType(), [POINTER] * 3 + [I64] * 4 + [POINTER, I64])
         e = Emitter(self.module, f"tile_{rows}_{vectors}", kind, self.problem.dtype)
-        a, b, start, offset, k, columns, first, last, row, column, block, ahead, stride = e.arguments
+        a, b, start, offset, k, columns, first, ahead, stride = e.arguments
         ldc = self.problem.c[0]
         masks = self._masks(e, columns, vectors)
         grid = [(i, v) for i in range(rows) for v in range(vectors)]
@@ -241,29 +268,10 @@ class Gemm:
             ]
 
         sums = e.choose(e.compare("!=", first, 0), lambda: loop.values, add_previous)
-        if self.epilogue is not None:
-            sums = self._finish(e, grid, sums, masks, (last, row, column, offset, block))
         for (i, v), value in zip(grid, sums, strict=True):
             self._write(e, value, c, i * ldc + v * self.lanes, masks[v])
         e.finish()
         return e.function
-
-    def _finish(self, e: Emitter, grid: Any, sums: Any, masks: Any, where: Any) -> list[ir.Value]:
-        last, row, column, offset, block = where
-        every = e.mask(self.lanes)
-
-        def run() -> list[ir.Value]:
-            result = []
-            for (i, v), value in zip(grid, sums, strict=True):
-                lane = v * self.lanes
-                place = Place(
-                    e, e.add(row, i), e.add(column, lane),
-                    e.add(offset, i * self.problem.c[0] + lane), masks[v] or every, block,
-                )
-                result.append(self.epilogue(e, value, place))  # type: ignore[misc]
-            return result
-
-        return e.choose(e.compare("!=", last, 0), run, lambda: sums)
 
     def _masks(self, e: Emitter, columns: Value, vectors: int) -> list:
         """Per vector the lanes that exist, or None where all do."""
@@ -396,6 +404,7 @@ class Gemm:
         self.micros = {(h, v): self.micro(h, v) for h in self.heights() for v in widths}
         self.row_copies = {h: self.copy_rows(h) for h in self.heights()} if self.pack_a else {}
         self.column_copies = {v: self.copy_columns(v) for v in widths} if self.pack_b else {}
+        self.finish = write_finish(self.module, self.epilogue, p.dtype, p.c[0])
         e = self.main
         _, start, stop = e.arguments
         words = [e.pointer(i) for i in (A, B, C, SCRATCH)]
@@ -411,15 +420,15 @@ class Gemm:
             last = e.minimum(e.add(first, self.block_tiles), self.tiles)
             self._run(e, _Run(
                 e.at(words[A], a), e.at(words[B], b), words[C], c,
-                self.row_base(e, product), words[SCRATCH],
+                *self.place(e, product), words[SCRATCH],
                 e.at(words[SCRATCH], self.a_bytes // self.itemsize), first, last,
             ), low, high)
         e.finish()
         return str(self.module)
 
-    def row_base(self, e: Emitter, product: Value) -> Value:
-        """What the epilogue calls the first row of a product."""
-        return 0
+    def place(self, e: Emitter, product: Value) -> tuple[Value, Value]:
+        """What the epilogue calls a product, and its first row."""
+        return product, 0
 
     def _batch(self, e: Emitter, index: Value) -> list[Value]:
         """Where product `index` starts in A, B and C."""
@@ -535,7 +544,7 @@ class Gemm:
         else:
             rows = e.at(run.a, e.add(e.multiply(row, p.a[0]), k))
         first = 0 if p.accumulate else e.builder.zext(e.compare("==", k, 0), I64)
-        last = e.builder.zext(e.compare(">=", e.add(k, size), p.k), I64)
+        last = e.compare(">=", e.add(k, size), p.k)
 
         def multiply(height: int, panel: Value, vectors: int) -> None:
             column = e.multiply(panel, self.width)
@@ -547,9 +556,13 @@ class Gemm:
             offset = e.sum(run.offset, e.multiply(row, p.c[0]), column)
             e.call(
                 self.micros[height, vectors], rows, columns, run.c, offset, size,
-                e.subtract(p.n, column), first, last, e.add(run.row, row), column, e.arguments[0],
+                e.subtract(p.n, column), first,
                 e.at(ahead[0], e.multiply(ordinal, self.width)), ahead[1],
             )
+            if self.finish is not None:
+                here = e.minimum(e.subtract(p.n, column), vectors * self.lanes)
+                words = (run.c, offset, height, here, run.image, e.add(run.row, row), column)
+                e.when(last, lambda: e.call(self.finish, *words, e.arguments[0]))
 
         def run_height(height: int) -> None:
             self._each_panel(e, low, high, lambda panel, v: multiply(height, panel, v))
