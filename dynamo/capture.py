@@ -169,6 +169,10 @@ class Capture:
     def special_tool(self, real: Any) -> Callable | None:
         return _set_grad_enabled if real is autograd.set_grad_enabled_ else None
 
+    def asks_for_capture(self, function: types.FunctionType) -> bool:
+        """Whether this is the roof's `is_compiling`, which is true for code that is being captured."""
+        return function.__name__ == "is_compiling" and function.__module__ == "flambeau.compiler"
+
     def is_library_file(self, filename: str) -> bool:
         return is_library_file(filename)
 
@@ -278,6 +282,7 @@ class Capture:
         last = next((n for n in reversed(self.graph.nodes) if n.op == "placeholder"), None)
         with self.graph.inserting_after(last):
             node = self.graph.placeholder(_identifier(value.source))
+        node.target = node.name
         node.meta["val"] = value.fake
         node.meta["source"] = value.source.name
         node.meta["stack"] = []

@@ -134,6 +134,11 @@ def is_compiling() -> bool:
     return False
 
 
-is_dynamo_compiling = is_exporting = is_compiling
+is_dynamo_compiling = is_compiling
+
+
+def is_exporting() -> bool:
+    """Whether the program is being exported: flambeau has no export."""
+    return False
 
 __getattr__ = lookup(__name__)

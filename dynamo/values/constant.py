@@ -40,7 +40,13 @@ def _is_tensor_literal(value: Any) -> bool:
         return False
     if isinstance(value, tuple):
         return all(type(item) in (int, bool, float) for item in value)
-    return kind.__name__ in ("dtype", "device", "layout", "memory_format", "finfo", "iinfo")
+    return is_tensor_literal_type(kind)
+
+
+def is_tensor_literal_type(kind: type) -> bool:
+    """Whether a class of the tensor library makes immutable literals."""
+    names = ("dtype", "device", "layout", "memory_format", "finfo", "iinfo", "Size")
+    return kind.__name__ in names and kind.__module__.startswith("eager.")
 
 
 class Constant(Value):

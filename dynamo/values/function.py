@@ -134,6 +134,42 @@ class FunctionValue(Value):
         e.load_const(self.real)
 
 
+class CachedFunction(FunctionValue):
+    """A function under functools.lru_cache: looked into without the cache, rebuilt with it."""
+
+    def __init__(self, wrapper: Any, source: Any) -> None:
+        super().__init__(wrapper.__wrapped__, source)
+        self.wrapper = wrapper
+
+    def python_type(self) -> type:
+        return type(self.wrapper)
+
+    def unwrap(self) -> Any:
+        return self.wrapper
+
+    def identity(self) -> Any:
+        return self.wrapper
+
+    def key(self) -> Any:
+        return self.wrapper
+
+    def closure(self, m: Frame) -> Sequence[CellValue]:
+        cells = self.real.__closure__ or ()
+        return [m.capture.cell(cell, None, index) for index, cell in enumerate(cells)]
+
+    def defaults(self, m: Frame) -> list[Value]:
+        return [m.wrap(value) for value in self.real.__defaults__ or ()]
+
+    def keyword_defaults(self, m: Frame) -> dict[str, Value]:
+        return {n: m.wrap(value) for n, value in (self.real.__kwdefaults__ or {}).items()}
+
+    def attribute(self, m: Frame, name: str) -> Value:
+        return m.wrap(m.real_getattr(self.wrapper, name))
+
+    def rebuild(self, e: Emitter) -> None:
+        e.load_const(self.wrapper)
+
+
 class NestedFunction(Value):
     """A function or lambda that the frame has made."""
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from dynamo.unsupported import unsupported
 from dynamo.values.base import NO_KEYWORDS, Value
-from dynamo.values.constant import Constant, is_literal
+from dynamo.values.constant import Constant, is_literal, is_tensor_literal_type
 from dynamo.values.container import ListValue, SetValue, SliceValue, TupleValue
 from dynamo.values.dictionary import DICT_TYPES, DictValue
 from dynamo.values.exception import ExceptionValue
@@ -98,7 +98,7 @@ class ClassValue(Value):
         if kind.__module__ == "itertools":
             return _itertools(m, kind, args, kwargs)
         caller = lookup(type(kind), "__call__")
-        if isinstance(kind, enum.EnumMeta):
+        if isinstance(kind, enum.EnumMeta) or is_tensor_literal_type(kind):
             return m.run(kind, args, kwargs)
         if isinstance(caller, types.FunctionType):
             return m.wrap(caller).call(m, [self, *args], kwargs)
@@ -111,12 +111,6 @@ class ClassValue(Value):
         kind = self.real
         if m.capture.is_tensor_type(kind):
             return m.make_tensor(self, args, kwargs)
-        if m.capture.is_module_type(kind):
-            unsupported(
-                "Construction of a module",
-                f"{kind.__name__}(...) makes an nn.Module",
-                "make modules in __init__, outside the compiled region",
-            )
         new = lookup(kind, "__new__")
         new = new.__func__ if isinstance(new, staticmethod) else new
         if isinstance(new, types.FunctionType) and not _is_namedtuple(kind, new):
@@ -152,7 +146,7 @@ class ClassValue(Value):
             base = getattr(lookup(kind, "__new__"), "__self__", None)
         if base is object:
             if kind.__flags__ & (1 << 9):  # a heap type: written in Python
-                return ObjectValue(kind)
+                return m.new_object(kind)
             if is_literal(m.call_real(self, args, kwargs).unwrap()):
                 return m.call_real(self, args, kwargs)
         return m.call_real(self, args, kwargs)

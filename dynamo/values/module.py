@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from dynamo.values.base import NO_KEYWORDS, Value
+from dynamo.values.dictionary import DictValue
 from dynamo.values.object import MISSING, ObjectValue, lookup
 
 if TYPE_CHECKING:
@@ -67,8 +68,10 @@ class ModuleValue(ObjectValue):
 
     def find(self, m: Frame, name: str) -> Value | None:
         found = super().find(m, name)
-        if found is not None or self.real is None:
+        if found is not None:
             return found
+        if self.real is None:
+            return self._find_in_new(m, name)
         for registry in _REGISTRIES:
             entries = self.real.__dict__.get(registry)
             if entries is None:
@@ -79,6 +82,14 @@ class ModuleValue(ObjectValue):
                     return tracked.pair(m, name)[1]
             elif name in entries:
                 return m.read_child(entries[name], self.source, registry, name)
+        return None
+
+    def _find_in_new(self, m: Frame, name: str) -> Value | None:
+        """The parameter, buffer or submodule of a module that the frame has made."""
+        for registry in _REGISTRIES:
+            entries = self.attributes.get(registry)
+            if isinstance(entries, DictValue) and name in entries._items:
+                return entries.pair(m, name)[1]
         return None
 
     def plain_attribute(self, m: Frame, name: str) -> Value:

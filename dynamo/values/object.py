@@ -354,18 +354,24 @@ def bind(m: Frame, owner: Value, kind: type, member: Any, name: str) -> Value:
         return storage.item(m, m.constant(index))
     if isinstance(member, _SLOTS):
         return _slot(m, owner, member, name)
+    if isinstance(member, functools._lru_cache_wrapper):
+        return MethodValue(owner, m.wrap(member))
     getter = lookup(type(member), "__get__")
     if isinstance(getter, types.FunctionType):
         return m.wrap(member).method(m, "__get__", [owner, m.wrap(kind)])
     if getter is not MISSING and not isinstance(member, type):
-        # A descriptor written in C, such as a jitted function: only real code knows what it does.
-        return m.wrap(m.real_getattr(kind, name))
+        real = getattr(owner, "real", None)
+        if real is None:
+            unsupported("Descriptor that is not Python code", f"{kind.__name__}.{name} is read")
+        return m.wrap(m.real_getattr(real, name))
     return m.class_attribute(owner, kind, name)
 
 
 def _slot(m: Frame, owner: Value, member: Any, name: str) -> Value:
     if name == "__dict__":
         return AttributeDictionary(owner)
+    if name == "__class__":
+        return m.wrap(owner.python_type())
     if isinstance(owner, ObjectValue):
         if name in owner.attributes and owner.attributes[name] is not DELETED:
             return owner.attributes[name]

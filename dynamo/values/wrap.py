@@ -6,14 +6,14 @@ import functools
 import types
 from typing import TYPE_CHECKING, Any
 
-from dynamo.source import AttributeSource, ConstantSource
+from dynamo.source import AttributeSource
 from dynamo.values.base import Value
 from dynamo.values.builtin import BuiltinValue
 from dynamo.values.constant import Constant, is_literal
 from dynamo.values.container import SEQUENCES, SequenceValue, SetValue, SliceValue, TupleValue
 from dynamo.values.dictionary import DICT_TYPES, DictValue
 from dynamo.values.exception import ExceptionValue
-from dynamo.values.function import FunctionValue, MethodValue, PartialValue
+from dynamo.values.function import CachedFunction, FunctionValue, MethodValue, PartialValue
 from dynamo.values.klass import ClassValue
 from dynamo.values.module import ModuleValue, PythonModule
 from dynamo.values.object import ObjectValue
@@ -72,7 +72,8 @@ def _wrap_new(m: Frame, real: Any, source: Any) -> Value:
         return BuiltinValue(real, source)
     if kind is functools._lru_cache_wrapper:
         m.guard("ID", source, real)
-        return _function(m, real.__wrapped__, ConstantSource(real.__wrapped__))
+        if type(real.__wrapped__) is types.FunctionType:
+            return CachedFunction(real, source)
     if m.capture.is_module_type(kind):
         m.guard("TYPE", source, kind)
         return ModuleValue(kind, real, source)
