@@ -1,10 +1,10 @@
 """One graph becomes two.
 
-    recorder     an interpreter that runs shape rules and writes a graph
-    functional   in-place writes, views and random operators become pure functions
-    joint        autograd's derivatives recorded behind the forward graph
-    decompose    operators that the compiler does not claim are opened
-    partition    the minimum cut between forward and backward
-    runtime      mutations written back, aliases made, autograd connected
-    compile      the pipeline
+recorder     an interpreter that runs shape rules and writes a graph
+functional   in-place writes, views and random operators become pure functions
+joint        autograd's derivatives recorded behind the forward graph
+decompose    operators that the compiler does not claim are opened
+partition    the minimum cut between forward and backward
+runtime      mutations written back, aliases made, autograd connected
+compile      the pipeline
 """

@@ -1,8 +1,11 @@
-"""The pipeline of aot: a captured graph becomes a callable that keeps eager's results, gradients, mutations and aliases.
+"""The pipeline of aot: a captured graph becomes a callable that keeps eager's results, gradients,
+mutations and aliases.
 
-    functionalize -> (joint: autograd's derivatives) -> decompose -> simplify -> (partition) -> compilers -> runtime
+    functionalize -> (joint: autograd's derivatives) -> decompose -> simplify -> (partition) ->
+    compilers -> runtime
 
-Compilers are given: each takes a pure GraphModule and example inputs and returns a callable over tensors.
+Compilers are given: each takes a pure GraphModule and example inputs and returns a callable over
+tensors.
 """
 
 from __future__ import annotations
@@ -10,6 +13,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from aot.decompose import decompose
+from aot.functional import functionalize
+from aot.joint import trace_joint
+from aot.partition import partition
+from aot.runtime import Inference, Training
 from eager import autograd
 from eager.op import Op
 from eager.tensor import Tensor
@@ -18,17 +26,13 @@ from fx.graph_module import GraphModule
 from fx.passes.dead import eliminate_dead_code
 from fx.passes.duplicate import eliminate_common_subexpressions
 
-from aot.decompose import decompose
-from aot.functional import functionalize
-from aot.joint import trace_joint
-from aot.partition import partition
-from aot.runtime import Inference, Training
-
 Compiler = Callable[[GraphModule, Sequence[Any]], Callable]
 
 
 def interpret(module: GraphModule, examples: Sequence[Any]) -> Callable:
-    """The compiler that compiles nothing: the graph runs operator by operator (backend `aot_eager`)."""
+    """The compiler that compiles nothing: the graph runs operator by operator (backend
+    `aot_eager`).
+    """
 
     def run(*values: Any) -> tuple:
         with autograd.no_grad():
@@ -48,10 +52,11 @@ def compile(
     keep: frozenset[Op] = frozenset(),
     on_stage: Callable[[str, GraphModule], None] | None = None,
 ) -> Callable:
-    """Compile a captured graph ahead of time, with its backward graph where an input requires a gradient.
+    """Compile a captured graph ahead of time, with its backward graph where an input requires a
+    gradient.
 
-    `keep` names operators that the compilers take whole. `on_stage(name, module)` sees every graph on the way.
-    Raises NotFunctional where the program cannot be written without mutation.
+    `keep` names operators that the compilers take whole. `on_stage(name, module)` sees every graph
+    on the way. Raises NotFunctional where the program cannot be written without mutation.
     """
     worker, plan = functionalize(module.graph, list(examples), module)
     constants = dict(worker.constants)
@@ -104,7 +109,9 @@ def _owner(module: GraphModule, constants: dict[str, Tensor]) -> dict[str, Any]:
     return found
 
 
-def _simplify(graph: Graph, constants: dict[str, Tensor], module: GraphModule, before: dict[str, Tensor]) -> GraphModule:
+def _simplify(
+    graph: Graph, constants: dict[str, Tensor], module: GraphModule, before: dict[str, Tensor]
+) -> GraphModule:
     eliminate_dead_code(graph)
     eliminate_common_subexpressions(graph)
     eliminate_dead_code(graph)

@@ -1,16 +1,17 @@
-"""Decomposition: operators that the compiler below does not claim are replaced by their definition in other operators."""
+"""Decomposition: operators that the compiler below does not claim are replaced by their definition
+in other operators.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
+from aot.recorder import Recorder
 from eager import dispatch
 from eager.fake import FakeTensor
 from eager.op import Op
 from eager.tensor import Tensor
 from fx.graph import Graph
-
-from aot.recorder import Recorder
 
 
 class Decompose(Recorder):
@@ -38,7 +39,11 @@ class Decompose(Recorder):
     def _as(self, op: Op, bound: tuple, result: Any) -> Any:
         """Decompositions answer for shape and dtype; a wrong one is found here and not in a kernel."""
         expected = op.spec(tuple(self.to_fake(b) for b in bound))
-        pairs = zip(result, expected, strict=True) if isinstance(expected, tuple) else [(result, expected)]
+        pairs = (
+            zip(result, expected, strict=True)
+            if isinstance(expected, tuple)
+            else [(result, expected)]
+        )
         for value, spec in pairs:
             if tuple(value.shape) != spec.shape or value.dtype is not spec.dtype:
                 raise RuntimeError(
@@ -48,7 +53,9 @@ class Decompose(Recorder):
         return result
 
 
-def decompose(graph: Graph, keep: frozenset[Op], attributes: Any = None) -> tuple[Graph, dict[str, Tensor]]:
+def decompose(
+    graph: Graph, keep: frozenset[Op], attributes: Any = None
+) -> tuple[Graph, dict[str, Tensor]]:
     """The graph with unclaimed operators opened, and the constants met."""
     worker = Decompose(keep)
     inputs: list[Any] = []

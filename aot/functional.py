@@ -1,8 +1,10 @@
-"""Functionalization: a graph with in-place writes, views and random operators becomes one of pure functions.
+"""Functionalization: a graph with in-place writes, views and random operators becomes one of pure
+functions.
 
-Every storage has a *root*: the node that holds its current value and a version. A write through a view computes the root anew; a view
-whose root has moved on is read again from it. Random operators become their pure twins on a seed tensor. What is left for
-the call itself is said by `Plan`: which inputs are written back and which outputs alias an input or each other.
+Every storage has a *root*: the node that holds its current value and a version. A write through a
+view computes the root anew; a view whose root has moved on is read again from it. Random operators
+become their pure twins on a seed tensor. What is left for the call itself is said by `Plan`: which
+inputs are written back and which outputs alias an input or each other.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from aot.recorder import Recorder, flat
 from eager import autograd, dispatch
 from eager import dtype as dtypes
 from eager.fake import FakeTensor, empty
@@ -17,8 +20,6 @@ from eager.op import Op, ops
 from eager.storage import Storage
 from eager.tensor import Tensor
 from fx.graph import Graph
-
-from aot.recorder import Recorder, flat
 
 
 class NotFunctional(RuntimeError):
@@ -144,9 +145,19 @@ class Functionalize(Recorder):
         if op.name == "detach":
             return result
         for value in flat(result):
-            if needs and autograd.is_grad_enabled() and op.vjp is not None and value.dtype.category >= dtypes.FLOATING:
+            if (
+                needs
+                and autograd.is_grad_enabled()
+                and op.vjp is not None
+                and value.dtype.category >= dtypes.FLOATING
+            ):
                 value._requires_grad = True
-        if needs and not autograd.is_grad_enabled() and op.vjp is not None and isinstance(result, FakeTensor):
+        if (
+            needs
+            and not autograd.is_grad_enabled()
+            and op.vjp is not None
+            and isinstance(result, FakeTensor)
+        ):
             return self.record(ops.detach, (result,))
         return result
 
@@ -173,12 +184,14 @@ class Functionalize(Recorder):
             value = self.read(value)
         if tuple(value.shape) != tuple(target.shape):
             raise RuntimeError(
-                f"output with shape {list(target.shape)} doesn't match the broadcast shape {list(value.shape)}"
+                f"output with shape {list(target.shape)} doesn't match the broadcast shape"
+                f" {list(value.shape)}"
             )
         if value.dtype is not target.dtype:
             if value.dtype.category > target.dtype.category:
                 raise RuntimeError(
-                    f"result type {value.dtype} can't be cast to the desired output type {target.dtype}"
+                    f"result type {value.dtype} can't be cast to the desired output type"
+                    f" {target.dtype}"
                 )
             value = self.pure(ops.convert, (value, target.dtype))
         root = self.root(target)
@@ -219,13 +232,18 @@ class Functionalize(Recorder):
 
 def _check_leaf(target: FakeTensor) -> None:
     if autograd.is_grad_enabled() and target.__dict__.get("_leaf") and target._requires_grad:
-        raise RuntimeError("a leaf Variable that requires grad is being used in an in-place operation.")
+        raise RuntimeError(
+            "a leaf Variable that requires grad is being used in an in-place operation."
+        )
 
 
-def functionalize(graph: Graph, examples: list[Any], attributes: Any = None) -> tuple[Functionalize, Plan]:
+def functionalize(
+    graph: Graph, examples: list[Any], attributes: Any = None
+) -> tuple[Functionalize, Plan]:
     """The pure graph (in `.graph`, its output a flat tuple) and the plan of what remains around it.
 
-    Placeholders of the new graph: the seed first if `plan.random_count`, then the old graph's. Raises NotFunctional.
+    Placeholders of the new graph: the seed first if `plan.random_count`, then the old graph's.
+    Raises NotFunctional.
     """
     worker = Functionalize()
     placeholders = graph.find_nodes(op="placeholder")
@@ -234,7 +252,9 @@ def functionalize(graph: Graph, examples: list[Any], attributes: Any = None) -> 
         if isinstance(example, Tensor):
             fake = worker.make(node.name, number, example)
             fake._requires_grad = example.requires_grad
-            fake._leaf = example.is_leaf if not isinstance(example, FakeTensor) else example._node is None  # type: ignore[attr-defined]
+            fake._leaf = (
+                example.is_leaf if not isinstance(example, FakeTensor) else example._node is None
+            )  # type: ignore[attr-defined]
         else:
             worker.graph.placeholder(node.name).meta["val"] = example
             fake = example
@@ -252,7 +272,9 @@ def functionalize(graph: Graph, examples: list[Any], attributes: Any = None) -> 
 
 
 def _outputs(worker: Functionalize, plan: Plan, results: list[Any], inputs: list[Any]) -> list[Any]:
-    """Decide for each output whether it is a value, an input or a view of one; list what the pure graph returns."""
+    """Decide for each output whether it is a value, an input or a view of one; list what the pure
+    graph returns.
+    """
     returned: list[Any] = []
     numbers = {id(t): n for n, t in enumerate(inputs) if isinstance(t, FakeTensor)}
     shared: dict[int, int] = {}
@@ -278,9 +300,17 @@ def _outputs(worker: Functionalize, plan: Plan, results: list[Any], inputs: list
         root = worker.root(value)
         chain = value._view or ()
         if root.input is not None:
-            plan.outputs.append(Output("input_view" if chain or id(value) not in numbers else "input", root.input, chain))
+            plan.outputs.append(
+                Output(
+                    "input_view" if chain or id(value) not in numbers else "input",
+                    root.input,
+                    chain,
+                )
+            )
         elif chain and shared[id(value._storage)] > 1:
-            plan.outputs.append(Output("value_view", slot(None, id(value._storage), root.value), chain))
+            plan.outputs.append(
+                Output("value_view", slot(None, id(value._storage), root.value), chain)
+            )
         elif shared[id(value._storage)] > 1:
             plan.outputs.append(Output("value", slot(None, id(value._storage), root.value)))
         else:

@@ -1,18 +1,17 @@
-"""The joint graph: a pure graph is run on fake tensors that require gradients, with autograd above the recorder; then autograd's own
-backward pass runs and is recorded behind it.
+"""The joint graph: a pure graph is run on fake tensors that require gradients, with autograd above
+the recorder; then autograd's own backward pass runs and is recorded behind it.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+from aot.recorder import Recorder
 from eager import autograd, dispatch
 from eager.fake import FakeTensor
 from eager.op import Op
 from eager.tensor import Tensor
 from fx.graph import Graph
-
-from aot.recorder import Recorder
 
 
 class Joint(Recorder):
@@ -28,11 +27,15 @@ class Joint(Recorder):
         return autograd.apply(op, bound, self.record)
 
 
-def trace_joint(graph: Graph, needs: list[bool], attributes: Any = None) -> tuple[Graph, list[int], list[bool], dict[str, Tensor]]:
-    """The joint graph of a pure graph: `(primals…, tangents…) -> (outputs…, gradients of primals…)`.
+def trace_joint(
+    graph: Graph, needs: list[bool], attributes: Any = None
+) -> tuple[Graph, list[int], list[bool], dict[str, Tensor]]:
+    """The joint graph of a pure graph: `(primals…, tangents…) -> (outputs…, gradients of
+    primals…)`.
 
-    `needs[i]` says whether placeholder i requires a gradient. Returns the graph, the numbers of the outputs that have a tangent,
-    for each primal whether its gradient is not None, and the constants met.
+    `needs[i]` says whether placeholder i requires a gradient. Returns the graph, the numbers of the
+    outputs that have a tangent, for each primal whether its gradient is not None, and the constants
+    met.
     """
     worker = Joint()
     placeholders = graph.find_nodes(op="placeholder")
@@ -50,21 +53,30 @@ def trace_joint(graph: Graph, needs: list[bool], attributes: Any = None) -> tupl
     autograd.set_grad_enabled_(True)
     try:
         outputs = list(worker.run(graph, inputs, attributes))
-        differentiable = [n for n, o in enumerate(outputs) if isinstance(o, FakeTensor) and o.requires_grad]
+        differentiable = [
+            n for n, o in enumerate(outputs) if isinstance(o, FakeTensor) and o.requires_grad
+        ]
         tangents = []
         for n in differentiable:
-            tangent = FakeTensor(outputs[n].shape, outputs[n].stride(), outputs[n].dtype, outputs[n].device)
+            tangent = FakeTensor(
+                outputs[n].shape, outputs[n].stride(), outputs[n].dtype, outputs[n].device
+            )
             tangents.append(worker.input(f"tangents_{len(tangents)}", tangent))
         wanted_inputs = [t for t, w in zip(inputs, needs, strict=True) if w]
         with dispatch.push(worker):
-            found = autograd.grad([outputs[n] for n in differentiable], wanted_inputs, tangents, allow_unused=True)
+            found = autograd.grad(
+                [outputs[n] for n in differentiable], wanted_inputs, tangents, allow_unused=True
+            )
     finally:
         autograd.set_grad_enabled_(mode)
     grads = iter(found)
     per_primal = [next(grads) if w else None for w in needs]
     _placeholders_first(worker.graph)
     worker.graph.output(
-        (*[worker.node_of(o) for o in outputs], *[None if g is None else worker.node_of(g) for g in per_primal])
+        (
+            *[worker.node_of(o) for o in outputs],
+            *[None if g is None else worker.node_of(g) for g in per_primal],
+        )
     )
     return worker.graph, differentiable, [g is not None for g in per_primal], worker.constants
 

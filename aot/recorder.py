@@ -1,7 +1,8 @@
-"""Recording operators below autograd: an interpreter that runs shape rules on fake tensors and writes a graph.
+"""Recording operators below autograd: an interpreter that runs shape rules on fake tensors and
+writes a graph.
 
-A fake tensor carries the node that computes it in `_proxy`. Composite operators are opened, so a graph written here has pointwise
-operators, reductions, views and externs only.
+A fake tensor carries the node that computes it in `_proxy`. Composite operators are opened, so a
+graph written here has pointwise operators, reductions, views and externs only.
 """
 
 from __future__ import annotations
@@ -38,7 +39,9 @@ class Recorder(dispatch.Interpreter):
         if node is not None and node.graph is self.graph:
             return node
         if isinstance(value, FakeTensor):
-            raise RuntimeError(f"a fake tensor of shape {tuple(value.shape)} was not made by this graph")
+            raise RuntimeError(
+                f"a fake tensor of shape {tuple(value.shape)} was not made by this graph"
+            )
         for name, known in self.constants.items():
             if known is value:
                 return self.graph.find_nodes(op="get_attr", target=name)[0]

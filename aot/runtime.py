@@ -1,4 +1,6 @@
-"""The runtime around compiled halves: draws seeds, writes mutations back, makes aliases, and connects forward and backward in autograd."""
+"""The runtime around compiled halves: draws seeds, writes mutations back, makes aliases, and
+connects forward and backward in autograd.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from aot.functional import Plan
 from eager import autograd
 from eager.autograd import Node, edge_of
 from eager.op import ops
@@ -14,11 +17,11 @@ from eager.rng import default_generator
 from eager.spec import Spec
 from eager.tensor import Tensor
 
-from aot.functional import Plan
-
 
 def seed_tensor(count: int) -> Tensor:
-    """The generator's (seed, offset) as int64[2]; the offset moves by `count`, as eager drawing would move it."""
+    """The generator's (seed, offset) as int64[2]; the offset moves by `count`, as eager drawing
+    would move it.
+    """
     seed, offset = default_generator.reserve(count)
     return Tensor._wrap(np.array([seed, offset], np.uint64).view(np.int64))
 
@@ -26,10 +29,14 @@ def seed_tensor(count: int) -> Tensor:
 class CompiledNode(Node):
     """The backward half of one call of a compiled program."""
 
-    def __init__(self, program: Training, inputs: Sequence[Any], saved: tuple, outputs: Sequence[Tensor]):
+    def __init__(
+        self, program: Training, inputs: Sequence[Any], saved: tuple, outputs: Sequence[Tensor]
+    ):
         super().__init__()
         self.program = program
-        self.edges = [edge_of(inputs[i]) if isinstance(inputs[i], Tensor) else None for i in program.gradients]
+        self.edges = [
+            edge_of(inputs[i]) if isinstance(inputs[i], Tensor) else None for i in program.gradients
+        ]
         self.saved: tuple | None = saved
         self.versions = tuple(t._version for t in saved)
         self.specs = tuple(Spec.of(o) for o in outputs)
@@ -44,19 +51,22 @@ class CompiledNode(Node):
         saved = self.saved
         if saved is None:
             raise RuntimeError(
-                "Trying to backward through the graph a second time: saved values of a compiled program are freed by backward(). "
-                "Specify retain_graph=True if you need to backward through it a second time."
+                "Trying to backward through the graph a second time: saved values of a compiled"
+                " program are freed by backward(). Specify retain_graph=True if you need to"
+                " backward through it a second time."
             )
         if autograd.is_grad_enabled():
             raise RuntimeError(
-                "a compiled program has no second derivative: call backward() without create_graph=True, or run the model eagerly"
+                "a compiled program has no second derivative: call backward() without"
+                " create_graph=True, or run the model eagerly"
             )
         for tensor, version in zip(saved, self.versions, strict=True):
             if tensor._version != version:
                 raise RuntimeError(
-                    "one of the variables needed for gradient computation has been modified by an inplace operation: "
-                    f"[{tensor.dtype} {list(tensor.shape)}], saved by a compiled program, is at version {tensor._version}; "
-                    f"expected version {version} instead."
+                    "one of the variables needed for gradient computation has been modified by an"
+                    f" inplace operation: [{tensor.dtype} {list(tensor.shape)}], saved by a"
+                    f" compiled program, is at version {tensor._version}; expected version"
+                    f" {version} instead."
                 )
         tangents = [
             _laid_out(g, spec) if g is not None else ops.zeros(spec.shape, dtype=spec.dtype)
@@ -82,7 +92,9 @@ class Program:
     def __init__(self, plan: Plan):
         self.plan = plan
         # the common case has nothing to do but to hand out values in order
-        self.plain = not plan.writes and all(o.kind == "value" and o.index == n for n, o in enumerate(plan.outputs))
+        self.plain = not plan.writes and all(
+            o.kind == "value" and o.index == n for n, o in enumerate(plan.outputs)
+        )
 
     def finish(self, inputs: Sequence[Any], returned: Sequence[Tensor]) -> tuple:
         if self.plain:
@@ -98,8 +110,12 @@ class Program:
             elif output.kind == "constant":
                 results.append(output.value)
             else:
-                source = inputs[output.index] if output.kind == "input_view" else returned[output.index]
-                results.append(autograd.replay(source, output.chain) if output.chain else ops.alias(source))
+                source = (
+                    inputs[output.index] if output.kind == "input_view" else returned[output.index]
+                )
+                results.append(
+                    autograd.replay(source, output.chain) if output.chain else ops.alias(source)
+                )
         return tuple(results)
 
 
@@ -122,9 +138,18 @@ class Inference(Program):
 
 
 class Training(Program):
-    """A program with a backward half: `forward(*primals) -> (*returned, *saved)`, `backward(*saved, *tangents)`."""
+    """A program with a backward half: `forward(*primals) -> (*returned, *saved)`, `backward(*saved,
+    *tangents)`.
+    """
 
-    def __init__(self, plan: Plan, forward: Callable, backward: Callable, differentiable: list[int], gradients: list[int]):
+    def __init__(
+        self,
+        plan: Plan,
+        forward: Callable,
+        backward: Callable,
+        differentiable: list[int],
+        gradients: list[int],
+    ):
         super().__init__(plan)
         self.forward, self.differentiable, self.gradients = forward, differentiable, gradients
         self._backward = backward
@@ -145,9 +170,12 @@ class Training(Program):
             self._connect(inputs, returned, saved)
         return self.finish(inputs, returned)
 
-    def _connect(self, inputs: Sequence[Any], returned: list[Tensor], saved: Sequence[Tensor]) -> None:
+    def _connect(
+        self, inputs: Sequence[Any], returned: list[Tensor], saved: Sequence[Tensor]
+    ) -> None:
         own = {id(t) for t in returned}
-        # an output that is also saved would hold its own node: keep its memory under another identity
+        # an output that is also saved would hold its own node: keep its memory under another
+        # identity
         kept = tuple(t._shallow() if id(t) in own else t for t in saved)
         node = CompiledNode(self, inputs, kept, [returned[n] for n in self.differentiable])
         inside = {id(t) for t in inputs if isinstance(t, Tensor)}
@@ -156,5 +184,3 @@ class Training(Program):
             if id(out) in inside:
                 out = returned[n] = out._shallow()
             out._node, out._output_nr, out._requires_grad = node, number, True
-
-

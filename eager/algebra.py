@@ -1,8 +1,10 @@
-"""The scalar algebra: the primitives that bodies of pointwise operators may use, and NumPy's interpretation of them.
+"""The scalar algebra: the primitives that bodies of pointwise operators may use, and NumPy's
+interpretation of them.
 
-A body is a function `body(s, *values)`: `s` is an algebra, values overload the Python operators. An algebra that emits code (the
-inductor's) implements the same names; `PRIMITIVES` is the whole list, and a test holds every algebra to it. A value may be NaN or
-infinite; each primitive says what it gives then by being IEEE 754's or NumPy's function of that name.
+A body is a function `body(s, *values)`: `s` is an algebra, values overload the Python operators. An
+algebra that emits code (the inductor's) implements the same names; `PRIMITIVES` is the whole list,
+and a test holds every algebra to it. A value may be NaN or infinite; each primitive says what it
+gives then by being IEEE 754's or NumPy's function of that name.
 """
 
 from __future__ import annotations
@@ -14,14 +16,14 @@ import numpy as np
 
 # Functions of one value that round like their namesakes in C.
 UNARY = (
-    "exp exp2 expm1 log log1p log2 log10 sqrt rsqrt reciprocal sin cos tan asin acos atan sinh cosh tanh asinh acosh "
-    "atanh erf erfc erfinv lgamma digamma floor ceil round trunc abs sign neg sigmoid isnan isinf isfinite signbit "
-    "logical_not bitwise_not conj real imag angle square i0"
+    "exp exp2 expm1 log log1p log2 log10 sqrt rsqrt reciprocal sin cos tan asin acos atan sinh cosh"
+    " tanh asinh acosh atanh erf erfc erfinv lgamma digamma floor ceil round trunc abs sign neg"
+    " sigmoid isnan isinf isfinite signbit logical_not bitwise_not conj real imag angle square i0"
 ).split()
 BINARY = (
-    "add sub mul div floor_div remainder fmod pow atan2 maximum minimum fmax fmin hypot copysign nextafter ldexp "
-    "eq ne lt le gt ge logical_and logical_or logical_xor bitwise_and bitwise_or bitwise_xor left_shift right_shift gcd lcm "
-    "int_div"
+    "add sub mul div floor_div remainder fmod pow atan2 maximum minimum fmax fmin hypot copysign"
+    " nextafter ldexp eq ne lt le gt ge logical_and logical_or logical_xor bitwise_and bitwise_or"
+    " bitwise_xor left_shift right_shift gcd lcm int_div"
 ).split()
 OTHER = "where cast constant".split()
 PRIMITIVES = (*UNARY, *BINARY, *OTHER)
@@ -30,7 +32,9 @@ _vector_erf = None
 
 
 def _erf_polynomial(x: np.ndarray) -> np.ndarray:
-    """erf by libm for each element: exact to the last bit, and slow. The inductor registers a compiled one."""
+    """erf by libm for each element: exact to the last bit, and slow. The inductor registers a
+    compiled one.
+    """
     return np.frompyfunc(math.erf, 1, 1)(x).astype(x.dtype)
 
 
@@ -45,19 +49,57 @@ def _real_function(function):
     return run
 
 
-# Abramowitz-Stegun-free erf: W. J. Cody, "Rational Chebyshev approximation for the error function", 1969.
-_CODY_A = (3.16112374387056560e0, 1.13864154151050156e2, 3.77485237685302021e2, 3.20937758913846947e3, 1.85777706184603153e-1)
-_CODY_B = (2.36012909523441209e1, 2.44024637934444173e2, 1.28261652607737228e3, 2.84423683343917062e3)
+# Abramowitz-Stegun-free erf: W. J. Cody, "Rational Chebyshev approximation for the error function",
+# 1969.
+_CODY_A = (
+    3.16112374387056560e0,
+    1.13864154151050156e2,
+    3.77485237685302021e2,
+    3.20937758913846947e3,
+    1.85777706184603153e-1,
+)
+_CODY_B = (
+    2.36012909523441209e1,
+    2.44024637934444173e2,
+    1.28261652607737228e3,
+    2.84423683343917062e3,
+)
 _CODY_C = (
-    5.64188496988670089e-1, 8.88314979438837594e0, 6.61191906371416295e1, 2.98635138197400131e2, 8.81952221241769090e2,
-    1.71204761263407058e3, 2.05107837782607147e3, 1.23033935479799725e3, 2.15311535474403846e-8,
+    5.64188496988670089e-1,
+    8.88314979438837594e0,
+    6.61191906371416295e1,
+    2.98635138197400131e2,
+    8.81952221241769090e2,
+    1.71204761263407058e3,
+    2.05107837782607147e3,
+    1.23033935479799725e3,
+    2.15311535474403846e-8,
 )
 _CODY_D = (
-    1.57449261107098347e1, 1.17693950891312499e2, 5.37181101862009858e2, 1.62138957456669019e3, 3.29079923573345963e3,
-    4.36261909014324716e3, 3.43936767414372164e3, 1.23033935480374942e3,
+    1.57449261107098347e1,
+    1.17693950891312499e2,
+    5.37181101862009858e2,
+    1.62138957456669019e3,
+    3.29079923573345963e3,
+    4.36261909014324716e3,
+    3.43936767414372164e3,
+    1.23033935480374942e3,
 )
-_CODY_P = (3.05326634961232344e-1, 3.60344899949804439e-1, 1.25781726111229246e-1, 1.60837851487422766e-2, 6.58749161529837803e-4, 1.63153871373020978e-2)
-_CODY_Q = (2.56852019228982242e0, 1.87295284992346725e0, 5.27905102951428412e-1, 6.05183413124413191e-2, 2.33520497626869185e-3)
+_CODY_P = (
+    3.05326634961232344e-1,
+    3.60344899949804439e-1,
+    1.25781726111229246e-1,
+    1.60837851487422766e-2,
+    6.58749161529837803e-4,
+    1.63153871373020978e-2,
+)
+_CODY_Q = (
+    2.56852019228982242e0,
+    1.87295284992346725e0,
+    5.27905102951428412e-1,
+    6.05183413124413191e-2,
+    2.33520497626869185e-3,
+)
 
 
 def _erfc_positive(y: np.ndarray) -> np.ndarray:
@@ -104,7 +146,9 @@ def _cody(x: Any, complement: bool) -> np.ndarray:
 def _sigmoid(x: Any) -> Any:
     # tanh is accurate everywhere and does not overflow
     half = np.asarray(x).dtype.type(0.5)
-    return half * np.tanh(half * x) + half if np.asarray(x).dtype.kind != "c" else 1 / (1 + np.exp(-x))
+    return (
+        half * np.tanh(half * x) + half if np.asarray(x).dtype.kind != "c" else 1 / (1 + np.exp(-x))
+    )
 
 
 def _erfinv(x: Any) -> np.ndarray:
@@ -115,16 +159,40 @@ def _erfinv(x: Any) -> np.ndarray:
         w = -np.log1p(-wide * wide)
         small, large = w - 2.5, np.sqrt(np.maximum(w, 5.0)) - 3.0
         p = np.full_like(wide, 2.81022636e-08)
-        for c in (3.43273939e-07, -3.5233877e-06, -4.39150654e-06, 0.00021858087, -0.00125372503, -0.00417768164, 0.246640727, 1.50140941):
+        for c in (
+            3.43273939e-07,
+            -3.5233877e-06,
+            -4.39150654e-06,
+            0.00021858087,
+            -0.00125372503,
+            -0.00417768164,
+            0.246640727,
+            1.50140941,
+        ):
             p = p * small + c
         q = np.full_like(wide, -0.000200214257)
-        for c in (0.000100950558, 0.00134934322, -0.00367342844, 0.00573950773, -0.0076224613, 0.00943887047, 1.00167406, 2.83297682):
+        for c in (
+            0.000100950558,
+            0.00134934322,
+            -0.00367342844,
+            0.00573950773,
+            -0.0076224613,
+            0.00943887047,
+            1.00167406,
+            2.83297682,
+        ):
             q = q * large + c
         y = np.where(w < 5.0, p, q) * wide
         for _ in range(2):
-            error = np.where(np.abs(wide) < 0.5, _cody(y, False) - wide, (1 - np.abs(wide) - _cody(np.abs(y), True)) * np.sign(wide))
+            error = np.where(
+                np.abs(wide) < 0.5,
+                _cody(y, False) - wide,
+                (1 - np.abs(wide) - _cody(np.abs(y), True)) * np.sign(wide),
+            )
             y = y - error / (1.1283791670955126 * np.exp(-y * y))
-        y = np.where(np.abs(wide) == 1, np.copysign(np.inf, wide), np.where(np.abs(wide) > 1, np.nan, y))
+        y = np.where(
+            np.abs(wide) == 1, np.copysign(np.inf, wide), np.where(np.abs(wide) > 1, np.nan, y)
+        )
         return y.astype(x.dtype)
 
 
@@ -135,7 +203,9 @@ def _digamma(x: Any) -> np.ndarray:
     with np.errstate(all="ignore"):
         negative = z < 0
         pole = negative & (z == np.floor(z))
-        reflection = np.where(negative, -np.pi / np.tan(np.pi * np.where(negative, z - np.floor(z), 0.5)), 0.0)
+        reflection = np.where(
+            negative, -np.pi / np.tan(np.pi * np.where(negative, z - np.floor(z), 0.5)), 0.0
+        )
         z = np.where(negative, 1 - z, z)
         total = np.zeros_like(z)
         for _ in range(8):
@@ -143,9 +213,14 @@ def _digamma(x: Any) -> np.ndarray:
             total = total - np.where(low, 1 / z, 0.0)
             z = np.where(low, z + 1, z)
         square = 1 / (z * z)
-        series = square * (1 / 12 - square * (1 / 120 - square * (1 / 252 - square * (1 / 240 - square * (1 / 132)))))
+        series = square * (
+            1 / 12
+            - square * (1 / 120 - square * (1 / 252 - square * (1 / 240 - square * (1 / 132))))
+        )
         result = total + np.log(z) - 0.5 / z - series + reflection
-        result = np.where(x == 0, np.copysign(np.inf, -x.astype(np.float64)), np.where(pole, np.nan, result))
+        result = np.where(
+            x == 0, np.copysign(np.inf, -x.astype(np.float64)), np.where(pole, np.nan, result)
+        )
         return result.astype(x.dtype)
 
 
@@ -173,9 +248,32 @@ def _int_div(x: Any, y: Any) -> Any:
 class NumpyAlgebra:
     """Bodies over arrays: what eager runs."""
 
-    exp, exp2, expm1, log, log1p, log2, log10 = np.exp, np.exp2, np.expm1, np.log, np.log1p, np.log2, np.log10
-    sqrt, sin, cos, tan, asin, acos, atan = np.sqrt, np.sin, np.cos, np.tan, np.arcsin, np.arccos, np.arctan
-    sinh, cosh, tanh, asinh, acosh, atanh = np.sinh, np.cosh, np.tanh, np.arcsinh, np.arccosh, np.arctanh
+    exp, exp2, expm1, log, log1p, log2, log10 = (
+        np.exp,
+        np.exp2,
+        np.expm1,
+        np.log,
+        np.log1p,
+        np.log2,
+        np.log10,
+    )
+    sqrt, sin, cos, tan, asin, acos, atan = (
+        np.sqrt,
+        np.sin,
+        np.cos,
+        np.tan,
+        np.arcsin,
+        np.arccos,
+        np.arctan,
+    )
+    sinh, cosh, tanh, asinh, acosh, atanh = (
+        np.sinh,
+        np.cosh,
+        np.tanh,
+        np.arcsinh,
+        np.arccosh,
+        np.arctanh,
+    )
     floor, ceil, trunc, round, abs, neg = np.floor, np.ceil, np.trunc, np.rint, np.abs, np.negative
     sign, square, conj, angle = np.sign, np.square, np.conj, staticmethod(np.angle)
     real, imag = staticmethod(np.real), staticmethod(np.imag)
@@ -187,15 +285,38 @@ class NumpyAlgebra:
     erf = staticmethod(lambda x: _cody(x, False))
     erfc = staticmethod(lambda x: _cody(x, True))
     erfinv = staticmethod(_erfinv)
-    lgamma = staticmethod(_real_function(lambda v: math.inf if math.isinf(v) or (v <= 0 and v == int(v)) else math.lgamma(v)))
+    lgamma = staticmethod(
+        _real_function(
+            lambda v: math.inf if math.isinf(v) or (v <= 0 and v == int(v)) else math.lgamma(v)
+        )
+    )
     digamma = staticmethod(_digamma)
     sigmoid = staticmethod(_sigmoid)
-    add, sub, mul, div, pow, atan2 = np.add, np.subtract, np.multiply, np.true_divide, np.power, np.arctan2
+    add, sub, mul, div, pow, atan2 = (
+        np.add,
+        np.subtract,
+        np.multiply,
+        np.true_divide,
+        np.power,
+        np.arctan2,
+    )
     floor_div, remainder = staticmethod(_floor_div), staticmethod(_remainder)
     int_div, fmod = staticmethod(_int_div), np.fmod
     maximum, minimum, fmax, fmin = np.maximum, np.minimum, np.fmax, np.fmin
-    hypot, copysign, nextafter, ldexp = np.hypot, np.copysign, np.nextafter, staticmethod(lambda x, y: x * np.exp2(y))
-    eq, ne, lt, le, gt, ge = np.equal, np.not_equal, np.less, np.less_equal, np.greater, np.greater_equal
+    hypot, copysign, nextafter, ldexp = (
+        np.hypot,
+        np.copysign,
+        np.nextafter,
+        staticmethod(lambda x, y: x * np.exp2(y)),
+    )
+    eq, ne, lt, le, gt, ge = (
+        np.equal,
+        np.not_equal,
+        np.less,
+        np.less_equal,
+        np.greater,
+        np.greater_equal,
+    )
     logical_and, logical_or, logical_xor = np.logical_and, np.logical_or, np.logical_xor
     bitwise_and, bitwise_or, bitwise_xor = np.bitwise_and, np.bitwise_or, np.bitwise_xor
     left_shift, right_shift, gcd, lcm = np.left_shift, np.right_shift, np.gcd, np.lcm

@@ -1,8 +1,9 @@
 """Autograd: recording operators as nodes, and running the recorded graph backwards.
 
-`apply(op, bound, below)` is what an operator call means by default: `below` computes, and a node is recorded if gradients are needed.
-Recorders that want derivatives (aot) call it with their own `below`. Nodes hold what the derivative reads; a version counter tells
-when that was overwritten. A write into a view rebases the history of its root (`CopySlices`).
+`apply(op, bound, below)` is what an operator call means by default: `below` computes, and a node is
+recorded if gradients are needed. Recorders that want derivatives (aot) call it with their own
+`below`. Nodes hold what the derivative reads; a version counter tells when that was overwritten. A
+write into a view rebases the history of its root (`CopySlices`).
 """
 
 from __future__ import annotations
@@ -42,7 +43,9 @@ def is_grad_enabled() -> bool:
 
 
 def set_grad_enabled_(enabled: bool) -> None:
-    """Switch recording on or off for this thread (what graphs call; users take the context managers)."""
+    """Switch recording on or off for this thread (what graphs call; users take the context
+    managers).
+    """
     _MODE.grad = enabled
 
 
@@ -134,16 +137,19 @@ class Saved:
         now = self.tensor._version
         if now != self.version:
             raise RuntimeError(
-                "one of the variables needed for gradient computation has been modified by an inplace operation: "
-                f"[{self.tensor.dtype} {list(self.tensor.shape)}], which is an argument of {node.name()}, is at version {now}; "
-                f"expected version {self.version} instead. Hint: enable anomaly detection to find the operation that failed "
-                "to compute its gradient, with torch.autograd.set_detect_anomaly(True)."
+                "one of the variables needed for gradient computation has been modified by an"
+                f" inplace operation: [{self.tensor.dtype} {list(self.tensor.shape)}], which is an"
+                f" argument of {node.name()}, is at version {now}; expected version {self.version}"
+                " instead. Hint: enable anomaly detection to find the operation that failed to"
+                " compute its gradient, with torch.autograd.set_detect_anomaly(True)."
             )
         return self.tensor
 
 
 class SavedOutput:
-    """An output that a derivative reads. It keeps the memory, not the tensor, which would be a cycle."""
+    """An output that a derivative reads. It keeps the memory, not the tensor, which would be a
+    cycle.
+    """
 
     __slots__ = ("alias", "version", "number")
 
@@ -154,10 +160,12 @@ class SavedOutput:
     def get(self, node: Node) -> Tensor:
         if self.alias._version != self.version:
             raise RuntimeError(
-                "one of the variables needed for gradient computation has been modified by an inplace operation: "
-                f"[{self.alias.dtype} {list(self.alias.shape)}], which is output {self.number} of {node.name()}, is at version "
-                f"{self.alias._version}; expected version {self.version} instead. Hint: enable anomaly detection to find the "
-                "operation that failed to compute its gradient, with torch.autograd.set_detect_anomaly(True)."
+                "one of the variables needed for gradient computation has been modified by an"
+                f" inplace operation: [{self.alias.dtype} {list(self.alias.shape)}], which is"
+                f" output {self.number} of {node.name()}, is at version {self.alias._version};"
+                f" expected version {self.version} instead. Hint: enable anomaly detection to find"
+                " the operation that failed to compute its gradient, with"
+                " torch.autograd.set_detect_anomaly(True)."
             )
         result = self.alias._shallow()
         result._node, result._output_nr, result._requires_grad = node, self.number, True
@@ -256,8 +264,14 @@ def _own(grad: Tensor) -> Tensor:
     if type(grad) is not Tensor:
         return grad.detach()
     array = grad._array
-    # References seen here: the engine's list, the caller's and this function's variable, getrefcount's own.
-    alone = sys.getrefcount(grad) <= 5 and grad._storage is None and array.base is None and array.flags.c_contiguous
+    # References seen here: the engine's list, the caller's and this function's variable,
+    # getrefcount's own.
+    alone = (
+        sys.getrefcount(grad) <= 5
+        and grad._storage is None
+        and array.base is None
+        and array.flags.c_contiguous
+    )
     if alone and grad._node is None and sys.getrefcount(array) <= 3:
         return grad
     return Tensor._wrap(array.copy(order="C"))
@@ -285,7 +299,9 @@ class OpNode(Node):
                         places.append((i, j))
         self.edges, self.places = edges, places
         wanted = [p[0] for p, e in zip(places, edges, strict=True) if e is not None]
-        self.saves = saves = op.saved_for(tuple(wanted) if len(wanted) == 1 else tuple(dict.fromkeys(wanted)))
+        self.saves = saves = op.saved_for(
+            tuple(wanted) if len(wanted) == 1 else tuple(dict.fromkeys(wanted))
+        )
         self.saved: list | None = list(bound)
         for i, j in places:
             if j is None:
@@ -311,7 +327,10 @@ class OpNode(Node):
         if "out" in saves:
             self.out = [SavedOutput(o, n) for n, o in enumerate(outputs)]
         elif not self.single and any(f"out{n}" in saves for n in range(len(outputs))):
-            self.out = [SavedOutput(o, n) if f"out{n}" in saves else self.specs[n] for n, o in enumerate(outputs)]
+            self.out = [
+                SavedOutput(o, n) if f"out{n}" in saves else self.specs[n]
+                for n, o in enumerate(outputs)
+            ]
 
     def name(self) -> str:
         return "".join(w.title() for w in self.op.name.split("_")) + "Backward0"
@@ -322,13 +341,18 @@ class OpNode(Node):
     def apply(self, grads: list[Tensor | None], keep: bool) -> list[Tensor | None]:
         if self.saved is None:
             raise RuntimeError(
-                "Trying to backward through the graph a second time (or directly access saved tensors after they have already "
-                "been freed). Saved intermediate values of the graph are freed when you call .backward() or autograd.grad(). "
-                "Specify retain_graph=True if you need to backward through the graph a second time or if you need to access "
-                "saved tensors after calling backward."
+                "Trying to backward through the graph a second time (or directly access saved"
+                " tensors after they have already been freed). Saved intermediate values of the"
+                " graph are freed when you call .backward() or autograd.grad(). Specify"
+                " retain_graph=True if you need to backward through the graph a second time or if"
+                " you need to access saved tensors after calling backward."
             )
         bound = [self._load(s) for s in self.saved]
-        out = self.specs if self.out is None else tuple(o if type(o) is Spec else o.get(self) for o in self.out)
+        out = (
+            self.specs
+            if self.out is None
+            else tuple(o if type(o) is Spec else o.get(self) for o in self.out)
+        )
         found = self._derive(grads, out, bound)
         inputs = [self._input_spec(p) for p in self.places]
         if not keep:
@@ -360,20 +384,28 @@ class OpNode(Node):
             return op.vjp(g, o, tuple(needs), *bound)
         if not isinstance(op.vjp, tuple):
             return (op.vjp(g, o, *bound),)
-        wanted = {i for (i, _), edge in zip(self.places, self.edges, strict=True) if edge is not None}
-        return [f(g, o, *bound) if f is not None and i in wanted else None for i, f in enumerate(op.vjp)]
+        wanted = {
+            i for (i, _), edge in zip(self.places, self.edges, strict=True) if edge is not None
+        }
+        return [
+            f(g, o, *bound) if f is not None and i in wanted else None for i, f in enumerate(op.vjp)
+        ]
 
 
 def _keep_dims(op: Any, g: Tensor, out: Any, bound: list) -> tuple:
     """Reductions hand g and out to their derivatives with the reduced dimensions kept."""
     dims = op.dims(bound)
     shape = tuple(1 if i in dims else n for i, n in enumerate(bound[0].shape))
-    kept = ops.reshape(out, shape) if isinstance(out, Tensor) else Spec(shape, out.dtype, out.device)
+    kept = (
+        ops.reshape(out, shape) if isinstance(out, Tensor) else Spec(shape, out.dtype, out.device)
+    )
     return ops.reshape(g, shape), kept
 
 
 def _fit(grad: Tensor, spec: Spec) -> Tensor:
-    """A gradient in the shape and type of what it is the gradient of: broadcast dimensions are summed."""
+    """A gradient in the shape and type of what it is the gradient of: broadcast dimensions are
+    summed.
+    """
     if grad.dtype is not spec.dtype:
         if grad.dtype.is_complex and not spec.dtype.is_complex:
             grad = ops.real(grad)
@@ -385,7 +417,10 @@ def _fit(grad: Tensor, spec: Spec) -> Tensor:
 def sum_to(grad: Tensor, shape: tuple[int, ...]) -> Tensor:
     """Undo broadcasting: sum over the dimensions that `shape` lacks or has as 1."""
     extra = grad.ndim - len(shape)
-    dims = [*range(extra), *(i + extra for i, n in enumerate(shape) if n == 1 and grad.shape[i + extra] != 1)]
+    dims = [
+        *range(extra),
+        *(i + extra for i, n in enumerate(shape) if n == 1 and grad.shape[i + extra] != 1),
+    ]
     if dims:
         grad = ops.sum(grad, tuple(dims), True)
     return ops.reshape(grad, shape) if extra else grad
@@ -394,7 +429,9 @@ def sum_to(grad: Tensor, shape: tuple[int, ...]) -> Tensor:
 class CopySlices(Node):
     """The history of a root after a write through one of its views."""
 
-    def __init__(self, base: Tensor, chain: tuple, inner: OpNode, through_base: tuple[Node, int] | None):
+    def __init__(
+        self, base: Tensor, chain: tuple, inner: OpNode, through_base: tuple[Node, int] | None
+    ):
         super().__init__()
         self.chain, self.inner = chain, inner
         self.specs = (Spec.of(base),)
@@ -432,10 +469,16 @@ def node_of(tensor: Tensor) -> Node | None:
     """The node whose output this tensor is, made anew for a view whose root was written to."""
     base = tensor._base
     if base is not None and base._node is not tensor._seen and tensor._view is not None:
-        if base.requires_grad and (tensor._seen is not None or tensor._node is None or base._node is not None):
+        if base.requires_grad and (
+            tensor._seen is not None or tensor._node is None or base._node is not None
+        ):
             with enable_grad():
                 fresh = replay(base, tensor._view)
-            tensor._node, tensor._output_nr, tensor._requires_grad = fresh._node, fresh._output_nr, True
+            tensor._node, tensor._output_nr, tensor._requires_grad = (
+                fresh._node,
+                fresh._output_nr,
+                True,
+            )
             tensor._seen = base._node
     return tensor._node
 
@@ -466,7 +509,9 @@ def needs_grad(bound: Iterable[Any]) -> bool:
 
 
 def apply(op: Any, bound: tuple, below: Callable[[Any, tuple], Any]) -> Any:
-    """Call an operator with gradients: `below` computes, a node is recorded if any argument requires one."""
+    """Call an operator with gradients: `below` computes, a node is recorded if any argument
+    requires one.
+    """
     kind = op.kind
     if kind == "composite":
         return op.function(*bound)
@@ -511,7 +556,11 @@ def _apply_in_place(op: Any, bound: tuple, below: Callable) -> Tensor:
     if recording and target.requires_grad:
         root = target if target._base is None else target._base
         if root._node is None and root._requires_grad and node_of(target) is target._node:
-            what = "a leaf Variable that requires grad" if root is target else "a view of a leaf Variable that requires grad"
+            what = (
+                "a leaf Variable that requires grad"
+                if root is target
+                else "a view of a leaf Variable that requires grad"
+            )
             raise RuntimeError(f"{what} is being used in an in-place operation.")
     if functional.kind == "composite":
         return ops.copy_(target, functional.function(*bound))
@@ -587,11 +636,22 @@ def _on_path(roots: list[tuple[Node, int]], captures: dict) -> dict[Node, bool]:
         stack.extend(e[0] for e in node.edges if e is not None)
     wanted: dict[Node, bool] = {}
     for node in sorted(order, key=lambda n: -1 if isinstance(n, AccumulateGrad) else n.sequence):
-        wanted[node] = node in targets or any(e is not None and wanted.get(e[0], False) for e in node.edges)
+        wanted[node] = node in targets or any(
+            e is not None and wanted.get(e[0], False) for e in node.edges
+        )
     return wanted
 
 
-def _step(node: Node, grads: list, send: Callable, keep: bool, create_graph: bool, captures: Any, found: list, accumulate: bool) -> None:
+def _step(
+    node: Node,
+    grads: list,
+    send: Callable,
+    keep: bool,
+    create_graph: bool,
+    captures: Any,
+    found: list,
+    accumulate: bool,
+) -> None:
     if isinstance(node, AccumulateGrad):
         for hook in list((node.variable._hooks or {}).values()):
             grads[0] = _hooked(hook(grads[0]), grads[0])
@@ -603,7 +663,9 @@ def _step(node: Node, grads: list, send: Callable, keep: bool, create_graph: boo
         for number, reference in (node.retained or {}).items():
             tensor = reference()
             if tensor is not None and grads[number] is not None:
-                tensor.grad = grads[number] if tensor.grad is None else ops.add(tensor.grad, grads[number])
+                tensor.grad = (
+                    grads[number] if tensor.grad is None else ops.add(tensor.grad, grads[number])
+                )
     if captures is not None:
         for number in range(len(grads)):
             for slot in captures.get((node, number), ()):
@@ -633,7 +695,10 @@ def _derive(node: Node, grads: list, keep: bool) -> Sequence[Tensor | None]:
     if anomaly[0]:
         for number, grad in enumerate(results):
             if type(grad) is Tensor and np.isnan(grad._array).any():
-                raise RuntimeError(f"Function '{node.name()}' returned nan values in its {number}th output.\n{node.traceback}")
+                raise RuntimeError(
+                    f"Function '{node.name()}' returned nan values in its {number}th"
+                    f" output.\n{node.traceback}"
+                )
     return results
 
 
@@ -656,14 +721,17 @@ def _seeds(outputs: tuple, grads: tuple) -> tuple[list, list]:
     roots, seeds = [], []
     for out, grad in zip(outputs, grads, strict=True):
         if not out.requires_grad:
-            raise RuntimeError("element 0 of tensors does not require grad and does not have a grad_fn")
+            raise RuntimeError(
+                "element 0 of tensors does not require grad and does not have a grad_fn"
+            )
         if grad is None:
             if out.numel() != 1:
                 raise RuntimeError("grad can be implicitly created only for scalar outputs")
             grad = ops.ones_like(out)
         elif tuple(grad.shape) != tuple(out.shape):
             raise RuntimeError(
-                f"Mismatch in shape: grad_output[0] has a shape of {grad.shape} and output[0] has a shape of {out.shape}."
+                f"Mismatch in shape: grad_output[0] has a shape of {grad.shape} and output[0] has a"
+                f" shape of {out.shape}."
             )
         roots.append(edge_of(out))
         seeds.append(grad)
@@ -671,11 +739,16 @@ def _seeds(outputs: tuple, grads: tuple) -> tuple[list, list]:
 
 
 def backward(
-    tensors: Any, grad_tensors: Any = None, retain_graph: bool | None = None, create_graph: bool = False, inputs: Any = None
+    tensors: Any,
+    grad_tensors: Any = None,
+    retain_graph: bool | None = None,
+    create_graph: bool = False,
+    inputs: Any = None,
 ) -> None:
     """Accumulate gradients of `tensors` into the leaves (`torch.autograd.backward`).
 
-    Raises RuntimeError for tensors without history, for non-scalars without a gradient, and for a graph already freed.
+    Raises RuntimeError for tensors without history, for non-scalars without a gradient, and for a
+    graph already freed.
     """
     outputs = _tuple(tensors)
     given = _tuple(grad_tensors) if grad_tensors is not None else (None,) * len(outputs)
@@ -716,9 +789,11 @@ def grad(
     is_grads_batched: bool = False,
     materialize_grads: bool = False,
 ) -> tuple[Tensor | None, ...]:
-    """Gradients of `outputs` with respect to `inputs` (`torch.autograd.grad`); nothing is accumulated.
+    """Gradients of `outputs` with respect to `inputs` (`torch.autograd.grad`); nothing is
+    accumulated.
 
-    Raises RuntimeError for an input that the outputs do not depend on, unless `allow_unused` or `materialize_grads`.
+    Raises RuntimeError for an input that the outputs do not depend on, unless `allow_unused` or
+    `materialize_grads`.
     """
     outs, ins = _tuple(outputs), _tuple(inputs)
     given = _tuple(grad_outputs) if grad_outputs is not None else (None,) * len(outs)
@@ -738,8 +813,8 @@ def grad(
             found[slot] = ops.zeros_like(ins[slot])
         elif value is None and not allow_unused:
             raise RuntimeError(
-                "One of the differentiated Tensors appears to not have been used in the graph. Set allow_unused=True if this is "
-                "the desired behavior."
+                "One of the differentiated Tensors appears to not have been used in the graph. Set"
+                " allow_unused=True if this is the desired behavior."
             )
     return tuple(found)
 

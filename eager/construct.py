@@ -1,4 +1,6 @@
-"""Making tensors from Python data and NumPy arrays, moving them between types, and PyTorch's legacy constructors."""
+"""Making tensors from Python data and NumPy arrays, moving them between types, and PyTorch's legacy
+constructors.
+"""
 
 from __future__ import annotations
 
@@ -13,10 +15,21 @@ from eager.registry import ops
 from eager.tensor import Tensor
 
 _WORDS = {
-    dtypes.float32: "Float", dtypes.float64: "Double", dtypes.float16: "Half", dtypes.bfloat16: "BFloat16",
-    dtypes.int64: "Long", dtypes.int32: "Int", dtypes.int16: "Short", dtypes.int8: "Char", dtypes.uint8: "Byte",
-    dtypes.bool_: "Bool", dtypes.complex64: "ComplexFloat", dtypes.complex128: "ComplexDouble",
-    dtypes.uint16: "UInt16", dtypes.uint32: "UInt32", dtypes.uint64: "UInt64",
+    dtypes.float32: "Float",
+    dtypes.float64: "Double",
+    dtypes.float16: "Half",
+    dtypes.bfloat16: "BFloat16",
+    dtypes.int64: "Long",
+    dtypes.int32: "Int",
+    dtypes.int16: "Short",
+    dtypes.int8: "Char",
+    dtypes.uint8: "Byte",
+    dtypes.bool_: "Bool",
+    dtypes.complex64: "ComplexFloat",
+    dtypes.complex128: "ComplexDouble",
+    dtypes.uint16: "UInt16",
+    dtypes.uint32: "UInt32",
+    dtypes.uint64: "UInt64",
 }
 LEGACY_NAMES = {found: f"torch.{word}Tensor" for found, word in _WORDS.items()}
 
@@ -34,7 +47,9 @@ class LegacyType(type):
 
 
 LEGACY_TYPES = {
-    f"{word}Tensor": LegacyType(f"{word}Tensor", (), {"tensor_dtype": found, "__module__": "torch", "dtype": found})
+    f"{word}Tensor": LegacyType(
+        f"{word}Tensor", (), {"tensor_dtype": found, "__module__": "torch", "dtype": found}
+    )
     for found, word in _WORDS.items()
 }
 
@@ -53,7 +68,9 @@ def legacy_dtype(value: Any) -> dtypes.dtype:
 
 
 def legacy(*args: Any, dtype: dtypes.dtype | None = None, device: Any = None) -> Tensor:
-    """`Tensor(2, 3)`: uninitialized of that shape; `Tensor(data)`: the data in the default float type."""
+    """`Tensor(2, 3)`: uninitialized of that shape; `Tensor(data)`: the data in the default float
+    type.
+    """
     found = dtype or dtypes.get_default_dtype()
     if not args:
         return Tensor._wrap(np.empty(0, found.numpy))
@@ -85,13 +102,18 @@ def _array_of(data: Any) -> np.ndarray:
 
 
 def infer_dtype(data: Any, array: np.ndarray) -> dtypes.dtype:
-    """PyTorch's choice: Python floats take the default type, ints int64; arrays and tensors keep theirs."""
+    """PyTorch's choice: Python floats take the default type, ints int64; arrays and tensors keep
+    theirs.
+    """
     if isinstance(data, (np.ndarray, np.generic, Tensor)):
         return dtypes.from_numpy(array.dtype)
     leaf = data
     while isinstance(leaf, (list, tuple)) and leaf:
         leaf = leaf[0]
-    if isinstance(leaf, (np.ndarray, np.generic, Tensor)) and array.dtype.kind == np.asarray(_array_of(leaf)).dtype.kind:
+    if (
+        isinstance(leaf, (np.ndarray, np.generic, Tensor))
+        and array.dtype.kind == np.asarray(_array_of(leaf)).dtype.kind
+    ):
         return dtypes.from_numpy(array.dtype)
     if array.dtype.kind == "f" or array.size == 0:
         return dtypes.get_default_dtype()
@@ -100,7 +122,14 @@ def infer_dtype(data: Any, array: np.ndarray) -> dtypes.dtype:
     return dtypes.bool_ if array.dtype.kind == "b" else dtypes.int64
 
 
-def tensor(data: Any, *, dtype: dtypes.dtype | None = None, device: Any = None, requires_grad: bool = False, pin_memory: bool = False) -> Tensor:
+def tensor(
+    data: Any,
+    *,
+    dtype: dtypes.dtype | None = None,
+    device: Any = None,
+    requires_grad: bool = False,
+    pin_memory: bool = False,
+) -> Tensor:
     """A new leaf tensor with a copy of `data` (numbers, nested sequences, arrays, tensors).
 
     Raises TypeError for data that is not numeric, ValueError for ragged sequences.
@@ -108,14 +137,23 @@ def tensor(data: Any, *, dtype: dtypes.dtype | None = None, device: Any = None, 
     devices.check(device)
     if isinstance(data, Tensor):
         warnings.warn(
-            "To copy construct from a tensor, it is recommended to use sourceTensor.detach().clone() rather than "
-            "torch.tensor(sourceTensor).", UserWarning, stacklevel=2,
+            "To copy construct from a tensor, it is recommended to use"
+            " sourceTensor.detach().clone() rather than torch.tensor(sourceTensor).",
+            UserWarning,
+            stacklevel=2,
         )
     array = _array_of(data)
     if array.dtype == object or array.dtype.kind in "USV" and array.dtype != dtypes.bfloat16.numpy:
-        raise TypeError(f"tensor(): could not convert data of type {type(data).__name__} to numbers")
+        raise TypeError(
+            f"tensor(): could not convert data of type {type(data).__name__} to numbers"
+        )
     found = dtype or infer_dtype(data, array)
-    if found.category == dtypes.INTEGER and array.dtype.kind in "iu" and array.size and found is not dtypes.uint64:
+    if (
+        found.category == dtypes.INTEGER
+        and array.dtype.kind in "iu"
+        and array.size
+        and found is not dtypes.uint64
+    ):
         low, high = np.iinfo(found.numpy).min, np.iinfo(found.numpy).max
         if not isinstance(data, (np.ndarray, Tensor)) and (array.min() < low or array.max() > high):
             raise RuntimeError(f"value cannot be converted to type {found.name} without overflow")
@@ -134,7 +172,9 @@ def as_tensor(data: Any, dtype: dtypes.dtype | None = None, device: Any = None) 
 
 
 def from_numpy(array: np.ndarray) -> Tensor:
-    """A tensor over the array's memory. Raises TypeError for other objects and for types that tensors do not have."""
+    """A tensor over the array's memory. Raises TypeError for other objects and for types that
+    tensors do not have.
+    """
     if not isinstance(array, np.ndarray):
         raise TypeError(f"expected np.ndarray (got {type(array).__name__})")
     dtypes.from_numpy(array.dtype)
@@ -148,13 +188,30 @@ def from_dlpack(source: Any) -> Tensor:
     return source if isinstance(source, Tensor) else Tensor._wrap(np.from_dlpack(source))
 
 
-def frombuffer(buffer: Any, *, dtype: dtypes.dtype, count: int = -1, offset: int = 0, requires_grad: bool = False) -> Tensor:
+def frombuffer(
+    buffer: Any,
+    *,
+    dtype: dtypes.dtype,
+    count: int = -1,
+    offset: int = 0,
+    requires_grad: bool = False,
+) -> Tensor:
     result = Tensor._wrap(np.frombuffer(buffer, dtype.numpy, count, offset))
     return result.requires_grad_() if requires_grad else result
 
 
-def to(self: Tensor, *args: Any, dtype: Any = None, device: Any = None, non_blocking: bool = False, copy: bool = False, memory_format: Any = None) -> Tensor:
-    """`to(dtype)`, `to(device)`, `to(device, dtype)`, `to(other)`: the tensor itself if nothing changes."""
+def to(
+    self: Tensor,
+    *args: Any,
+    dtype: Any = None,
+    device: Any = None,
+    non_blocking: bool = False,
+    copy: bool = False,
+    memory_format: Any = None,
+) -> Tensor:
+    """`to(dtype)`, `to(device)`, `to(device, dtype)`, `to(other)`: the tensor itself if nothing
+    changes.
+    """
     for value in args:
         if isinstance(value, Tensor):
             dtype = value.dtype
@@ -163,7 +220,10 @@ def to(self: Tensor, *args: Any, dtype: Any = None, device: Any = None, non_bloc
         elif isinstance(value, (str, devices.device)):
             device = value
         elif value is not None and not isinstance(value, (bool, int)):
-            raise TypeError(f"to() received an invalid argument {value!r}: expected a dtype, a device or a tensor")
+            raise TypeError(
+                f"to() received an invalid argument {value!r}: expected a dtype, a device or a"
+                " tensor"
+            )
     if device is not None and devices.device(device).type == "meta":
         from eager.fake import FakeTensor
 
@@ -181,13 +241,27 @@ def _method(name: str, wanted: dtypes.dtype) -> None:
     def method(self: Tensor, memory_format: Any = None) -> Tensor:
         return to(self, wanted)
 
-    method.__name__, method.__qualname__, method.__doc__ = name, f"Tensor.{name}", f"The tensor as {wanted}."
+    method.__name__, method.__qualname__, method.__doc__ = (
+        name,
+        f"Tensor.{name}",
+        f"The tensor as {wanted}.",
+    )
     setattr(Tensor, name, method)
 
 
 for _name, _dtype in dict(
-    float=dtypes.float32, double=dtypes.float64, half=dtypes.float16, bfloat16=dtypes.bfloat16, long=dtypes.int64, int=dtypes.int32,
-    short=dtypes.int16, char=dtypes.int8, byte=dtypes.uint8, bool=dtypes.bool_, cfloat=dtypes.complex64, cdouble=dtypes.complex128,
+    float=dtypes.float32,
+    double=dtypes.float64,
+    half=dtypes.float16,
+    bfloat16=dtypes.bfloat16,
+    long=dtypes.int64,
+    int=dtypes.int32,
+    short=dtypes.int16,
+    char=dtypes.int8,
+    byte=dtypes.uint8,
+    bool=dtypes.bool_,
+    cfloat=dtypes.complex64,
+    cdouble=dtypes.complex128,
 ).items():
     _method(_name, _dtype)
 

@@ -6,7 +6,9 @@ TYPES = ("cpu", "cuda", "meta")
 
 
 class device:
-    """A device, `device("cpu")` or `device("cuda", 0)`. Raises RuntimeError for names that flambeau does not know."""
+    """A device, `device("cpu")` or `device("cuda", 0)`. Raises RuntimeError for names that flambeau
+    does not know.
+    """
 
     __slots__ = ("type", "index")
 
@@ -27,7 +29,9 @@ class device:
         self.type, self.index = type, index
 
     def __repr__(self) -> str:
-        return f"device(type={self.type!r}" + (f", index={self.index})" if self.index is not None else ")")
+        return f"device(type={self.type!r}" + (
+            f", index={self.index})" if self.index is not None else ")"
+        )
 
     def __str__(self) -> str:
         return self.type if self.index is None else f"{self.type}:{self.index}"
@@ -59,5 +63,7 @@ def check(place: device | str | int | None) -> device:
         return CPU
     found = place if isinstance(place, device) else device(place)
     if found.type == "cuda":
-        raise RuntimeError("flambeau computes on the CPU here: no CUDA device is available (use device='cpu')")
+        raise RuntimeError(
+            "flambeau computes on the CPU here: no CUDA device is available (use device='cpu')"
+        )
     return found

@@ -1,7 +1,8 @@
-"""The one dispatch point: a stack of interpreters. While it is empty an operator call goes straight to autograd and its kernel.
+"""The one dispatch point: a stack of interpreters. While it is empty an operator call goes straight
+to autograd and its kernel.
 
-An interpreter sees every operator that is called while it is on top, and is popped while it handles one, so that what it calls goes to
-the interpreter below. The stack belongs to the thread.
+An interpreter sees every operator that is called while it is on top, and is popped while it handles
+one, so that what it calls goes to the interpreter below. The stack belongs to the thread.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ class _State(threading.local):
 
 
 _STATE = _State()
-# How many interpreters are pushed in all threads: the hot path reads this instead of the thread-local.
+# How many interpreters are pushed in all threads: the hot path reads this instead of the thread-
+# local.
 active = [0]
 
 
@@ -59,7 +61,9 @@ def suspended() -> Iterator[None]:
 
 
 def interpret(op: Op, args: tuple, kwargs: dict[str, Any]) -> Any:
-    """Hand a call to the top interpreter, which is off the stack meanwhile. The stack must not be empty."""
+    """Hand a call to the top interpreter, which is off the stack meanwhile. The stack must not be
+    empty.
+    """
     current = _STATE.stack
     top = current.pop()
     try:

@@ -1,4 +1,6 @@
-"""Fake tensors: shape, strides, offset, dtype and device without values. Operators on them run their shape rules only."""
+"""Fake tensors: shape, strides, offset, dtype and device without values. Operators on them run
+their shape rules only.
+"""
 
 from __future__ import annotations
 
@@ -13,11 +15,15 @@ from eager.tensor import Tensor
 
 
 class DataDependent(RuntimeError):
-    """Raised where the values of a fake tensor are asked for (`item()`, `bool()`, `numpy()`, a data-dependent shape)."""
+    """Raised where the values of a fake tensor are asked for (`item()`, `bool()`, `numpy()`, a
+    data-dependent shape).
+    """
 
 
 class FakeTensor(Tensor):
-    """A tensor without values. `FakeTensor.of(x)` describes a tensor or a `Spec`; aliases share a fake storage."""
+    """A tensor without values. `FakeTensor.of(x)` describes a tensor or a `Spec`; aliases share a
+    fake storage.
+    """
 
     _proxy: Any = None  # a recorder's mark: the node that computes this value
 
@@ -51,12 +57,21 @@ class FakeTensor(Tensor):
         strides = source.stride()
         offset = source.storage_offset() if isinstance(source, Tensor) else 0
         return FakeTensor(
-            source.shape, strides, source.dtype, source.device, offset, storage, getattr(source, "requires_grad", False)
+            source.shape,
+            strides,
+            source.dtype,
+            source.device,
+            offset,
+            storage,
+            getattr(source, "requires_grad", False),
         )
 
     @property
     def _array(self) -> Any:  # type: ignore[override]
-        raise DataDependent("the values of a fake tensor were asked for: only its shape, strides and dtype are known here")
+        raise DataDependent(
+            "the values of a fake tensor were asked for: only its shape, strides and dtype are"
+            " known here"
+        )
 
     @property
     def shape(self) -> Size:  # type: ignore[override]
@@ -98,14 +113,18 @@ class FakeTensor(Tensor):
     def _is_packed(self) -> bool:
         return is_contiguous(self._shape, self._strides)
 
-    def _fake_alias(self, shape: Any, strides: Any, offset: int, op: Any, params: tuple) -> FakeTensor:
+    def _fake_alias(
+        self, shape: Any, strides: Any, offset: int, op: Any, params: tuple
+    ) -> FakeTensor:
         result = FakeTensor(shape, strides, self._dtype, self._device, offset, self._storage)
         result._base = self if self._base is None else self._base
         result._view = (self._view or ()) + ((op, params),)
         return result
 
     def _shallow(self) -> FakeTensor:
-        result = FakeTensor(self._shape, self._strides, self._dtype, self._device, self._offset, self._storage)
+        result = FakeTensor(
+            self._shape, self._strides, self._dtype, self._device, self._offset, self._storage
+        )
         result._proxy = self._proxy
         return result
 
@@ -114,7 +133,9 @@ class FakeTensor(Tensor):
         return f"FakeTensor({tuple(self._shape)}, {self._dtype}{grad})"
 
     def __deepcopy__(self, memo: dict) -> FakeTensor:
-        return FakeTensor(self._shape, self._strides, self._dtype, self._device, 0, None, self._requires_grad)
+        return FakeTensor(
+            self._shape, self._strides, self._dtype, self._device, 0, None, self._requires_grad
+        )
 
 
 def empty(shape: Any, dtype: DType, device: device = CPU) -> FakeTensor:

@@ -36,7 +36,9 @@ def _formatter(values: np.ndarray) -> Any:
 
 def _complex_formatter(values: np.ndarray) -> Any:
     real, imag = _formatter(values.real), _formatter(np.abs(values.imag))
-    return lambda v: f"{real(v.real)}{'-' if np.signbit(v.imag) else '+'}{imag(abs(v.imag)).strip()}j"
+    return lambda v: (
+        f"{real(v.real)}{'-' if np.signbit(v.imag) else '+'}{imag(abs(v.imag)).strip()}j"
+    )
 
 
 def _shown(array: np.ndarray) -> np.ndarray:
@@ -53,8 +55,12 @@ def _body(array: np.ndarray, text: Any, indent: int, brief: bool) -> str:
     if array.ndim == 0:
         return text(array[()])
     if array.ndim == 1:
-        items = [text(v) for v in array] if not brief or array.size <= 2 * EDGE[0] else (
-            [text(v) for v in array[: EDGE[0]]] + ["..."] + [text(v) for v in array[-EDGE[0] :]]
+        items = (
+            [text(v) for v in array]
+            if not brief or array.size <= 2 * EDGE[0]
+            else (
+                [text(v) for v in array[: EDGE[0]]] + ["..."] + [text(v) for v in array[-EDGE[0] :]]
+            )
         )
         width = max((len(i) for i in items), default=1) + 2
         per_line = max(1, (WIDTH[0] - indent) // width)
@@ -79,7 +85,11 @@ def format_tensor(tensor: Any) -> str:
         text = _complex_formatter(shown) if found.is_complex else _formatter(shown)
         if array.ndim == 0:
             body = text(plain[()]).strip()
-            if found.is_floating_point and float(plain).is_integer() is False and math.isfinite(plain):
+            if (
+                found.is_floating_point
+                and float(plain).is_integer() is False
+                and math.isfinite(plain)
+            ):
                 body = text(plain[()]).strip()
         else:
             body = _body(plain, text, 7, array.size > THRESHOLD[0])
@@ -97,8 +107,20 @@ def format_tensor(tensor: Any) -> str:
     return prefix + f"tensor({', '.join([body, *notes])})"
 
 
-def set_printoptions(precision: int | None = None, threshold: int | None = None, edgeitems: int | None = None, linewidth: int | None = None, profile: str | None = None, sci_mode: bool | None = None) -> None:
+def set_printoptions(
+    precision: int | None = None,
+    threshold: int | None = None,
+    edgeitems: int | None = None,
+    linewidth: int | None = None,
+    profile: str | None = None,
+    sci_mode: bool | None = None,
+) -> None:
     """How many digits and elements tensors print (`torch.set_printoptions`)."""
-    for slot, value in ((PRECISION, precision), (THRESHOLD, threshold), (EDGE, edgeitems), (WIDTH, linewidth)):
+    for slot, value in (
+        (PRECISION, precision),
+        (THRESHOLD, threshold),
+        (EDGE, edgeitems),
+        (WIDTH, linewidth),
+    ):
         if value is not None:
             slot[0] = int(value)

@@ -1,4 +1,6 @@
-"""Custom differentiable functions: `Function` with `forward`, `backward`, `setup_context`, as in torch.autograd."""
+"""Custom differentiable functions: `Function` with `forward`, `backward`, `setup_context`, as in
+torch.autograd.
+"""
 
 from __future__ import annotations
 
@@ -63,7 +65,9 @@ class FunctionNode(Node):
     def keep(self, outputs: Sequence[Any]) -> None:
         self.saved = []
         for tensor in self.context._to_save:
-            number = next((n for n, o in enumerate(outputs) if o is tensor and tensor is not None), None)
+            number = next(
+                (n for n, o in enumerate(outputs) if o is tensor and tensor is not None), None
+            )
             if tensor is None:
                 self.saved.append(None)
             elif number is not None:
@@ -76,8 +80,9 @@ class FunctionNode(Node):
     def unpack(self) -> tuple:
         if self.saved is None:
             raise RuntimeError(
-                "Trying to backward through the graph a second time (or directly access saved tensors after they have already "
-                "been freed). Specify retain_graph=True if you need to backward through the graph a second time."
+                "Trying to backward through the graph a second time (or directly access saved"
+                " tensors after they have already been freed). Specify retain_graph=True if you"
+                " need to backward through the graph a second time."
             )
         return tuple(None if s is None else s.get(self) for s in self.saved)
 
@@ -98,9 +103,13 @@ class FunctionNode(Node):
         found = found if isinstance(found, (tuple, list)) else (found,)
         if len(found) < self.count:
             raise RuntimeError(
-                f"function {self.name()} returned an incorrect number of gradients (expected {self.count}, got {len(found)})"
+                f"function {self.name()} returned an incorrect number of gradients (expected"
+                f" {self.count}, got {len(found)})"
             )
-        return [None if found[i] is None else autograd._fit(found[i], s) for i, s in zip(self.places, self.inputs, strict=True)]
+        return [
+            None if found[i] is None else autograd._fit(found[i], s)
+            for i, s in zip(self.places, self.inputs, strict=True)
+        ]
 
 
 class Function:
@@ -123,7 +132,9 @@ class Function:
 
     @staticmethod
     def forward(*args: Any, **kwargs: Any) -> Any:
-        raise NotImplementedError("You must implement the forward function for custom autograd.Function.")
+        raise NotImplementedError(
+            "You must implement the forward function for custom autograd.Function."
+        )
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple, output: Any) -> Any:
@@ -131,7 +142,9 @@ class Function:
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> Any:
-        raise NotImplementedError("You must implement the backward function for your custom autograd.Function.")
+        raise NotImplementedError(
+            "You must implement the backward function for your custom autograd.Function."
+        )
 
     vjp = backward
 
@@ -153,17 +166,29 @@ class Function:
         return _connect(node, context, args, outputs, isinstance(result, tuple))
 
 
-def _connect(node: FunctionNode, context: Context, args: tuple, outputs: tuple, several: bool) -> Any:
+def _connect(
+    node: FunctionNode, context: Context, args: tuple, outputs: tuple, several: bool
+) -> Any:
     fresh = []
     dirty = {id(t) for t in context._dirty}
     passed = {id(a) for a in args if isinstance(a, Tensor)}
     for out in outputs:
         # an input handed back unchanged needs an identity of its own
-        fresh.append(out._shallow() if isinstance(out, Tensor) and id(out) in passed and id(out) not in dirty else out)
-    node.specs = tuple(Spec.of(o) if isinstance(o, Tensor) else Spec((), dtypes.float32) for o in fresh)
+        fresh.append(
+            out._shallow()
+            if isinstance(out, Tensor) and id(out) in passed and id(out) not in dirty
+            else out
+        )
+    node.specs = tuple(
+        Spec.of(o) if isinstance(o, Tensor) else Spec((), dtypes.float32) for o in fresh
+    )
     without = {id(t) for t in context._no_grad}
     for number, out in enumerate(fresh):
-        if isinstance(out, Tensor) and id(out) not in without and out.dtype.category >= dtypes.FLOATING:
+        if (
+            isinstance(out, Tensor)
+            and id(out) not in without
+            and out.dtype.category >= dtypes.FLOATING
+        ):
             if id(out) in dirty:
                 out._bump()
             out._base = out._view = None

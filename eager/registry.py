@@ -1,4 +1,6 @@
-"""The registry: every operator by name, and `ops`, through which code reaches them (`ops.add`). A leaf, so that all may import it."""
+"""The registry: every operator by name, and `ops`, through which code reaches them (`ops.add`). A
+leaf, so that all may import it.
+"""
 
 from __future__ import annotations
 

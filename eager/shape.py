@@ -1,4 +1,6 @@
-"""Arithmetic on shapes and strides (in elements): broadcasting, contiguity, dimensions, views. Sizes are just numbers."""
+"""Arithmetic on shapes and strides (in elements): broadcasting, contiguity, dimensions, views.
+Sizes are just numbers.
+"""
 
 from __future__ import annotations
 
@@ -84,7 +86,9 @@ def broadcast_shapes(*shapes: Sequence[int]) -> tuple[int, ...]:
 
 
 def like_strides(shape: Sequence[int], tensors: Sequence[Any]) -> tuple[int, ...] | None:
-    """The strides that NumPy gives an elementwise result: the operands' order of dimensions, packed. None: contiguous."""
+    """The strides that NumPy gives an elementwise result: the operands' order of dimensions,
+    packed. None: contiguous.
+    """
     full = [t for t in tensors if tuple(t.shape) == tuple(shape)] or list(tensors)
     layouts = [t.stride() for t in full if len(t.shape) == len(shape)]
     if not layouts or all(is_contiguous(t.shape, t.stride()) for t in full):
@@ -117,12 +121,17 @@ def normalize_dim(dim: int, rank: int) -> int:
     """A dimension counted from the front. Raises IndexError with PyTorch's words."""
     limit = rank if rank > 0 else 1
     if not -limit <= dim < limit:
-        raise IndexError(f"Dimension out of range (expected to be in range of [{-limit}, {limit - 1}], but got {dim})")
+        raise IndexError(
+            f"Dimension out of range (expected to be in range of [{-limit}, {limit - 1}], but got"
+            f" {dim})"
+        )
     return dim % limit
 
 
 def normalize_dims(dim: Any, rank: int) -> tuple[int, ...]:
-    """Sorted dimensions counted from the front; None and () mean all. Raises IndexError, or RuntimeError for a repeated one."""
+    """Sorted dimensions counted from the front; None and () mean all. Raises IndexError, or
+    RuntimeError for a repeated one.
+    """
     if dim is None or (isinstance(dim, (tuple, list)) and not dim):
         return tuple(range(rank))
     dims = dim if isinstance(dim, (tuple, list)) else (dim,)
@@ -134,7 +143,9 @@ def normalize_dims(dim: Any, rank: int) -> tuple[int, ...]:
 
 
 def infer_size(shape: Sequence[int], count: int) -> tuple[int, ...]:
-    """A shape whose -1, if any, is worked out from the number of elements. Raises RuntimeError if it does not fit."""
+    """A shape whose -1, if any, is worked out from the number of elements. Raises RuntimeError if
+    it does not fit.
+    """
     holes = [i for i, n in enumerate(shape) if n == -1]
     if len(holes) > 1:
         raise RuntimeError("only one dimension can be inferred")
@@ -147,8 +158,8 @@ def infer_size(shape: Sequence[int], count: int) -> tuple[int, ...]:
     if holes:
         if known == 0:
             raise RuntimeError(
-                f"cannot reshape tensor of {count} elements into shape {list(shape)} because the unspecified "
-                "dimension size -1 can be any value and is ambiguous"
+                f"cannot reshape tensor of {count} elements into shape {list(shape)} because the"
+                " unspecified dimension size -1 can be any value and is ambiguous"
             )
         if count % known == 0:
             return tuple(count // known if i == holes[0] else n for i, n in enumerate(shape))
@@ -157,7 +168,9 @@ def infer_size(shape: Sequence[int], count: int) -> tuple[int, ...]:
     return tuple(shape)
 
 
-def view_strides(shape: Sequence[int], strides: Sequence[int], new: Sequence[int]) -> tuple[int, ...] | None:
+def view_strides(
+    shape: Sequence[int], strides: Sequence[int], new: Sequence[int]
+) -> tuple[int, ...] | None:
     """Strides of a view with another shape over the same memory, or None where it needs a copy."""
     if numel(shape) == 0:
         return contiguous_strides(new)

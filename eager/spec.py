@@ -1,4 +1,6 @@
-"""Spec: what is known of a tensor without its values: shape, dtype, device and, where it matters, strides (in elements)."""
+"""Spec: what is known of a tensor without its values: shape, dtype, device and, where it matters,
+strides (in elements).
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ class bytes_strides:
 
 
 class Spec:
-    """Shape, dtype, device and strides (None: contiguous). Shape rules give it; derivatives get it for what is not saved."""
+    """Shape, dtype, device and strides (None: contiguous). Shape rules give it; derivatives get it
+    for what is not saved.
+    """
 
     __slots__ = ("shape", "dtype", "device", "_strides")
 

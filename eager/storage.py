@@ -1,4 +1,6 @@
-"""Storage: what a tensor and its views share, i.e. an identity and a version counter over one NumPy buffer."""
+"""Storage: what a tensor and its views share, i.e. an identity and a version counter over one NumPy
+buffer.
+"""
 
 from __future__ import annotations
 

@@ -285,9 +285,7 @@ class Graph:
 
     # -- whole-graph services ----------------------------------------------------------------------
 
-    def eliminate_dead_code(
-        self, is_impure_node: Callable[[Node], bool] | None = None
-    ) -> bool:
+    def eliminate_dead_code(self, is_impure_node: Callable[[Node], bool] | None = None) -> bool:
         """Erases nodes that nothing uses and that change nothing; whether there were any."""
         from fx.passes.dead import eliminate_dead_code
 

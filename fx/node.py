@@ -44,9 +44,7 @@ def map_aggregate(
             return immutable_list(items) if frozen else items
         return kind(*items) if hasattr(value, "_fields") else kind(items)
     if isinstance(value, dict):
-        pairs = {
-            key: map_aggregate(item, function, frozen=frozen) for key, item in value.items()
-        }
+        pairs = {key: map_aggregate(item, function, frozen=frozen) for key, item in value.items()}
         return immutable_dict(pairs) if frozen else pairs
     if kind is slice:
         bounds = (value.start, value.stop, value.step)

@@ -236,5 +236,3 @@ def _copy_attributes(gm: GraphModule, replacement: Pattern, after: Graph) -> Non
         target = str(node.target)
         if node.op in ("call_module", "get_attr") and owner is not None and not has(gm, target):
             assign(gm, target, fetch(owner, target))
-
-

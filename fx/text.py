@@ -107,9 +107,7 @@ def standard_globals() -> dict[str, Any]:
     from eager.device import device
     from eager.registry import ops
 
-    scope: dict[str, Any] = {
-        short: dtypes.from_name(name) for name, short in DTYPE_NAMES.items()
-    }
+    scope: dict[str, Any] = {short: dtypes.from_name(name) for name, short in DTYPE_NAMES.items()}
     scope.update(device=device, operator=operator, math=math, inf=math.inf, nan=math.nan, ops=ops)
     return scope
 

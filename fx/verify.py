@@ -20,9 +20,7 @@ def verify(graph: Graph, module: Any = None, *, opcodes: frozenset[str] = OPCODE
     narrows what is allowed, as for graphs below dynamo.
     """
     owner = graph.owning_module if module is None else module
-    defects = [
-        f"{_place(node)}: {why}" for node, why in _defects(graph, owner, opcodes)
-    ]
+    defects = [f"{_place(node)}: {why}" for node, why in _defects(graph, owner, opcodes)]
     if defects:
         raise VerifyError("the graph is not well formed:\n  " + "\n  ".join(defects))
 

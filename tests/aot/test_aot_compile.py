@@ -1,11 +1,12 @@
-"""aot: functional graphs, joint graphs and their runtime give what eager gives: values, gradients, mutations, aliases."""
+"""aot: functional graphs, joint graphs and their runtime give what eager gives: values, gradients,
+mutations, aliases.
+"""
 
 import numpy as np
 import pytest
 
 from aot.compile import compile as aot_compile
 from eager import autograd, dispatch
-from eager.construct import tensor
 from eager.fake import FakeTensor
 from eager.op import ops
 from eager.tensor import Tensor
@@ -20,8 +21,14 @@ class Capture(dispatch.Interpreter):
         self.graph, self.alive = Graph(), []
 
     def interpret(self, op, args, kwargs):
-        result = op.fake(op.bind(args, kwargs)) if op.functional is None else self._write(op, args, kwargs)
-        node = self.graph.call_function(op, self._nodes(args), {k: self._nodes(v) for k, v in kwargs.items()})
+        result = (
+            op.fake(op.bind(args, kwargs))
+            if op.functional is None
+            else self._write(op, args, kwargs)
+        )
+        node = self.graph.call_function(
+            op, self._nodes(args), {k: self._nodes(v) for k, v in kwargs.items()}
+        )
         self.alive.append(result)
         if isinstance(result, (tuple, list)):
             import operator
@@ -131,7 +138,9 @@ def test_output_that_is_an_input_keeps_its_identity():
 
 
 def test_outputs_that_share_memory_still_do():
-    _, _, found = check(lambda x: ((y := x * 2), y[1:], y.T if y.ndim == 2 else y.view(2, 2)), array(4))
+    _, _, found = check(
+        lambda x: ((y := x * 2), y[1:], y.T if y.ndim == 2 else y.view(2, 2)), array(4)
+    )
     assert np.shares_memory(found[0]._array, found[1]._array)
 
 

@@ -1,4 +1,6 @@
-"""Autograd: accumulation, views, in-place writes, hooks, double backward, custom functions, against torch where it is installed."""
+"""Autograd: accumulation, views, in-place writes, hooks, double backward, custom functions, against
+torch where it is installed.
+"""
 
 import gc
 import weakref

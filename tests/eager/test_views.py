@@ -1,4 +1,4 @@
-"""Views: NumPy's view and the geometry agree, memory is shared, fake results have the same strides."""
+"""Views: NumPy's view and the geometry agree, memory is shared, fakes have the same strides."""
 
 import numpy as np
 import pytest
@@ -9,10 +9,10 @@ from eager.op import ops
 from eager.tensor import Tensor
 
 CASES = [
-    ("transpose", (0, 1)), ("transpose", (-1, 0)), ("permute", ((2, 0, 1),)), ("unsqueeze", (0,)), ("unsqueeze", (-1,)),
-    ("squeeze", ()), ("squeeze", (1,)), ("select", (0, 1)), ("select", (-1, -1)), ("slice", (0, 1, None, 1)),
-    ("slice", (2, None, -1, 2)), ("slice", (2, 3, 1, 1)), ("view", ((12, 1, 2),)), ("view", ((-1,),)), ("diagonal", (0, 0, 2)),
-    ("diagonal", (1, 0, 2)), ("unfold", (2, 2, 1)), ("expand", ((5, 4, 3, 2),)), ("expand", ((4, -1, 2),)),
+    ("transpose", (0, 1)), ("transpose", (-1, 0)), ("permute", ((2, 0, 1),)), ("unsqueeze", (0,)), ("unsqueeze", (-1,)),  # noqa: E501
+    ("squeeze", ()), ("squeeze", (1,)), ("select", (0, 1)), ("select", (-1, -1)), ("slice", (0, 1, None, 1)),  # noqa: E501
+    ("slice", (2, None, -1, 2)), ("slice", (2, 3, 1, 1)), ("view", ((12, 1, 2),)), ("view", ((-1,),)), ("diagonal", (0, 0, 2)),  # noqa: E501
+    ("diagonal", (1, 0, 2)), ("unfold", (2, 2, 1)), ("expand", ((5, 4, 3, 2),)), ("expand", ((4, -1, 2),)),  # noqa: E501
 ]  # fmt: skip
 
 

@@ -37,8 +37,10 @@ def test_saving(tmp_path):
     drawing.save(tmp_path / "graph.svg")
     drawing.save(tmp_path / "graph.html")
     page = (tmp_path / "graph.html").read_text()
-    assert "<title>a &lt; b</title>" in page and "a &lt; b &amp; c" in page and "http" not in (
-        page.replace("http://www.w3.org/2000/svg", "")
+    assert (
+        "<title>a &lt; b</title>" in page
+        and "a &lt; b &amp; c" in page
+        and "http" not in (page.replace("http://www.w3.org/2000/svg", ""))
     )
     with pytest.raises(ValueError, match=".svg or .html, not '.pdf'"):
         drawing.save(tmp_path / "graph.pdf")

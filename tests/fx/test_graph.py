@@ -187,8 +187,9 @@ def test_dead_code_goes_and_effects_stay():
 
 def test_format_node_and_tabular(capsys):
     graph, x, add, relu = chain()
-    assert add.format_node() == (
-        "%add : [num_users=1] = call_function[target=ops.add](args = (%x, %x), kwargs = {})"
+    assert (
+        add.format_node()
+        == "%add : [num_users=1] = call_function[target=ops.add](args = (%x, %x), kwargs = {})"
     )
     assert x.format_node() == "%x : [num_users=1] = placeholder[target=x]"
     assert graph.output_node().format_node() == "return %relu"

@@ -39,8 +39,8 @@ def test_forward_is_generated():
     module = GraphModule(block, parse(TEXT))
     x = tensor([[1.0, 2.0, 3.0]])
     assert module(x).tolist() == block(x).tolist()
-    assert module.code == (
-        "def forward(self, x):\n"
+    assert (
+        module.code == "def forward(self, x):\n"
         "    lin = self.lin(x);  x = None\n"
         "    weight = self.weight\n"
         "    mul = ops.mul(lin, weight);  lin = weight = None\n"

@@ -27,11 +27,14 @@ def graph(x, y):
     return c
 """)
     assert eliminate_dead_code(graph)
-    assert print_graph(graph) == """\
+    assert (
+        print_graph(graph)
+        == """\
 def graph(x, y):
     c = ops.relu(x)
     return c
 """
+    )
 
 
 def test_duplicates():
@@ -48,7 +51,9 @@ def graph(x, y):
     return (a, b, c, d, e, f, g, h)
 """)
     assert eliminate_common_subexpressions(graph)
-    assert print_graph(graph) == """\
+    assert (
+        print_graph(graph)
+        == """\
 def graph(x, y):
     a = ops.add(x, 1)
     c = ops.add(x, 1.0)
@@ -58,6 +63,7 @@ def graph(x, y):
     h = ops.add(x, 0.0)
     return (a, a, c, d, e, e, g, h)
 """
+    )
     assert not eliminate_common_subexpressions(graph)
 
 
@@ -92,7 +98,9 @@ def graph(self, x):
     module = GraphModule({"scale": tensor([0.0, 0.0]), "weight": weight}, graph)
     expected = module(tensor([2.0, 3.0])).tolist()
     assert fold_constants(module) == 2
-    assert print_graph(module.graph) == """\
+    assert (
+        print_graph(module.graph)
+        == """\
 def graph(self, x):
     weight = self.weight
     _folded_0 = self._folded_0
@@ -101,6 +109,7 @@ def graph(self, x):
     add = ops.add(mul, neg_1)
     return add
 """
+    )
     assert module(tensor([2.0, 3.0])).tolist() == expected
     assert module._folded_0.tolist() == [1.0, 1.0]
 

@@ -16,7 +16,7 @@ from fx.graph import Graph
 from fx.parser import ParseError, parse
 from fx.text import execute, print_graph
 
-TEXT = '''\
+TEXT = """\
 # made by hand
 # second line
 def graph(self, x: f32[2, 3], w: f32[3:1, 2:3], input: i64[()] = -1, *args, **kwargs):
@@ -42,7 +42,7 @@ def graph(self, x: f32[2, 3], w: f32[3:1, 2:3], input: i64[()] = -1, *args, **kw
     sum_1 = sum([inf, -inf, nan, (1+2j), "a'b", b'c', None, True, slice(1, 2, None)])
     list_1 = list({'k': (neg,), 3: ...})
     return (zeros, [weight], {'a': input_1})
-'''
+"""
 
 
 def test_print_parse_print_is_the_identity():
