@@ -12,14 +12,22 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 import types
 import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from dynamo.instruction import argument_count
-from dynamo.source import GlobalSource, GlobalsSource, Source, literal
+from dynamo.instruction import VERSION, argument_count
+from dynamo.source import (
+    AttributeSource,
+    ChildSource,
+    GlobalSource,
+    GlobalsSource,
+    Source,
+    literal,
+)
 
 
 class TensorSpec(NamedTuple):
@@ -152,6 +160,21 @@ def _payload_key(payload: Any) -> Any:
     return type(payload), payload, repr(payload) if type(payload) in (float, tuple) else None
 
 
+def _fields(source: Source) -> tuple[str, ...]:
+    """The keys that lead from the dictionary of the base to the value."""
+    if type(source) is AttributeSource:
+        return (source.attribute,)
+    if type(source) is ChildSource:
+        return (source.table, source.child)
+    return ()
+
+
+def _is_module_class(kind: type) -> bool:
+    from eager.nn.module import Module
+
+    return issubclass(kind, Module) and kind.__getattr__ is Module.__getattr__
+
+
 def _define(text: str, objects: dict[str, Any]) -> Any:
     scope = dict(objects)
     exec(compile(text, "<guards>", "exec"), scope)
@@ -172,6 +195,8 @@ class _Writer:
         self.objects: dict[str, Any] = {"__name__": "<guards>"}
         self._names: dict[int, str] = {}
         self.variables: dict[Source, str] = {}
+        self._kept: dict[str, Source] = {}  # the same, the other way round
+        self.kinds = {g.source: g.payload for g in self.guards if g.kind == "TYPE" and g.source}
         self._uses = self._count_uses()
         self.lines: list[tuple[int, str]] = []  # (index of the guard or -1, text)
         self.reads_globals = False
@@ -186,10 +211,15 @@ class _Writer:
 
     def _expand(self, text: str) -> str:
         """A condition with the user's expressions in place of the variables v0, v1, …"""
-        for source, variable in reversed(self.variables.items()):
-            text = re.sub(rf"\b{variable}\b", lambda _, name=source.name: name, text)
+        text = re.sub(r"\bv\d+\b", self._show_variable, text)
         text = re.sub(r"\bc\d+\b(\(\))?", self._show_object, text)
         return re.sub(r"\bL_(\w+)", r"\1", text)
+
+    def _show_variable(self, found: re.Match) -> str:
+        if len(self._kept) != len(self.variables):
+            self._kept = {variable: source for source, variable in self.variables.items()}
+        source = self._kept.get(found[0])
+        return found[0] if source is None else source.name
 
     def _show_object(self, found: re.Match) -> str:
         value = self.objects.get(found[0].removesuffix("()"))
@@ -238,10 +268,29 @@ class _Writer:
             if text.isidentifier():
                 return text
         else:
-            text = source.step(self.read(source.base), self.bind)
+            base = self.shortcut(source)
+            text = source.step(self.read(source.base), self.bind) if base is None else base
         if self._uses.get(source, 0) < 2:
             return text
         return self.keep(source, text)
+
+    def shortcut(self, source: Source) -> str | None:
+        """Text that reads a field of a module from its dictionary.
+
+        Modules have `__getattr__`, which keeps CPython before 3.13 from specialising the reading of
+        their attributes. Only names that the class does not have are read so; the class is guarded.
+        """
+        if VERSION >= (3, 13):
+            return None
+        assert source.base is not None
+        kind = self.kinds.get(source.base)
+        names = _fields(source)
+        if kind is None or not names or hasattr(kind, names[0]) or not _is_module_class(kind):
+            return None
+        fields = AttributeSource(source.base, "__dict__")
+        if fields not in self.variables:
+            self.keep(fields, f"{self.read(source.base)}.__dict__")
+        return self.variables[fields] + "".join(f"[{name!r}]" for name in names)
 
     def keep(self, source: Source, text: str) -> str:
         """Give a source a variable."""
@@ -286,13 +335,10 @@ def _is_permanent(value: Any) -> bool:
         return True
     if isinstance(value, type) and not value.__flags__ & 1 << 9:  # not a heap type
         return True
-    module = getattr(value, "__module__", None)
-    if not isinstance(module, str) or module.partition(".")[0] not in _PERMANENT_PACKAGES:
+    if not isinstance(value, type | types.FunctionType) or value.__module__ == "__main__":
         return False
-    return isinstance(value, type | types.FunctionType)
-
-
-_PERMANENT_PACKAGES = ("builtins", "eager", "fx", "aot", "inductor", "dynamo", "flambeau", "numpy")
+    module = sys.modules.get(value.__module__)
+    return getattr(module, value.__qualname__, None) is value
 
 
 # --- checks by kind ---------------------------------------------------------------------------
@@ -316,10 +362,13 @@ def _constant(w: _Writer, guard: Guard) -> list[str]:
         return [f"{text} is {value}"]
     if kind is type(...) or kind is type(NotImplemented):
         return [f"{text} is {w.bind(value)}"]
-    check = [f"type({text}) is {w.hold(kind)}"]
+    shown = literal(value) or w.bind(value)
+    equal = f"{text} == {shown}"
     if kind in (float, complex) and (value != value or not value):
-        return [*check, f"repr({text}) == {repr(value)!r}"]
-    return [*check, f"{text} == {literal(value) or w.bind(value)}"]
+        equal = f"repr({text}) == {repr(value)!r}"
+    w.readable = [f"type({text}) is {w.hold(kind)}", equal]
+    # Nearly always it is the very object; that is the quick answer.
+    return [f"{text} is {w.bind(value)} or type({text}) is {w.hold(kind)} and {equal}"]
 
 
 def _tensor(w: _Writer, guard: Guard) -> list[str]:
@@ -329,7 +378,7 @@ def _tensor(w: _Writer, guard: Guard) -> list[str]:
     array = f"{text}._array"
     out = [f"type({text}) is {w.hold(spec.kind)}"]
     if spec.requires_grad:
-        out.append(f"{text}.requires_grad")
+        out.append(f"({text}._requires_grad or {text}.requires_grad)")
     else:
         out.append(f"not {text}._requires_grad")
         out.append(f"({text}._base is None or not {text}.requires_grad)")
@@ -389,8 +438,9 @@ def _none(w: _Writer, guard: Guard) -> list[str]:
 def _function(w: _Writer, guard: Guard) -> list[str]:
     """payload: a function; another one over the same code object will do"""
     function, text = guard.payload, w.read(_source(guard))
+    keep = w.bind if _is_permanent(function) else w.hold
     return [f"type({text}) is {w.bind(type(function))}",
-            f"{text}.__code__ is {w.hold(function.__code__)}"]  # fmt: skip
+            f"{text}.__code__ is {keep(function.__code__)}"]  # fmt: skip
 
 
 def _grad_mode(w: _Writer, guard: Guard) -> list[str]:
