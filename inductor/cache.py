@@ -70,7 +70,7 @@ class Cache:
         self._usable = False
         warnings.warn(
             f"the kernel cache {str(self.folder)!r} belongs to another user or is writable by others: it is not used. "
-            "Remove it, or set FLAMBEAU_CACHE to a folder of your own.",
+            "Remove it, or set FLAMBEAU_CACHE_DIR to a folder of your own.",
             RuntimeWarning,
             stacklevel=4,
         )

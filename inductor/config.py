@@ -1,8 +1,8 @@
 """The compiler's settings: each is read from the environment when it is asked for, and may be set in the process.
 
-FLAMBEAU_CACHE   folder of the object-code cache; "0" turns it off        (default: the user's cache folder)
-FLAMBEAU_DUMP    folder into which each compilation writes its stages       (default: none)
-FLAMBEAU_LOGS    comma-separated names of stages to print to standard error (default: none)
+FLAMBEAU_CACHE_DIR   folder of the object-code cache; "0" turns it off        (default: the user's cache folder)
+FLAMBEAU_DUMP        folder into which each compilation writes its stages       (default: none)
+FLAMBEAU_LOGS        comma-separated names of stages to print to standard error (default: none)
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+VARIABLES = {"cache": "FLAMBEAU_CACHE_DIR", "dump": "FLAMBEAU_DUMP", "logs": "FLAMBEAU_LOGS"}
 _set: dict[str, str] = {}
 
 
@@ -18,7 +19,7 @@ def set(name: str, value: str | None) -> None:
 
     Raises KeyError for a name that is no setting.
     """
-    if name not in ("cache", "dump", "logs"):
+    if name not in VARIABLES:
         raise KeyError(f"no setting {name!r}: there are cache, dump and logs")
     if value is None:
         _set.pop(name, None)
@@ -27,7 +28,7 @@ def set(name: str, value: str | None) -> None:
 
 
 def _get(name: str) -> str:
-    return _set.get(name, os.environ.get(f"FLAMBEAU_{name.upper()}", ""))
+    return _set.get(name, os.environ.get(VARIABLES[name], ""))
 
 
 def cache_folder() -> Path | None:

@@ -52,7 +52,7 @@ class Divided:
         return low // self.by, high // self.by
 
     def __str__(self) -> str:
-        return f"({self.inner}) // {self.by}"
+        return f"{_atomic(self.inner)} // {self.by}"
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,12 @@ class Remainder:
         return 0, self.by - 1
 
     def __str__(self) -> str:
-        return f"({self.inner}) % {self.by}"
+        return f"{_atomic(self.inner)} % {self.by}"
+
+
+def _atomic(index: Index) -> str:
+    text = str(index)
+    return f"({text})" if " " in text else text
 
 
 Atom = Variable | Indirect | Divided | Remainder
