@@ -308,11 +308,13 @@ def test_which_files_are_skipped():
     import pytest as installed
 
     import eager
-    import eager.nn.functional
+    import eager.nn.linear
+    import eager.nn.module
 
     for module in (functools, threading, numpy, installed, frame, eager):
         assert frame.skip_reason(module.__file__), module
-    assert frame.skip_reason(eager.nn.functional.__file__) == ""
+    assert frame.skip_reason(eager.nn.linear.__file__) == ""
+    assert frame.skip_reason(eager.nn.module.__file__)
     assert frame.skip_reason("/home/user/model.py") == ""
     site = sysconfig.get_paths()["purelib"]
     assert frame.skip_reason(f"{site}/transformers/models/bert.py") == ""

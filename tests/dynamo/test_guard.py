@@ -344,5 +344,34 @@ def test_unknown_kind():
 def test_the_text_is_readable():
     check = guards(("CONSTANT", X, 3), ("TYPE", Y, list))
     assert "def guard(F, L_x, L_y):" in check.source_text
-    assert "if not (L_x == 3): return False" in check.source_text
+    assert "if not (type(L_y) is c2): return False" in check.source_text
+    assert check.describe()[0].startswith("type(x) is int and x == 3  # the test says so")
     assert isinstance(check.function, types.FunctionType)
+
+
+def test_fields_of_modules():
+    """Read from the dictionary of the module on older Pythons; never a name the class has."""
+    from eager.nn.linear import Linear
+
+    def g(m): ...
+
+    module = Linear(2, 3)
+    m = LocalSource("m")
+    rows = [
+        ("TYPE", m, Linear),
+        ("CONSTANT", AttributeSource(m, "training"), True),
+        ("CONSTANT", AttributeSource(m, "in_features"), 2),
+        ("ID", AttributeSource(m, "__class__"), Linear),
+        ("TENSOR", ChildSource(m, "_parameters", "weight"), TensorSpec.of(module.weight)),
+        ("TENSOR", ChildSource(m, "_parameters", "bias"), TensorSpec.of(module.bias)),
+    ]
+    check = guards(*rows, code=g.__code__)
+    assert check.function(g, module) is True
+    assert check.describe()[1].startswith("m.training is True")
+    assert check.function(g, Linear(2, 4)) is False and check.function(g, Linear(2, 3)) is True
+    module.eval()
+    assert check.function(g, module) is False
+    assert check.explain_failure(g, (module,)).startswith("m.training: CONSTANT expected True")
+    module.train()
+    module.weight.requires_grad_(False)
+    assert check.explain_failure(g, (module,)).startswith("m.weight: TENSOR")
