@@ -37,7 +37,7 @@ class Decompose(Recorder):
         return self.record(op, bound)
 
     def _as(self, op: Op, bound: tuple, result: Any) -> Any:
-        """Decompositions answer for shape and dtype; a wrong one is found here and not in a kernel."""
+        """Decompositions answer for shape and dtype: a wrong one is found here, not in a kernel."""
         expected = op.spec(tuple(self.to_fake(b) for b in bound))
         pairs = (
             zip(result, expected, strict=True)

@@ -135,7 +135,7 @@ class Functionalize(Recorder):
         return result
 
     def pure(self, op: Op, bound: tuple) -> Any:
-        """Record a pure call. A result made without gradient recording is cut off from its inputs."""
+        """Record a pure call. A result made without recording is cut off from its inputs."""
         if op.kind == "composite":
             return self.open(op, bound)
         if op.random:
@@ -252,9 +252,7 @@ def functionalize(
         if isinstance(example, Tensor):
             fake = worker.make(node.name, number, example)
             fake._requires_grad = example.requires_grad
-            fake._leaf = (
-                example.is_leaf if not isinstance(example, FakeTensor) else example._node is None
-            )  # type: ignore[attr-defined]
+            fake._leaf = example._node is None if isinstance(example, FakeTensor) else example.is_leaf
         else:
             worker.graph.placeholder(node.name).meta["val"] = example
             fake = example

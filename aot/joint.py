@@ -56,7 +56,7 @@ def trace_joint(
         differentiable = [
             n for n, o in enumerate(outputs) if isinstance(o, FakeTensor) and o.requires_grad
         ]
-        tangents = []
+        tangents: list[FakeTensor] = []
         for n in differentiable:
             tangent = FakeTensor(
                 outputs[n].shape, outputs[n].stride(), outputs[n].dtype, outputs[n].device

@@ -173,7 +173,7 @@ class SavedOutput:
 
 
 class Node:
-    """A step of the backward graph: from gradients of outputs to gradients of inputs, one per edge."""
+    """A step of the backward graph: from gradients of outputs to one gradient per edge."""
 
     edges: list[tuple[Node, int] | None]
     specs: tuple[Spec, ...] = ()  # of the outputs
@@ -260,7 +260,7 @@ class AccumulateGrad(Node):
 
 
 def _own(grad: Tensor) -> Tensor:
-    """The gradient as a tensor that nobody else writes to: itself if it is not shared, else a copy."""
+    """The gradient as a tensor that nobody else writes to: a copy if it is shared."""
     if type(grad) is not Tensor:
         return grad.detach()
     array = grad._array
@@ -374,7 +374,8 @@ class OpNode(Node):
 
     def _derive(self, grads: list, out: tuple, bound: list) -> Sequence[Any]:
         op = self.op
-        g, o = (grads[0], out[0]) if self.single else (tuple(grads), out)
+        g: Any = grads[0] if self.single else tuple(grads)
+        o: Any = out[0] if self.single else out
         if op.kind == "reduction" and not bound[2]:
             g, o = _keep_dims(op, g, o, bound)
         if op.joint:

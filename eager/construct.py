@@ -162,7 +162,7 @@ def tensor(
 
 
 def as_tensor(data: Any, dtype: dtypes.dtype | None = None, device: Any = None) -> Tensor:
-    """The data as a tensor, sharing memory with an array or tensor where no conversion is needed."""
+    """The data as a tensor, sharing memory where no conversion is needed."""
     if isinstance(data, Tensor):
         return data if dtype is None or dtype is data.dtype else data.to(dtype)
     if isinstance(data, np.ndarray):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 TYPES = ("cpu", "cuda", "meta")
 
 
@@ -12,7 +14,10 @@ class device:
 
     __slots__ = ("type", "index")
 
-    def __init__(self, type: str | device | int = "cpu", index: int | None = None):
+    type: str
+    index: int | None
+
+    def __init__(self, type: Any = "cpu", index: int | None = None):
         if isinstance(type, device):
             type, index = type.type, type.index
         if isinstance(type, int):

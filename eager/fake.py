@@ -128,7 +128,7 @@ class FakeTensor(Tensor):
         result._proxy = self._proxy
         return result
 
-    def __repr__(self) -> str:
+    def __repr__(self, *, tensor_contents: Any = None) -> str:
         grad = ", requires_grad=True" if self._requires_grad else ""
         return f"FakeTensor({tuple(self._shape)}, {self._dtype}{grad})"
 

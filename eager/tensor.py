@@ -89,6 +89,10 @@ class Tensor:
         result._strides = bytes_strides(array.strides, array.itemsize) if array.size else None
         return result
 
+    if TYPE_CHECKING:  # methods that are operators are attached when they are declared
+
+        def __getattr__(self, name: str) -> Any: ...
+
     # -- what it is ------------------------------------------------------------------------------
 
     @property
