@@ -11,6 +11,7 @@ import numpy as np
 from eager import device as devices
 from eager import dtype as dtypes
 from eager.op import Extern, composite, extern, ops
+from eager.op import _describe as describe
 from eager.shape import like_strides, normalize_dim
 from eager.spec import Spec
 from eager.tensor import Tensor
@@ -31,7 +32,10 @@ class Creation(Extern):
         place = bound[self.device_at] if self.device_at is not None else None
         if place is not None and devices.check(place).type == "meta":
             return self.fake(bound)
-        result = super().compute(bound)
+        try:
+            result = Tensor._wrap(self.function(*[a._array if isinstance(a, Tensor) else a for a in bound]))
+        except (ValueError, TypeError) as error:
+            raise describe(self, error, bound) from None
         if self.marks is not None and bound[self.marks]:
             result.requires_grad_()
         return result
@@ -63,6 +67,12 @@ def sized(place: int = 0) -> Any:
 
 def sizes_of(size: Any) -> tuple:
     """Sizes as a tuple. Raises TypeError for what is not a size, RuntimeError for a negative one."""
+    if type(size) is tuple:  # the usual case
+        for n in size:
+            if type(n) is not int or n < 0:
+                break
+        else:
+            return size
     if not isinstance(size, (tuple, list)):
         size = (size,)
     if len(size) == 1 and isinstance(size[0], (tuple, list)):

@@ -61,6 +61,8 @@ def getitem(input, index):
         array = _direct(input, index)
         if array is not None:
             return input._alias(array, getitem, (index,))
+    if type(index) is Tensor and index.ndim and index.dtype is dtypes.int64 and input.ndim:
+        return ops.index(input, (index,))
     return _subscript(input, index)
 
 
@@ -246,7 +248,7 @@ def _out_of_bounds(value: int, dim: int, size: int, kind: type = IndexError) -> 
 def _check_range(index: np.ndarray, size: int, dim: int, kind: type = IndexError, negative: bool = True) -> None:
     if not index.size:
         return
-    low, high = index.min(), index.max()
+    low, high = np.minimum.reduce(index, axis=None), np.maximum.reduce(index, axis=None)
     if high >= size:
         raise _out_of_bounds(int(high), dim, size, kind)
     if low < (-size if negative else 0):
@@ -314,11 +316,16 @@ def _index_vjp(g, out, input, indices):
 @extern(spec=_index_spec, vjp=(_index_vjp, None), saves="indices", method=False)
 def index(input, indices):
     """Elements at places given by index tensors, one per leading dimension; None stands for a whole dimension."""
+    if len(indices) == 1 and indices[0].dtype == np.int64 and input.ndim:
+        _check_range(indices[0], input.shape[0], 0)
+        return np.take(input, indices[0], 0)
     return _plain(input[_broadcast_places(input, indices)])
 
 
 def _broadcast_places(input: np.ndarray, indices: Sequence[Any]) -> tuple:
     places = _places(input, indices)
+    if len(places) == 1:
+        return places
     try:
         np.broadcast_shapes(*[p.shape for p in places if not isinstance(p, slice)])
     except ValueError:
@@ -332,12 +339,50 @@ def _plain(array: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(array) if array.ndim else array.copy()
 
 
+_WIDE = 16  # elements per slice from which adding whole slices beats adding single elements
+
+
+def add_slices(target: np.ndarray, index: np.ndarray, values: np.ndarray) -> None:
+    """`target[index[k]] += values[k]` for every k, indices that repeat adding up.
+
+    The first occurrences of all indices are added at once, then the second ones, and so on.
+    """
+    order = np.argsort(index, kind="stable")
+    ordered = index[order]
+    starts = np.flatnonzero(np.append(True, ordered[1:] != ordered[:-1])) if len(index) else order
+    lengths = np.diff(np.append(starts, len(index)))
+    rank = np.arange(len(index)) - np.repeat(starts, lengths)
+    by_rank = order[np.argsort(rank, kind="stable")]
+    start = 0
+    for count in np.bincount(rank):
+        wave = by_rank[start : start + count]
+        target[index[wave]] += values[wave]
+        start += count
+
+
+def accumulate_at(target: np.ndarray, places: tuple, values: np.ndarray) -> None:
+    """`target[places] += values`, places that repeat adding up (`numpy.add.at`, faster for the usual forms)."""
+    first = places[0]
+    width = target[0].size if target.ndim and len(target) else 0
+    if len(places) == 1 and not isinstance(first, slice) and width >= _WIDE:
+        flat = first.reshape(-1)
+        rows = np.broadcast_to(values, (*first.shape, *target.shape[1:])).reshape(len(flat), *target.shape[1:])
+        add_slices(target, np.where(flat < 0, flat + len(target), flat), rows)
+        return
+    if len(places) == target.ndim > 1 and target.flags.c_contiguous and not any(isinstance(p, slice) for p in places):
+        grid = np.broadcast_arrays(*places)
+        flat = np.ravel_multi_index([np.where(p < 0, p + n, p) for p, n in zip(grid, target.shape)], target.shape)
+        np.add.at(target.reshape(-1), flat.reshape(-1), np.broadcast_to(values, flat.shape).reshape(-1))
+        return
+    np.add.at(target, places, values)
+
+
 def _put(target, indices, values, accumulate):
     places = _broadcast_places(target, indices)
     values = values.astype(target.dtype, copy=False)
     try:
         if accumulate:
-            np.add.at(target, places, values)
+            accumulate_at(target, places, values)
         else:
             target[places] = values
     except ValueError:
@@ -587,7 +632,7 @@ def scatter_(input, dim, index, src, reduce=None):
 
 def _scatter_add_into(target, dim, index, src):
     goal, places = _scatter_places(target, dim, index)
-    np.add.at(goal, places, _part(src, index))
+    accumulate_at(goal, places, _part(src, index))
 
 
 def _scatter_add_spec(input, dim, index, src):
@@ -707,7 +752,9 @@ def _copied(into):
 
 def _index_add_into(target, dim, index, source, alpha):
     goal, places = _slices(target, dim, index)
-    np.add.at(goal, places, source if alpha == 1 else source * np.asarray(alpha, source.dtype))
+    d = len(places) - 1
+    values = source if alpha == 1 else source * np.asarray(alpha, source.dtype)
+    accumulate_at(np.moveaxis(goal, d, 0), places[d:], np.moveaxis(values, d, 0) if values.ndim > d else values)
 
 
 @extern(

@@ -186,33 +186,32 @@ def _pair_vjp(g, out, input, dim, keepdim):
     return None if g[0] is None else place_gradient(g[0], out[1], input, dim, keepdim)
 
 
-def _arg_pair(function, name):
+def _arg_pair(function, combine, name):
     def run(input, dim, keepdim):
         array, d = along(input, dim)
         if array.shape[d] == 0:
             raise IndexError(f"{name}(): Expected reduction dim {d} to have non-zero size.")
-        indices = function(array, axis=d, keepdims=True)
-        values = np.take_along_axis(array, indices, d)
-        if input.ndim == 0:
-            return values.reshape(()), indices.reshape(())
-        return (values, indices) if keepdim else (values.squeeze(d), indices.squeeze(d))
+        indices = function(array, axis=d, keepdims=keepdim)
+        values = combine.reduce(array, axis=d, keepdims=keepdim)
+        return np.reshape(values, np.shape(indices) if input.ndim else ()), np.reshape(indices, np.shape(indices) if input.ndim else ())
 
     return run
 
 
+_max_pair, _min_pair = _arg_pair(np.argmax, np.maximum, "max"), _arg_pair(np.argmin, np.minimum, "min")
 _Max, _Min = namedtuple("max", "values indices"), namedtuple("min", "values indices")
 
 
 @extern(spec=pair_spec, vjp=_pair_vjp, saves="out", method=False)
 def max_dim(input, dim, keepdim=False):
     """The largest values along a dimension and their indices."""
-    return _arg_pair(np.argmax, "max")(input, dim, keepdim)
+    return _max_pair(input, dim, keepdim)
 
 
 @extern(spec=pair_spec, vjp=_pair_vjp, saves="out", method=False)
 def min_dim(input, dim, keepdim=False):
     """The smallest values along a dimension and their indices."""
-    return _arg_pair(np.argmin, "min")(input, dim, keepdim)
+    return _min_pair(input, dim, keepdim)
 
 
 def _extremum_front(call, *args, **kwargs):

@@ -75,13 +75,23 @@ def _topk_vjp(g, out, input, k, dim, largest, sorted):
     return None if g[0] is None else place_gradient(g[0], out[1], input, dim, True)
 
 
+def _first(array: np.ndarray, k: int, dim: int, largest: bool) -> np.ndarray:
+    """The places of the k largest or smallest elements, in order."""
+    size = array.shape[dim]
+    if k == 0 or k * 8 > size or array.dtype.kind == "V":
+        return np.take(order(array, dim, largest), np.arange(k), dim)
+    parted = np.argpartition(array, size - k if largest else k - 1, dim)
+    some = np.sort(np.take(parted, np.arange(size - k, size) if largest else np.arange(k), dim), dim)
+    return np.take_along_axis(some, order(np.take_along_axis(array, some, dim), dim, largest), dim)
+
+
 @extern(spec=_topk_spec, vjp=_topk_vjp, saves="out", front=lambda call, *a, **k: _Topk(*call(*a, **k)))
 def topk(input, k, dim=-1, largest=True, sorted=True):
     """The k largest (or smallest) values along a dimension, in order, and where they were."""
     array, d = along(input, dim)
     if not 0 <= k <= array.shape[d]:
         raise ValueError
-    indices = np.take(order(array, d, largest), np.arange(k), d)
+    indices = _first(array, k, d, largest)
     values = np.take_along_axis(array, indices, d)
     shape = input.shape if input.ndim == 0 else values.shape
     return np.ascontiguousarray(values).reshape(shape), np.ascontiguousarray(indices).reshape(shape)

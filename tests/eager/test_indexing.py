@@ -241,3 +241,21 @@ def test_scatter_reduce_agrees_with_torch(reduce, include_self):
     mine = Tensor._wrap(x.copy()).scatter_reduce(0, Tensor._wrap(index), Tensor._wrap(src), reduce, include_self=include_self)
     theirs = torch.from_numpy(x.copy()).scatter_reduce(0, torch.from_numpy(index), torch.from_numpy(src), reduce, include_self=include_self)
     np.testing.assert_allclose(mine.numpy(), theirs.numpy())
+
+
+@pytest.mark.parametrize("shape, count", [((7, 20), 50), ((5, 3), 30), ((4, 4, 20), 9), ((6, 16), 0), ((3,), 20)])
+def test_adding_at_repeated_places_is_adding_one_by_one(shape, count):
+    source = np.random.default_rng(0)
+    index = source.integers(-shape[0], shape[0], count)
+    values = source.random((count, *shape[1:]))
+    expected = np.zeros(shape)
+    np.add.at(expected, index, values)
+    mine, places = Tensor._wrap(np.zeros(shape)), Tensor._wrap(index)
+    np.testing.assert_allclose(mine.index_put((places,), Tensor._wrap(values), True).numpy(), expected)
+    np.testing.assert_allclose(mine.index_add(0, places % shape[0], Tensor._wrap(values)).numpy(), expected)
+    turned = Tensor._wrap(np.zeros(shape[::-1]))
+    last = turned.index_add(-1, places % shape[0], Tensor._wrap(np.ascontiguousarray(values.T)))
+    np.testing.assert_allclose(last.numpy(), expected.T)
+    column = np.full((count, *shape[1:]), 0.0) + index.reshape(-1, *[1] * (len(shape) - 1)) % shape[0]
+    scattered = mine.scatter_add(0, Tensor._wrap(column.astype(np.int64)), Tensor._wrap(values))
+    np.testing.assert_allclose(scattered.numpy(), expected)

@@ -284,3 +284,13 @@ def test_agreement_with_torch(name, number):
         if name in SIGN_FREE:
             a, b = np.abs(a), np.abs(b)
         np.testing.assert_allclose(a, b, rtol=1e-6 if a.dtype == np.float32 else 1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("k", [0, 1, 3, 30, 100])
+@pytest.mark.parametrize("largest", [True, False])
+def test_topk_by_parts_is_topk_by_sorting(k, largest):
+    source = np.random.default_rng(0)
+    x = Tensor._wrap(source.permuted(np.tile(np.arange(100.0), (4, 1)), axis=1))
+    values, indices = ops.topk(x, k, 1, largest)
+    ordered, places = ops.sort(x, 1, largest)
+    assert values.tolist() == ordered[:, :k].tolist() and indices.tolist() == places[:, :k].tolist()
