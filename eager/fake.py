@@ -26,6 +26,7 @@ class FakeTensor(Tensor):
     """
 
     _proxy: Any = None  # a recorder's mark: the node that computes this value
+    _leaf: bool = False  # of a program's input: whether autograd knows it as a leaf
 
     def __init__(
         self,
@@ -128,7 +129,7 @@ class FakeTensor(Tensor):
         result._proxy = self._proxy
         return result
 
-    def __repr__(self, *, tensor_contents: Any = None) -> str:
+    def __repr__(self, **given: Any) -> str:  # type: ignore[override]
         grad = ", requires_grad=True" if self._requires_grad else ""
         return f"FakeTensor({tuple(self._shape)}, {self._dtype}{grad})"
 

@@ -436,7 +436,7 @@ class Tensor:
 
 
 def _rebuild(kind: type, array: np.ndarray, name: str, requires_grad: bool, state: dict) -> Tensor:
-    result = object.__new__(kind)
+    result: Any = object.__new__(kind)
     found = dtypes.from_name(name)
     result._array = array if array.dtype == found.numpy else array.view(found.numpy)
     result._requires_grad = requires_grad
