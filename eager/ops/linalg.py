@@ -51,10 +51,14 @@ def turned(x: Any) -> Any:
     return _conj(ops.transpose(x, -2, -1))
 
 
-@extern(
-    spec=_mm_spec, saves="input mat2",
-    vjp=(lambda g, out, a, b: ops.mm(g, turned(b)), lambda g, out, a, b: ops.mm(turned(a), g)),
-)
+def _mm_right(g, out, a, b):
+    """The gradient by the right matrix, in that matrix's layout: a transposed weight is column-major."""
+    if b.stride()[0] == 1 and b.stride()[1] == b.shape[0]:
+        return ops.transpose(ops.mm(ops.transpose(g, 0, 1), _conj(a)), 0, 1)
+    return ops.mm(turned(a), g)
+
+
+@extern(spec=_mm_spec, saves="input mat2", vjp=(lambda g, out, a, b: ops.mm(g, turned(b)), _mm_right))
 def mm(input, mat2):
     """The product of two matrices."""
     if input.ndim != 2 or mat2.ndim != 2:
