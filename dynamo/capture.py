@@ -196,6 +196,12 @@ class Capture:
                 f"{module}.{name} is an effect outside the graph",
                 "the effect is kept: the graph ends before the call and the next begins after it",
             )
+        if module == "eager.rng":
+            unsupported(
+                "Use of the random generator's state",
+                f"{name} reads or sets the seed or the offset",
+                "random operators are captured; set the seed outside the compiled region",
+            )
         if module == "eager.function":
             unsupported(
                 "Custom autograd function",

@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import functools
 import os
+import random
 import sysconfig
 import threading
 import types
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -235,9 +237,11 @@ class Callback:
 
         _remember(_codes, code)
         try:
-            frame = translate.translate_frame(
-                function, code, arguments, self.backend, fullgraph=self.fullgraph, **self.options
-            )
+            with _random_state_kept():
+                frame = translate.translate_frame(
+                    function, code, arguments, self.backend, fullgraph=self.fullgraph,
+                    **self.options,
+                )  # fmt: skip
         except Unsupported as error:
             if self.fullgraph:
                 raise
@@ -267,6 +271,19 @@ class Callback:
         self.log.skipped.append((code, reason))
         if not where.entries(code):
             where.skip(code)
+
+
+@contextmanager
+def _random_state_kept() -> Iterator[None]:
+    """Whatever the compiler draws or runs for real, the program draws what it would have drawn."""
+    from eager.rng import default_generator
+
+    state, python_state = default_generator.get_state(), random.getstate()
+    try:
+        yield
+    finally:
+        default_generator.set_state(state)
+        random.setstate(python_state)
 
 
 def _interpreting() -> bool:

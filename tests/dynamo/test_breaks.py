@@ -16,6 +16,7 @@ from dynamo.unsupported import Unsupported
 from eager import autograd
 from eager.construct import tensor
 from eager.registry import ops
+from eager.rng import manual_seed
 
 
 def vector():
@@ -309,3 +310,11 @@ def test_super_after_break(child, x):
 @program(vector, graphs=2, breaks=1)
 def test_math_on_item(x):
     return x * math.sqrt(x.sum().item())
+
+
+@program(vector, graphs=2, breaks=1)
+def test_seed_then_draw(x):
+    """The seed is set for real before the graph draws; capturing draws nothing."""
+    y = x * 2
+    manual_seed(3)
+    return y, ops.rand(3), ops.dropout(x, 0.5, True)
