@@ -91,8 +91,8 @@ def _as_item(item: Any) -> Any:
         return int(item)
     if isinstance(item, (float, str)):
         raise IndexError(
-            "only integers, slices (`:`), ellipsis (`...`), None and long or byte Variables are valid indices "
-            f"(got {type(item).__name__})"
+            "only integers, slices (`:`), ellipsis (`...`), None and long or byte Variables are "
+            f"valid indices (got {type(item).__name__})"
         )
     return item
 
@@ -270,8 +270,8 @@ def _places(input: np.ndarray, indices: Sequence[Any]) -> tuple:
             for i, n in enumerate(mask.shape):
                 if dim + i >= input.ndim or n != input.shape[dim + i]:
                     raise IndexError(
-                        f"The shape of the mask {list(mask.shape)} at index {i} does not match the shape of the indexed tensor "
-                        f"{list(input.shape)} at index {dim + i}"
+                        f"The shape of the mask {list(mask.shape)} at index {i} does not match the "
+                        f"shape of the indexed tensor {list(input.shape)} at index {dim + i}"
                     )
             found.extend(mask.nonzero() if mask.ndim else (np.zeros(int(mask), np.int64),))
             dim += mask.ndim
@@ -401,8 +401,8 @@ def _put_copy(input, indices, values, accumulate):
 def _put_spec(input, indices, values, accumulate=False):
     if values.dtype is not input.dtype:
         raise RuntimeError(
-            f"Index put requires the source and destination dtypes match, got {input.dtype} for the destination and {values.dtype} "
-            "for the source."
+            f"Index put requires the source and destination dtypes match, got {input.dtype} for "
+            f"the destination and {values.dtype} for the source."
         )
     return Spec(input.shape, input.dtype, input.device, like_strides(input.shape, [input]))
 
@@ -467,8 +467,8 @@ def _gather_spec(input, dim, index, sparse_grad=False):
     for i, n in enumerate(index.shape):
         if i != d and n > input.shape[i]:
             raise RuntimeError(
-                f"Size does not match at dimension {i} expected index {list(index.shape)} to be no larger than self "
-                f"{list(input.shape)} apart from dimension {d}"
+                f"Size does not match at dimension {i} expected index {list(index.shape)} to be no "
+                f"larger than self {list(input.shape)} apart from dimension {d}"
             )
     return Spec(index.shape, input.dtype, input.device)
 
@@ -733,8 +733,8 @@ def _slices_spec(name: str, input: Any, dim: int, index: Any, source: Any = None
         expected = (*input.shape[:d], index.numel(), *input.shape[d + 1 :]) if input.ndim else (index.numel(),)
         if tuple(source.shape) != tuple(expected):
             raise IndexError(
-                f"{name}(): Number of indices ({index.numel()}) should be equal to source.size(dim) and the other sizes equal: "
-                f"source {list(source.shape)}, expected {list(expected)}"
+                f"{name}(): Number of indices ({index.numel()}) should be equal to "
+                f"source.size(dim) and the other sizes equal: source {list(source.shape)}, expected {list(expected)}"
             )
     if source is not None and source.dtype is not input.dtype:
         raise RuntimeError(f"{name}(): self and source expected to have the same dtype, but got {input.dtype} and {source.dtype}")
@@ -927,8 +927,8 @@ def _masked_scatter_into(target, mask, source):
     where = np.broadcast_to(mask, target.shape)
     count = int(where.sum())
     if source.size < count:
-        raise RuntimeError("masked_scatter: expected self and source to have same dtypes and enough elements in source: "
-                           f"{count} wanted, {source.size} given")
+        raise RuntimeError("masked_scatter: expected self and source to have same dtypes and "
+                           f"enough elements in source: {count} wanted, {source.size} given")
     target[where] = source.reshape(-1)[:count]
 
 

@@ -43,8 +43,8 @@ def _cat_spec(tensors, dim=0):
         for i, (n, m) in enumerate(zip(first.shape, tensor.shape)):
             if i != d and n != m:
                 raise RuntimeError(
-                    f"Sizes of tensors must match except in dimension {d}. Expected size {n} but got size {m} for tensor number "
-                    f"{place} in the list."
+                    f"Sizes of tensors must match except in dimension {d}. Expected size {n} but "
+                    f"got size {m} for tensor number {place} in the list."
                 )
         total = total + tensor.shape[d]
     shape = (*first.shape[:d], total, *first.shape[d + 1 :])
@@ -250,8 +250,8 @@ def split(input, split_size_or_sections, dim=0):
     if isinstance(split_size_or_sections, (list, tuple)):
         if _total(split_size_or_sections) != total:
             raise RuntimeError(
-                f"split_with_sizes expects split_sizes to sum exactly to {total} (input tensor's size at dimension {d}), but got "
-                f"split_sizes={list(split_size_or_sections)}"
+                f"split_with_sizes expects split_sizes to sum exactly to {total} (input tensor's "
+                f"size at dimension {d}), but got split_sizes={list(split_size_or_sections)}"
             )
         return _cut(input, d, split_size_or_sections)
     size = split_size_or_sections
@@ -390,8 +390,8 @@ def repeat_interleave(input, repeats, dim=None, *, output_size=None):
     if counts.ndim == 0 or counts.numel() == 1:
         counts = ops.expand(ops.reshape(counts, (1,)), (input.shape[d],))
     if counts.shape[0] != input.shape[d]:
-        raise RuntimeError("repeats must have the same size as input along dim, but got repeats.size(0) = "
-                           f"{counts.shape[0]} and input.size({d}) = {input.shape[d]}")
+        raise RuntimeError("repeats must have the same size as input along dim, but got "
+                           f"repeats.size(0) = {counts.shape[0]} and input.size({d}) = {input.shape[d]}")
     places = np.repeat(np.arange(input.shape[d]), counts.detach()._array)
     return ops.index_select(input, d, Tensor._wrap(places))
 

@@ -107,8 +107,8 @@ def _dot_check(name: str, input: Any, other: Any) -> None:
         )
     if input.shape[0] != other.shape[0]:
         raise RuntimeError(
-            f"inconsistent tensor size, expected tensor [{input.shape[0]}] and src [{other.shape[0]}] to have the same number of "
-            f"elements, but got {input.shape[0]} and {other.shape[0]} elements respectively"
+            f"inconsistent tensor size, expected tensor [{input.shape[0]}] and src "
+            f"[{other.shape[0]}] to have the same number of elements, but got {input.shape[0]} and {other.shape[0]} elements respectively"
         )
 
 
@@ -199,8 +199,8 @@ def _addmm_spec(input, mat1, mat2, beta, alpha):
     found = _mm_spec(mat1, mat2)
     if broadcast_shapes(input.shape, found.shape) != found.shape:
         raise RuntimeError(
-            f"The expanded size of the tensor ({found.shape[-1]}) must match the existing size ({input.shape[-1]}). "
-            f"Target sizes: {list(found.shape)}.  Tensor sizes: {list(input.shape)}"
+            f"The expanded size of the tensor ({found.shape[-1]}) must match the existing size "
+            f"({input.shape[-1]}). Target sizes: {list(found.shape)}.  Tensor sizes: {list(input.shape)}"
         )
     return Spec(found.shape, _same_type("addmm", mat1, input), found.device)
 
@@ -322,8 +322,8 @@ def _parse(equation: str, operands: tuple) -> tuple[list[list[str]], list[str]]:
         hidden = tensor.ndim - named
         if hidden < 0 or (hidden and "..." not in term):
             raise RuntimeError(
-                f"einsum(): the number of subscripts in the equation ({named}) does not match the number of dimensions "
-                f"({tensor.ndim}) for operand {number} and no ellipsis was given"
+                f"einsum(): the number of subscripts in the equation ({named}) does not match the "
+                f"number of dimensions ({tensor.ndim}) for operand {number} and no ellipsis was given"
             )
         widest = max(widest, hidden)
         labels.append((term, hidden))

@@ -193,8 +193,8 @@ def _search(edges: np.ndarray, values: np.ndarray, right: bool) -> np.ndarray:
 def _search_check(edges: Any, values: Any) -> None:
     if edges.ndim > 1 and tuple(edges.shape[:-1]) != tuple(values.shape[:-1]):
         raise RuntimeError(
-            "torch.searchsorted(): boundaries tensor should be 1 dimension or the first N-1 dimensions of boundaries tensor and "
-            f"input value tensor must match, but we got boundaries tensor {list(edges.shape)} and input value tensor {list(values.shape)}"
+            "torch.searchsorted(): boundaries tensor should be 1 dimension or the first N-1 "
+            f"dimensions of boundaries tensor and input value tensor must match, but we got boundaries tensor {list(edges.shape)} and input value tensor {list(values.shape)}"
         )
 
 

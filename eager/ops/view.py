@@ -81,8 +81,8 @@ def permute(shape, strides, offset, dims):
     """Dimensions in another order."""
     if len(dims) != len(shape):
         raise RuntimeError(
-            "permute(sparse_coo): number of dimensions in the tensor input does not match the length of the desired ordering of "
-            f"dimensions i.e. input.dim() = {len(shape)} is not equal to len(dims) = {len(dims)}"
+            "permute(sparse_coo): number of dimensions in the tensor input does not match the "
+            f"length of the desired ordering of dimensions i.e. input.dim() = {len(shape)} is not equal to len(dims) = {len(dims)}"
         )
     order = [normalize_dim(d, len(shape)) for d in dims]
     if len(set(order)) != len(order):
@@ -122,8 +122,8 @@ def _expand_shape(shape, sizes):
     extra = len(sizes) - len(shape)
     if extra < 0:
         raise RuntimeError(
-            f"expand: the number of sizes provided ({len(sizes)}) must be greater or equal to the number of dimensions in the "
-            f"tensor ({len(shape)})"
+            f"expand: the number of sizes provided ({len(sizes)}) must be greater or equal to the "
+            f"number of dimensions in the tensor ({len(shape)})"
         )
     result = []
     for i, n in enumerate(sizes):
@@ -207,8 +207,8 @@ def _view(shape, strides, offset, size):
     steps = view_strides(shape, strides, sizes)
     if steps is None:
         raise RuntimeError(
-            "view size is not compatible with input tensor's size and stride (at least one dimension spans across two contiguous "
-            "subspaces). Use .reshape(...) instead."
+            "view size is not compatible with input tensor's size and stride (at least one "
+            "dimension spans across two contiguous subspaces). Use .reshape(...) instead."
         )
     return sizes, steps, offset
 
@@ -439,8 +439,8 @@ def as_strided(shape, strides, offset, size, stride, storage_offset=None):
         span = 1 + sum((n - 1) * abs(s) for n, s in zip(shape, strides, strict=True))
         if last >= span + offset:
             raise RuntimeError(
-                f"setStorage: sizes {list(size)}, strides {list(stride)}, storage offset {storage_offset or 0} are out of "
-                f"bounds for storage of {span + offset} elements"
+                f"setStorage: sizes {list(size)}, strides {list(stride)}, storage offset {storage_offset or 0} "
+                f"are out of bounds for storage of {span + offset} elements"
             )
     return tuple(size), tuple(stride), offset if storage_offset is None else storage_offset
 
