@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from fx.node import Node
@@ -76,20 +77,26 @@ def lower_product(
     out = Buffer(lowering.name(), "float32", shape, contiguous_strides(shape))
     batch = ((shape[0], a.strides[0], b.strides[0], m * n),) if len(shape) == 3 else ()
 
-    def make(reference: Any) -> list[Any]:
-        from inductor.templates.gemm import Problem, build
+    def make(
+        reference: Any, target: Buffer = out, epilogue: Any = None, more: Sequence[Buffer] = ()
+    ) -> list[Any]:
+        from inductor.templates.gemm import Problem, build, chain
         from inductor.templates.gemm import bias as add_bias
 
         problem = Problem(m, n, k, a.strides[-2:], b.strides[-2:], (n, 1), batch)
-        template = build(problem, add_bias() if extra is not None else None)
-        more = [reference(extra.buffer, extra.offset)] if extra is not None else []
+        parts = [add_bias()] * (extra is not None) + [epilogue] * (epilogue is not None)
+        template = build(problem, chain(*parts) if parts else None)
+        words = [reference(extra.buffer, extra.offset)] if extra is not None else []
         return [template.step(
-            reference(a.buffer, a.offset), reference(b.buffer, b.offset), reference(out), *more,
+            reference(a.buffer, a.offset), reference(b.buffer, b.offset), reference(target),
+            *words, *map(reference, more),
             name=f"{node.target.name} {m}x{k}x{n}",  # type: ignore[union-attr]
         )]
 
     inputs = [a.buffer, b.buffer, *([extra.buffer] if extra is not None else [])]
-    lowering.emit(Step(f"mm_{m}x{k}x{n}", inputs, [out], make))
+    images = shape[0] if len(shape) == 3 else 1
+    words = int(extra is not None)
+    lowering.emit(Step(f"mm_{m}x{k}x{n}", inputs, [out], make, (images, m, n), words))
     return Stored.whole(out)
 
 
@@ -132,11 +139,11 @@ def _convolution(node: Node, image: tuple, filters: int, kernel: tuple, how: tup
 
 def _plan_step(
     lowering: Lowering, node: Node, name: str, build: Any, first: Stored, second: Stored,
-    extra: Stored | None = None,
+    extra: Stored | None = None, fusible: bool = False,
 ) -> Lazy:
     shape = tuple(map(int, node.meta["val"].shape))
     try:
-        plan = build()
+        plan = build(None)
     except ValueError as error:
         raise Unsupported(str(error)) from None
     out = Buffer(lowering.name(), "float32", shape, contiguous_strides(shape))
@@ -145,16 +152,21 @@ def _plan_step(
         size = -(-plan.workspace // 4)
         outputs.append(Buffer(lowering.name(), "float32", (size,), (1,)))
 
-    def make(reference: Any) -> list[Any]:
+    def make(
+        reference: Any, target: Buffer = out, epilogue: Any = None, more: Sequence[Buffer] = ()
+    ) -> list[Any]:
         workspace = reference(outputs[1]).offset if plan.workspace else 0
-        return plan.steps(
+        chosen = plan if epilogue is None else build(epilogue)
+        return chosen.steps(
             reference(first.buffer, first.offset), reference(second.buffer, second.offset),
-            reference(out), workspace,
+            reference(target), workspace,
             *([reference(extra.buffer, extra.offset)] if extra is not None else []),
+            *map(reference, more),
         )
 
     inputs = [first.buffer, second.buffer, *([extra.buffer] if extra is not None else [])]
-    lowering.emit(Step(name, inputs, outputs, make))
+    matrix = (shape[0], shape[1], shape[2] * shape[3]) if fusible else None
+    lowering.emit(Step(name, inputs, outputs, make, matrix, int(extra is not None)))
     return Stored.whole(out)
 
 
@@ -165,20 +177,18 @@ def lower_convolution(lowering: Lowering, node: Node, bound: tuple) -> Lazy:
         raise Unsupported(f"a convolution of {image.ndim - 2} dimensions in {image.dtype}")
     conv = _convolution(node, image.shape, weight.shape[0], weight.shape[2:], bound[3:])
     from inductor.templates.convolution import forward
-
     from inductor.templates.gemm import bias as add_bias
+    from inductor.templates.gemm import chain
 
-    fused = bound[2] is not None and conv.groups == 1
-    epilogue = add_bias(by_rows=True) if fused else None
-    result = _plan_step(
-        lowering, node, "convolution", lambda: forward(conv, epilogue), lowering.contiguous(image),
-        lowering.contiguous(weight), lowering.contiguous(lowering.tensor(bound[2])) if fused else None,
-    )
-    if fused or bound[2] is None:
-        return result
-    bias = lowering.tensor(bound[2])
-    return Computed(
-        result.shape, "float32", lambda s, c: s.add(result.at(s, c), bias.at(s, (c[1],))), "bias"
+    bias = None if bound[2] is None else lowering.contiguous(lowering.tensor(bound[2]))
+
+    def build(epilogue: Any) -> Any:
+        parts = [add_bias(by_rows=True)] * (bias is not None) + [epilogue] * (epilogue is not None)
+        return forward(conv, chain(*parts) if parts else None)
+
+    return _plan_step(
+        lowering, node, "convolution", build, lowering.contiguous(image),
+        lowering.contiguous(weight), bias, fusible=True,
     )
 
 
@@ -194,7 +204,7 @@ def lower_input_grad(lowering: Lowering, node: Node, bound: tuple) -> Lazy:
     from inductor.templates.convolution import input_gradient
 
     return _plan_step(
-        lowering, node, "convolution_input_grad", lambda: input_gradient(conv),
+        lowering, node, "convolution_input_grad", lambda epilogue: input_gradient(conv),
         lowering.contiguous(gradient), lowering.contiguous(weight),
     )
 
@@ -210,7 +220,7 @@ def lower_weight_grad(lowering: Lowering, node: Node, bound: tuple) -> Lazy:
     from inductor.templates.convolution import weight_gradient
 
     return _plan_step(
-        lowering, node, "convolution_weight_grad", lambda: weight_gradient(conv),
+        lowering, node, "convolution_weight_grad", lambda epilogue: weight_gradient(conv),
         lowering.contiguous(image), lowering.contiguous(gradient),
     )
 

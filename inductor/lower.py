@@ -29,12 +29,18 @@ SPLIT_FROM = 16_384
 
 @dataclass(eq=False)
 class Step:
-    """A node of the schedule that is no loop: a template or a BLAS call. `make` gives a program step from references."""
+    """A node of the schedule that is no loop: a template or a BLAS call. `make` gives program steps from references.
+
+    Where `matrix` (images, rows, columns) says what the first output is, a loop may join as an epilogue: `make(reference, target,
+    epilogue, more)` then fills `target` instead, with `more` buffers as the epilogue's words after the first `words`.
+    """
 
     name: str
     inputs: list[Buffer]
     outputs: list[Buffer]
-    make: Callable[[Callable[[Buffer], Any]], Any]
+    make: Callable[..., Any]
+    matrix: tuple[int, int, int] | None = None
+    words: int = 0
 
 
 @dataclass(eq=False)

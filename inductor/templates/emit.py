@@ -238,7 +238,7 @@ class Emitter:
     # -- vectors ------------------------------------------------------------------------------
 
     def suffix(self, kind: ir.VectorType) -> str:
-        element = {F32: "f32", F64: "f64", I32: "i32", I64: "i64"}[kind.element]
+        element = {F32: "f32", F64: "f64", I8: "i8", I32: "i32", I64: "i64"}[kind.element]
         return f"v{kind.count}{element}"
 
     def constant(self, value: float, kind: ir.Type | None = None) -> ir.Value:
@@ -247,6 +247,10 @@ class Emitter:
         if isinstance(kind, ir.VectorType):
             return ir.Constant(kind, [value] * kind.count)
         return ir.Constant(kind, value)
+
+    def vector_of(self, element: ir.Type) -> ir.VectorType:
+        """As many lanes of another type."""
+        return ir.VectorType(element, self.lanes)
 
     def load_vector(self, pointer: ir.Value, index: Value = 0, width: int | None = None) -> ir.Value:
         kind = self.vector if width is None else ir.VectorType(self.element, width)
@@ -264,14 +268,21 @@ class Emitter:
         return self.builder.icmp_signed("<", numbers, self.splat(limit, lanes))
 
     def load_masked(
-        self, pointer: ir.Value, index: Value, mask: ir.Value, other: ir.Value | None = None
+        self,
+        pointer: ir.Value,
+        index: Value,
+        mask: ir.Value,
+        other: ir.Value | None = None,
+        kind: ir.Type | None = None,
     ) -> ir.Value:
         """Lanes outside the mask are not read; they are those of `other`, or 0."""
-        kind = ir.VectorType(self.element, mask.type.count)
-        name = f"llvm.masked.load.{self.suffix(kind)}.p0"
-        passed = self.constant(0.0, kind) if other is None else other
-        words = (self.at(pointer, index), ir.Constant(I32, self.itemsize), mask, passed)
-        return self.intrinsic(name, kind, *words)
+        element = kind or self.element
+        size = self.itemsize if kind is None else 1
+        vector = ir.VectorType(element, mask.type.count)
+        name = f"llvm.masked.load.{self.suffix(vector)}.p0"
+        passed = ir.Constant(vector, None) if other is None else other
+        words = (self.at(pointer, index, element), ir.Constant(I32, size), mask, passed)
+        return self.intrinsic(name, vector, *words)
 
     def store_masked(
         self, value: ir.Value, pointer: ir.Value, index: Value, mask: ir.Value

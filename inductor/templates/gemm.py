@@ -20,7 +20,7 @@ from typing import Any
 from llvmlite import ir
 
 from inductor.native import vector_bits
-from inductor.templates.emit import I64, POINTER, Emitter, Loop, Value
+from inductor.templates.emit import I8, I64, POINTER, Emitter, Loop, Value
 from inductor.templates.template import Template
 
 ITEMSIZE = {"float32": 4, "float64": 8}
@@ -59,6 +59,27 @@ class Place:
     def like_output(self, word: int) -> ir.Value:
         """The same lanes of a tensor laid out as C, whose address is argument `word`."""
         return self.emitter.load_masked(self.pointer(word), self.offset, self.mask)
+
+    def _element(self, image: int, row: int, column: int, constant: int) -> Value:
+        e = self.emitter
+        column_part = e.multiply(self.column, column) if column else 0
+        return e.sum(e.multiply(self.image, image), e.multiply(self.row, row), column_part, constant)
+
+    def read(self, word: int, image: int, row: int, column: int, constant: int) -> ir.Value:
+        """Elements of any tensor that lies along the columns (stride 1), or is the same for all (0)."""
+        e, index = self.emitter, self._element(image, row, column, constant)
+        if column:
+            return e.load_masked(self.pointer(word), index, self.mask)
+        return e.splat(e.load(self.pointer(word), index))
+
+    def read_bool(self, word: int, image: int, row: int, column: int, constant: int) -> ir.Value:
+        """Likewise, of truth values."""
+        e, index = self.emitter, self._element(image, row, column, constant)
+        if column:
+            value = e.load_masked(self.pointer(word), index, self.mask, kind=I8)
+        else:
+            value = e.splat(e.load(self.pointer(word), index, I8))
+        return e.builder.icmp_unsigned("!=", value, ir.Constant(value.type, None))
 
     def by_row(self, word: int) -> ir.Value:
         """The element for this row of a vector over m."""
