@@ -210,6 +210,16 @@ _table(
     repeat_interleave=lambda: [c(f(2, 3), 2), c(f(2, 3), 2, 1), c(f(2, 3), v(1, 2), 0)],
     flip=lambda: [c(f(2, 3), (0,)), c(f(2, 3), (0, 1))], fliplr=lambda: [c(f(2, 3))], flipud=lambda: [c(f(2, 3))],
     roll=lambda: [c(f(2, 3), 1), c(f(2, 3), (1, -1), (0, 1)), c(f(2, 3), 2, 1)], rot90=lambda: [c(f(2, 3)), c(f(2, 3), 2), c(f(2, 3), 3)],
+    # Fourier transforms, windows, statistics
+    fft_complex=lambda: [c(complexes(2, 3), (1,)), c(complexes(2, 3), (0, 1), 0.5, False)],
+    fft_real=lambda: [c(f(2, 5), 1), c(f(4, 2), 0, 0.5)], fft_half=lambda: [c(complexes(2, 3), 1, 4), c(complexes(3, 2), 0, 5, 0.5)],
+    fft_fft=lambda: [c(f(2, 4)), c(complexes(2, 3), 4, 0)], fft_ifft=lambda: [c(f(2, 4))], fft_fft2=lambda: [c(f(2, 4))],
+    fft_fftn=lambda: [c(f(2, 3, 2))], fft_rfft=lambda: [c(f(2, 4)), c(f(2, 4), 3)], fft_irfft=lambda: [c(complexes(2, 3)), c(complexes(2, 3), 5)],
+    fft_rfft2=lambda: [c(f(2, 4))], fft_irfft2=lambda: [c(complexes(2, 3))], fft_fftshift=lambda: [c(f(2, 5))], fft_ifftshift=lambda: [c(f(2, 5), 1)],
+    fft_fftfreq=lambda: [c(5), c(4, 0.5)], fft_rfftfreq=lambda: [c(5)],
+    cov=lambda: [c(f(2, 4)), c(f(5)), c(f(2, 3), correction=0), c(f(2, 3), aweights=f(3, low=0.1))], corrcoef=lambda: [c(f(2, 4))],
+    cumulative_trapezoid=lambda: [c(f(2, 4))], pdist=lambda: [c(f(4, 3))], float_power=lambda: [c(f(3, low=0.2), 2.5)], logaddexp2=lambda: [c(f(3), f(3))],
+    nanquantile=lambda: [c(f(2, 5), 0.4), c(f(2, 5), 0.4, 1, True)],
     # linear algebra
     mm=lambda: [c(f(2, 3), f(3, 4)), c(f(3, 2).mT, f(4, 3).mT), c(i(2, 3), i(3, 2))], bmm=lambda: [c(f(2, 3, 2), f(2, 2, 4)), c(f(2, 3, 2), f(2, 4, 2).mT)],
     matmul=lambda: [c(f(2, 3), f(3, 4)), c(f(3), f(3)), c(f(2, 3), f(3)), c(f(3), f(3, 2)), c(f(2, 2, 3), f(3, 2)), c(f(2, 1, 2, 3), f(3, 3, 2)), c(f(3), f(2, 3, 2))],

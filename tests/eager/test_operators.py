@@ -13,7 +13,7 @@ from eager.op import ops, registry
 from eager.samples import RANDOM, samples
 from eager.tensor import Tensor
 
-OURS = "pointwise copying view creation reduction scan indexing joining linalg sorting".split()
+OURS = "pointwise copying view creation reduction scan indexing joining linalg sorting fft statistics".split()
 OPERATORS = sorted(
     {op.name: op for op in registry.values() if op.function.__module__.rsplit(".")[-1] in OURS and op.kind != "inplace"}.items()
 )
@@ -237,14 +237,16 @@ def test_random_operator_has_the_shape_it_says(name):
 WITHOUT_PEER = set(
     """prod_others recurrence convert trunc_divide select_where euclidean_norm max_dim min_dim median_dim nanmedian_dim scatter_src
     scatter_value nonzero_rows distinct_values distinct_runs linalg_solve_plain view_dtype slice_backward diagonal_backward
-    unfold_backward as_strided_backward fill copy getitem slice alias new_zeros new_ones new_full as_strided index select_backward""".split()
+    unfold_backward as_strided_backward fill copy getitem slice alias new_zeros new_ones new_full as_strided index fft_complex
+    fft_real fft_half select_backward""".split()
 )
 SIGN_FREE = {"linalg_svd", "linalg_qr", "linalg_eigh", "linalg_eig"}
 
 
 def peer_of(torch, name):
-    if name.startswith("linalg_"):
-        return getattr(torch.linalg, name[len("linalg_") :], None)
+    for part in ("linalg", "fft"):
+        if name.startswith(part + "_"):
+            return getattr(getattr(torch, part), name[len(part) + 1 :], None)
     return getattr(torch, name, None) or getattr(torch.Tensor, name, None)
 
 

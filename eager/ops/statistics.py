@@ -1,0 +1,165 @@
+"""Statistics composed of other operators, and in-place forms that PyTorch has without a functional one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from eager import dtype as dtypes
+from eager.op import composite, ops
+from eager.shape import normalize_dim
+from eager.tensor import Tensor
+
+
+@composite
+def cov(input, *, correction=1, fweights=None, aweights=None):
+    """The covariances of the rows (variables) over the columns (observations)."""
+    if input.ndim > 2:
+        raise RuntimeError(f"cov(): expected input to have two or fewer dimensions but got an input with {input.ndim} dimensions")
+    rows = input if input.ndim == 2 else ops.reshape(input, (1, -1))
+    if rows.dtype.category < dtypes.FLOATING:
+        rows = ops.convert(rows, dtypes.get_default_dtype())
+    weight = None
+    for given in (fweights, aweights):
+        if given is not None:
+            given = ops.convert(given, rows.dtype)
+            weight = given if weight is None else weight * given
+    if weight is None:
+        total: Any = rows.shape[1]
+        center = ops.mean(rows, 1, True)
+        left = total - correction
+    else:
+        total = ops.sum(weight)
+        center = ops.sum(rows * weight, 1, True) / total
+        left = total - (correction * ops.sum(weight * aweights) / total if aweights is not None else correction)
+    apart = rows - center
+    scaled = apart if weight is None else apart * weight
+    found = ops.mm(scaled, ops.conj(ops.transpose(apart, 0, 1))) / left
+    return found if input.ndim == 2 else ops.reshape(found, ())
+
+
+@composite
+def corrcoef(input):
+    """The correlations of the rows."""
+    found = ops.cov(input)
+    if input.ndim < 2:
+        return found / found
+    spread = ops.sqrt(ops.diagonal(found))
+    return ops.clamp(found / ops.unsqueeze(spread, 1) / ops.unsqueeze(spread, 0), -1, 1)
+
+
+@composite
+def nanquantile(input, q, dim=None, keepdim=False, *, interpolation="linear"):
+    """`quantile` of the elements that are not NaN (along one dimension, linear)."""
+    if interpolation != "linear":
+        raise RuntimeError("nanquantile(): only interpolation='linear' is implemented")
+    rows = ops.reshape(input, (-1,)) if dim is None else ops.movedim(input, dim, -1)
+    ordered = ops.sort(rows, -1)[0]
+    count = ops.sum(~ops.isnan(ordered), -1, True)
+    share = q if isinstance(q, Tensor) else ops.full((), float(q), dtype=input.dtype)
+    place = ops.convert(ops.clamp(count - 1, 0, None), input.dtype) * ops.reshape(share, (-1,))
+    low = ops.gather(ordered, -1, ops.convert(ops.floor(place), dtypes.int64))
+    high = ops.gather(ordered, -1, ops.convert(ops.ceil(place), dtypes.int64))
+    found = ops.movedim(ops.lerp(low, high, place - ops.floor(place)), -1, 0)
+    if keepdim:
+        shape = (1,) * input.ndim if dim is None else tuple(
+            1 if i == normalize_dim(dim, input.ndim) else n for i, n in enumerate(input.shape)
+        )
+        found = ops.reshape(found, (-1, *shape))
+    return found if share.ndim else ops.squeeze(found, 0)
+
+
+@composite(method=False)
+def cumulative_trapezoid(y, x=None, *, dx=1.0, dim=-1):
+    """Running integrals by the trapezoidal rule."""
+    d = normalize_dim(dim, y.ndim)
+    size = y.shape[d]
+    means = (ops.narrow(y, d, 1, size - 1) + ops.narrow(y, d, 0, size - 1)) * 0.5
+    return ops.cumsum(means * (dx if x is None else ops.diff(x, dim=dim if x.ndim > 1 else 0)), d)
+
+
+@composite(method=False)
+def trapz(y, x=None, *, dx=1.0, dim=-1):
+    """`trapezoid` under its old name."""
+    return ops.trapezoid(y, x, dx=dx, dim=dim)
+
+
+@composite(method=False)
+def pdist(input, p=2.0):
+    """The p-norm distances of all pairs of different rows."""
+    count = input.shape[0]
+    places = ops.triu_indices(count, count, 1)
+    return ops.linalg_vector_norm(ops.index_select(input, 0, places[0]) - ops.index_select(input, 0, places[1]), p, -1)
+
+
+@composite(inplace=True)
+def float_power(input, exponent):
+    """`pow` in float64 (complex128)."""
+    def wide(x: Any) -> Any:
+        if not isinstance(x, Tensor):
+            return x
+        return ops.convert(x, dtypes.complex128 if x.is_complex() else dtypes.float64)
+
+    if not isinstance(input, Tensor):
+        return ops.pow(ops.full((), input, dtype=dtypes.float64), wide(exponent))
+    return ops.pow(wide(input), wide(exponent))
+
+
+@composite
+def logaddexp2(input, other):
+    """`log2(2**input + 2**other)` without overflow."""
+    top = ops.maximum(input, other)
+    gap = ops.where(input == other, ops.zeros_like(top), ops.minimum(input, other) - top)
+    return top + ops.log2(1 + ops.exp2(gap))
+
+
+@composite
+def isreal(input):
+    """Whether the imaginary part is zero."""
+    return input.imag == 0 if input.is_complex() else ops.ones_like(input, dtype=dtypes.bool_)
+
+
+@composite
+def sum_to_size(input, size):
+    """The sum over the dimensions that `size` lacks or has as 1."""
+    from eager.autograd import sum_to
+
+    return sum_to(input, tuple(size))
+
+
+@composite(method=False)
+def is_nonzero(input):
+    """The truth of a tensor of one element."""
+    return bool(input)
+
+
+def _fill_diagonal(self: Tensor, fill_value: Any, wrap: bool = False) -> Tensor:
+    """Write one value on the main diagonal."""
+    if self.ndim < 2:
+        raise RuntimeError("dimensions must larger than 1")
+    ops.fill_(ops.diagonal(self) if self.ndim == 2 else _long_diagonal(self), fill_value)
+    return self
+
+
+def _long_diagonal(self: Tensor) -> Tensor:
+    size = min(self.shape)
+    return ops.as_strided(self, (size,), (sum(self.stride()),))
+
+
+Tensor.fill_diagonal_ = _fill_diagonal  # type: ignore[attr-defined]
+Tensor.resolve_conj = Tensor.resolve_neg = lambda self: self  # type: ignore[attr-defined]
+Tensor.is_conj = Tensor.is_neg = lambda self: False  # type: ignore[attr-defined]
+Tensor.is_nonzero = lambda self: bool(self)  # type: ignore[attr-defined]
+
+
+def _compared(name: str) -> None:
+    """In-place comparisons write 0 and 1 in the type of the tensor."""
+
+    def method(self: Tensor, *args: Any) -> Tensor:
+        return ops.copy_(self, getattr(ops, name)(self, *args))
+
+    method.__name__, method.__doc__ = name + "_", f"`{name}` written into this tensor."
+    setattr(Tensor, name + "_", method)
+
+
+for _name in "eq ne lt le gt ge logical_and logical_or logical_xor logical_not".split():
+    _compared(_name)
