@@ -16,7 +16,7 @@ import sys
 import types
 import weakref
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from dynamo.instruction import VERSION, argument_count
@@ -107,17 +107,25 @@ class GuardSet:
 
         `matcher(type number, shape, strides)` makes a fast check of an array, if there is one.
         """
+        if self.function is not None:
+            return self.function
         writer = _Writer(self, matcher)
         self.source_text = writer.text("return False", "True")
         self._conditions = writer.conditions
         self.function = _define(self.source_text, writer.objects)
         self._writer = writer
+        self.guards = [_loosened(guard) for guard in self.guards]
+        self._seen.clear()
+        writer.guards, writer.kinds = self.guards, {}
         return self.function
 
     def failing(self, function: Any, slots: Sequence[Any]) -> Guard | None:
         """The first guard that does not hold for these arguments."""
         if self._locate is None:
-            writer = self._writer = self._writer or _Writer(self)
+            if self._writer is None:
+                self.compile()
+            assert self._writer is not None
+            writer = self._writer
             text = writer.text("return {index}", "-1", trace=True)
             self._locate = _define(text, writer.objects)
         index = self._locate(function, *slots)
@@ -149,6 +157,16 @@ class GuardSet:
             why = "  # ".join(part for part in (guard.reason, guard.user_line) if part)
             rows.append(f"{condition}  # {why}" if why else condition)
         return rows
+
+
+def _loosened(guard: Guard) -> Guard:
+    """A written guard no longer needs its object; what describes it must not keep it alive."""
+    if guard.kind not in ("TYPE", "ID", "FUNCTION") or _is_permanent(guard.payload):
+        return guard
+    try:
+        return replace(guard, payload=weakref.ref(guard.payload))
+    except TypeError:
+        return guard
 
 
 def _payload_key(payload: Any) -> Any:
@@ -521,6 +539,8 @@ def _sources(guard: Guard) -> list[Source | None]:
 
 def _describe_payload(guard: Guard) -> str:
     payload = guard.payload
+    if isinstance(payload, weakref.ref):
+        payload = payload()
     if isinstance(payload, TensorSpec):
         return _tensor_text(payload)
     if guard.kind == "NO_TENSOR_ALIASING":

@@ -327,13 +327,16 @@ def test_user_objects_are_held_weakly():
         pass
 
     thing = Local()
-    check = guards(("ID", X, thing), ("TYPE", X, Local)).function
+    kept = guards(("ID", X, thing), ("TYPE", X, Local))
+    check = kept.function
     assert check(f, thing, None) is True
+    assert "x: ID expected <" in kept.explain_failure(f, (None, None))
     references = weakref.ref(thing), weakref.ref(Local)
     del thing, Local
     gc.collect()
     assert [r() for r in references] == [None, None]
     assert check(f, Thing(), None) is False and check(f, None, None) is False
+    assert "x: ID expected None" in kept.explain_failure(f, (3, None))
 
 
 def test_unknown_kind():
