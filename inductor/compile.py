@@ -28,6 +28,7 @@ import inductor.scatter  # noqa: F401
 import inductor.window  # noqa: F401
 from inductor import config
 from inductor.cache import Cache
+from inductor.epilogue import fuse
 from inductor.codegen import build
 from inductor.codegen.kernel import Source, generate
 from inductor.dump import Dump
@@ -88,7 +89,7 @@ def lower(c: Compilation) -> None:
 def schedule(c: Compilation) -> None:
     """Loops to groups, groups to plans of kernels."""
     results = [r.buffer for r in c.lowered.results if r.buffer is not None]
-    scheduler = Scheduler(c.lowered.operations, results)
+    scheduler = Scheduler(fuse(c.lowered.operations, results), results)
     for group in scheduler.ordered():
         if not group.members:
             operation = group.operation
@@ -247,10 +248,6 @@ def raise_for(code: int) -> None:
     raise RuntimeError(f"a compiled kernel failed with code {code}")
 
 
-UNUSED = 3
-"""References to a block that only its owner has: the list's, the local name's, the call's."""
-
-
 class Compiled:
     """The callable: checks inputs, allocates outputs, runs the segments."""
 
@@ -261,12 +258,11 @@ class Compiled:
         # what has an address of its own at run time: inputs, outputs, and what fallbacks exchange
         self.buffers: list[Buffer] = list(lowered.inputs)
         self.fresh: list[Buffer] = []
+        crossing = self._crossing(c.units)
         for unit in c.units:
             for buffer in (*unit.reads, *unit.writes):
-                outside = buffer.kind == "output" or (
-                    unit.fallback is not None and buffer.kind == "temporary"
-                )
-                if outside and buffer not in self.buffers:
+                outside = buffer.kind == "output" or buffer in crossing
+                if outside and buffer not in self.fresh:
                     self.buffers.append(buffer)
                     self.fresh.append(buffer)
         self.numbers = {b: n for n, b in enumerate(self.buffers)}
@@ -281,6 +277,19 @@ class Compiled:
         self._cut(c)
         self.views = [self._view(r) for r in self.results]
         c.report.segments = sum(isinstance(s, Segment) for s in self.segments)
+
+    def _crossing(self, units: list[Unit]) -> set[Buffer]:
+        """Temporaries that a fallback or more than one segment uses: no workspace holds them."""
+        segment, first, crossing = 0, {}, set()
+        for unit in units:
+            if unit.fallback is not None:
+                segment += 1
+            for buffer in (*unit.reads, *unit.writes):
+                if buffer.kind != "temporary":
+                    continue
+                if unit.fallback is not None or first.setdefault(buffer, segment) != segment:
+                    crossing.add(buffer)
+        return crossing
 
     def _cut(self, c: Compilation) -> None:
         """Split the units at fallbacks into segments."""
@@ -320,8 +329,8 @@ class Compiled:
     def _memory(self, number: int) -> np.ndarray:
         """Fresh memory for a result: that of an earlier call's, where nobody holds it any more."""
         block = self.blocks[number]
-        if block is None or sys.getrefcount(block) > UNUSED:
-            # one statement, so that two threads cannot take the same block
+        # views made by NumPy hold the memory's owner, calls under way hold the block
+        if block is None or sys.getrefcount(block) > 3 or sys.getrefcount(block.base) > 2:
             block = self.blocks[number] = aligned(self.sizes[number])
         return block
 

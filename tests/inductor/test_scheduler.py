@@ -1,0 +1,132 @@
+"""How many kernels known programs become, that fusion keeps dependencies, and where memory goes."""
+
+import numpy as np
+import pytest
+
+from eager.registry import ops
+from inductor.loops import Buffer
+from inductor.memory import Life, lifetimes, plan
+
+
+def count(harness, function, *shapes, grad=False):
+    tensors = [harness.tensor(*s, grad=grad) if isinstance(s, tuple) else s for s in shapes]
+    harness.check(function, *tensors)
+    assert harness.fallbacks == []
+    return harness.kernels
+
+
+def test_pointwise_chains_are_one_kernel(harness):
+    assert count(harness, lambda a, b: ops.gelu(a * b + b).tanh() * 2, (64, 8), (8,)) == [1]
+
+
+def test_siblings_share_a_kernel(harness):
+    assert count(harness, lambda a: (a.exp(), a.sin(), a * 2), (64, 8)) == [1]
+
+
+@pytest.mark.parametrize(
+    "name, function, shapes, kernels",
+    [
+        ("softmax", lambda x: ops.softmax(x, -1), [(16, 64)], [1]),
+        ("log_softmax", lambda x: ops.log_softmax(x, -1), [(16, 64)], [1]),
+        ("layer_norm", lambda x, w, b: ops.layer_norm(x, (64,), w, b), [(4, 8, 64), (64,), (64,)], [1]),
+        ("batch_norm", lambda x, w, b: ops.batch_norm(x, None, None, w, b, True), [(4, 8, 5, 5), (8,), (8,)], [1]),
+        ("residual", lambda x, y, w: ops.layer_norm(x + y, (64,), w), [(8, 64), (8, 64), (64,)], [1]),
+        ("variance", lambda x: (x.mean(1), x.var(1)), [(8, 64)], [1]),
+    ],
+)
+def test_normalizations_are_one_kernel(harness, name, function, shapes, kernels):
+    assert count(harness, function, *shapes) == kernels
+
+
+def test_softmax_forward_and_backward_are_one_kernel_each(harness):
+    assert count(harness, lambda x: ops.softmax(x, -1), (16, 64), grad=True) == [1, 1]
+
+
+def test_cross_entropy_is_few_kernels(harness):
+    target = harness.tensor(16, dtype="int64", below=10)
+    logits = harness.tensor(16, 10, grad=True)
+    harness.check(lambda x, t: ops.cross_entropy(x, t), logits, target)
+    assert harness.fallbacks == []
+    assert harness.kernels[0] <= 2 and harness.kernels[1] <= 2
+
+
+def test_attention(harness):
+    def attention(x, wq, wo):
+        batch, length, width = x.shape
+        q, k, v = ops.linear(x, wq).split(width, -1)
+        heads = [part.view(batch, length, 4, width // 4).transpose(1, 2) for part in (q, k, v)]
+        mixed = ops.scaled_dot_product_attention(*heads, None, 0.0, True)
+        return ops.linear(mixed.transpose(1, 2).reshape(batch, length, width), wo)
+
+    kernels = count(harness, attention, (1, 8, 16), (48, 16), (16, 16))
+    assert kernels[0] <= 3
+    assert harness.reports[0].templates == 4
+
+
+def test_layers_share_kernels(harness):
+    def layers(x, w):
+        for _ in range(4):
+            x = ops.layer_norm(ops.gelu(x @ w) + x, (16,))
+        return x
+
+    count(harness, layers, (8, 16), (16, 16))
+    assert harness.reports[0].kernels == 4 and harness.reports[0].distinct_kernels == 1
+
+
+def test_a_value_read_at_other_places_is_not_fused_wrongly(harness):
+    def shifted(x):
+        y = ops.softmax(x, -1)
+        return y[:, 1:] - y[:, :-1], y.transpose(0, 1) + y
+
+    harness.check(shifted, harness.tensor(8, 8))
+
+
+def test_a_path_around_a_group_prevents_fusion(harness):
+    """exp, then a product, then a sum with the first: the sum cannot join the kernel that the product waits for."""
+
+    def around(x, w):
+        y = ops.exp(x * 2)
+        return ops.cumsum(y @ w, 1) + y
+
+    harness.check(around, harness.tensor(8, 8), harness.tensor(8, 8))
+    assert harness.kernels == [2]
+
+
+def test_long_reductions_are_split(harness):
+    harness.check(lambda x: (x.sum(), x.mean(), x.amax()), harness.tensor(512, 300), tolerance=1e-4)
+    harness.check(lambda x: x.sum(0), harness.tensor(4096, 48), tolerance=1e-4)
+    harness.check(lambda x: x.argmax(), harness.tensor(512, 300))
+
+
+def test_memory_is_used_again():
+    a, b, c = (Buffer(n, "float32", (1000,), (1,)) for n in "abc")
+    lives = lifetimes([((), (a,)), ((a,), (b,)), ((b,), (c,))])
+    assert lives == [Life(a, 0, 1), Life(b, 1, 2), Life(c, 2, 2)]
+    offsets, total = plan(lives)
+    assert offsets[a] == offsets[c] != offsets[b]
+    assert total == 2 * 4032
+
+
+def test_lives_that_meet_never_share_memory():
+    random = np.random.default_rng(0)
+    lives = []
+    for k in range(60):
+        begin = int(random.integers(0, 40))
+        size = int(random.integers(1, 5000))
+        buffer = Buffer(f"b{k}", "float32", (size,), (1,))
+        lives.append(Life(buffer, begin, begin + int(random.integers(0, 10))))
+    offsets, total = plan(lives)
+    for one in lives:
+        assert offsets[one.buffer] % 64 == 0
+        assert offsets[one.buffer] + one.buffer.bytes <= total
+        for two in lives:
+            if one is two or one.end < two.begin or two.end < one.begin:
+                continue
+            a, b = offsets[one.buffer], offsets[two.buffer]
+            assert a + one.buffer.bytes <= b or b + two.buffer.bytes <= a
+
+
+def test_inputs_outputs_and_constants_are_not_in_the_workspace():
+    temporary, result = Buffer("t", "float32", (8,), (1,)), Buffer("r", "float32", (8,), (1,), "output")
+    given = Buffer("i", "float32", (8,), (1,), "input")
+    assert [life.buffer for life in lifetimes([((given,), (temporary,)), ((temporary,), (result,))])] == [temporary]
