@@ -59,12 +59,15 @@ def translate_frame(
     *,
     fullgraph: bool = False,
     **options: Any,
-) -> CompiledFrame:
+) -> CompiledFrame | None:
     """Translate a frame of `func` that is about to run `code` with these argument slots.
 
-    Raises Unsupported where nothing can be captured (the frame is then run as it is), and with
-    `fullgraph=True` where anything cannot.
+    None for the frame of a comprehension, whose iterator only Python can read. Raises Unsupported
+    where nothing can be captured (the frame is then run as it is), and with `fullgraph=True` where
+    anything cannot.
     """
+    if code.co_varnames[:1] == (".0",):
+        return None
     began = time.perf_counter()
     mode = autograd.is_grad_enabled()
     planned: tuple[int, Unsupported] | None = None
