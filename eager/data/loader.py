@@ -1,8 +1,9 @@
 """DataLoader: batches of a dataset, fetched here or ahead of time by worker processes.
 
-Each worker has its own pipe, and tasks go round the workers in turn, so batches come home in order without a queue that a
-killed worker could leave locked. Promises: an exception in a worker is raised here with its traceback; a worker that dies is
-noticed at once; no worker outlives its iterator.
+Each worker has its own pipe, and tasks go round the workers in turn, so batches come home in order
+without a queue that a killed worker could leave locked. Promises: an exception in a worker is
+raised here with its traceback; a worker that dies is noticed at once; no worker outlives its
+iterator.
 """
 
 from __future__ import annotations
@@ -48,7 +49,8 @@ class _ByNumber:
 
 
 class _InTurn:
-    """Fetches as many samples as the task is long from an iterator; `Exhausted` when it has ended."""
+    """Fetches as many samples as the task is long from an iterator; `Exhausted` when it has ended.
+    """
 
     def __init__(self, dataset: Any, collate: Callable, batched: bool, drop_last: bool) -> None:
         self.samples, self.collate = iter(dataset), collate
@@ -93,8 +95,8 @@ class DataLoader:
                           "device pinned memory won't be used.", stacklevel=2)
         iterable = isinstance(dataset, IterableDataset)
         if iterable and shuffle not in (False, None):
-            raise ValueError("DataLoader with IterableDataset: expected unspecified shuffle option, "
-                             f"but got shuffle={shuffle}")
+            raise ValueError("DataLoader with IterableDataset: expected unspecified shuffle "
+                             f"option, but got shuffle={shuffle}")
         if iterable and (sampler is not None or batch_sampler is not None):
             raise ValueError("DataLoader with IterableDataset: expected unspecified "
                              f"{'sampler' if sampler is not None else 'batch_sampler'} option")
@@ -113,7 +115,7 @@ class DataLoader:
                        else RandomSampler(dataset, generator=generator) if shuffle
                        else SequentialSampler(dataset))
         if batch_size is not None:
-            batch_sampler = BatchSampler(sampler, batch_size, drop_last)
+            batch_sampler = BatchSampler(sampler, batch_size, drop_last)  # type: ignore[arg-type]
         self.dataset, self.batch_size, self.drop_last = dataset, batch_size, drop_last
         self.sampler, self.batch_sampler, self.generator = sampler, batch_sampler, generator
         self.num_workers, self.timeout = num_workers, timeout
@@ -297,7 +299,8 @@ class _WithWorkers:
         return next((worker for worker in busy if worker.connection in ready), busy[0])
 
     def _receive(self, worker: _Worker) -> tuple[int, Any]:
-        """The answer to a worker's oldest task. Raises RuntimeError if it dies or takes too long."""
+        """The answer to a worker's oldest task. Raises RuntimeError if it dies or takes too long.
+        """
         limit = self.loader.timeout
         deadline = time.monotonic() + limit if limit else None
         while not worker.connection.poll(0):

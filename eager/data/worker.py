@@ -1,5 +1,5 @@
-"""What runs in a worker process: it gets tasks through a pipe, fetches, and sends the batches back from a thread, so that it
-can fetch ahead. An exception is sent home with its traceback.
+"""What runs in a worker process: it gets tasks through a pipe, fetches, and sends the batches back
+from a thread, so that it can fetch ahead. An exception is sent home with its traceback.
 
 A worker ends when it is told to, or when its parent is gone.
 """

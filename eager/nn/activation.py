@@ -342,5 +342,6 @@ class Softmax2d(Module):
 
     def forward(self, input: Any) -> Any:
         if input.dim() not in (3, 4):
-            raise ValueError(f"Softmax2d: expected input to be 3D or 4D, got {input.dim()}D instead")
+            raise ValueError("Softmax2d: expected input to be 3D or 4D, got "
+                             f"{input.dim()}D instead")
         return ops.softmax(input, -3)

@@ -59,7 +59,8 @@ def multi_head_attention_forward(
     v_proj_weight: Any = None, static_k: Any = None, static_v: Any = None,
     average_attn_weights: bool = True, is_causal: bool = False,
 ) -> tuple:
-    """Attention in several heads over (positions, batch, features); gives the output and the weights.
+    """Attention in several heads over (positions, batch, features); gives the output and the
+    weights.
 
     Raises AssertionError or RuntimeError for sizes that do not fit."""
     single = query.dim() == 2
@@ -98,19 +99,19 @@ def multi_head_attention_forward(
     if mask is not None and added:
         mask = ops.constant_pad_nd(mask, (0, added), 0)
     dropout_p = dropout_p if training else 0.0
-    weights = None
+    shares: Any = None
     if need_weights:
-        result, weights = _weighted(q, k, v, mask, dropout_p)
+        result, shares = _weighted(q, k, v, mask, dropout_p)
     else:
         result = ops.scaled_dot_product_attention(q, k, v, mask, dropout_p)
     result = result.permute((2, 0, 1, 3)).reshape((positions * batch, width))
     result = ops.linear(result, out_proj_weight, out_proj_bias)
     result = result.reshape((positions, batch, result.shape[1]))
-    if weights is not None and average_attn_weights:
-        weights = weights.mean(1)
+    if shares is not None and average_attn_weights:
+        shares = shares.mean(1)
     if single:
-        return result.squeeze(1), None if weights is None else weights.squeeze(0)
-    return result, weights
+        return result.squeeze(1), None if shares is None else shares.squeeze(0)
+    return result, shares
 
 
 def _weighted(q: Any, k: Any, v: Any, mask: Any, dropout_p: float) -> tuple:

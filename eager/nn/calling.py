@@ -1,5 +1,7 @@
-"""How a module is called: its forward between the hooks of the module and those of every module; and
-how those hooks are registered. Promises that without hooks a call is `forward` and nothing else."""
+"""How a module is called: its forward between the hooks of the module and those of every module;
+and how those hooks are registered. Promises that without hooks a call is `forward` and nothing
+else.
+"""
 
 import functools
 import weakref
@@ -127,7 +129,8 @@ class HookedCall:
         Raises RuntimeError where only the eager package has been imported."""
         if HookedCall._compiler is None:
             raise RuntimeError("Module.compile needs a compiler: import flambeau first")
-        self.__dict__["_compiled_call_impl"] = HookedCall._compiler(self._call_impl, *args, **kwargs)
+        compiled = HookedCall._compiler(self._call_impl, *args, **kwargs)
+        self.__dict__["_compiled_call_impl"] = compiled
 
     # Hooks
 
@@ -140,7 +143,8 @@ class HookedCall:
     def register_forward_hook(self, hook: Callable, *, prepend: bool = False,
                               with_kwargs: bool = False,
                               always_call: bool = False) -> RemovableHandle:
-        """Runs `hook(module, args[, kwargs], output)` after forward; a result replaces the output."""
+        """Runs `hook(module, args[, kwargs], output)` after forward; a result replaces the output.
+        """
         flags = (self._forward_hooks_with_kwargs,) if with_kwargs else ()
         flags += (self._forward_hooks_always_called,) if always_call else ()
         return register(self._forward_hooks, hook, prepend=prepend, flags=flags)

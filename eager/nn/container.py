@@ -251,8 +251,8 @@ class ModuleDict(Module):
 
         Raises TypeError for anything else."""
         if not isinstance(modules, Iterable):
-            raise TypeError("ModuleDict.update should be called with an iterable of key/value pairs, "
-                            f"but got {type(modules).__name__}")
+            raise TypeError("ModuleDict.update should be called with an iterable of key/value "
+                            f"pairs, but got {type(modules).__name__}")
         pairs = modules.items() if isinstance(modules, (Mapping, ModuleDict)) else modules
         for pair in pairs:
             if not isinstance(pair, Iterable) or len(pair := tuple(pair)) != 2:

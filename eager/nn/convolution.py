@@ -66,7 +66,7 @@ class _Conv(Module):
     @property
     def _reversed_padding_repeated_twice(self) -> list[int]:
         """The padding as `pad` takes it."""
-        widths: list[int] = []
+        widths: list = []
         for i in reversed(range(self.rank)):
             if self.padding == "valid":
                 widths += [0, 0]

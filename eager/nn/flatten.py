@@ -1,4 +1,6 @@
-"""Layers that only change the shape: Flatten, Unflatten, Fold, Unfold, PixelShuffle and their like."""
+"""Layers that only change the shape: Flatten, Unflatten, Fold, Unfold, PixelShuffle and their
+like.
+"""
 
 from __future__ import annotations
 

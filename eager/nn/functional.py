@@ -1,5 +1,6 @@
-"""torch.nn.functional: the neural network operators under their usual names. Most are operators; the functions here
-only choose between operators (in place or not, training or not) or resolve a default that needs the input.
+"""torch.nn.functional: the neural network operators under their usual names. Most are operators;
+the functions here only choose between operators (in place or not, training or not) or resolve a
+default that needs the input.
 """
 
 from __future__ import annotations
@@ -272,7 +273,8 @@ def softmin(input: Any, dim: int | None = None, _stacklevel: int = 3, dtype: Any
 
 def gumbel_softmax(logits: Any, tau: float = 1, hard: bool = False, eps: float = 1e-10,
                    dim: int = -1) -> Any:
-    """A sample from the Gumbel-softmax distribution; `hard` rounds it to one-hot in the forward only."""
+    """A sample from the Gumbel-softmax distribution; `hard` rounds it to one-hot in the forward
+    only."""
     if eps != 1e-10:
         warnings.warn("`eps` parameter is deprecated and has no effect.", stacklevel=2)
     uniform = ops.clamp_min(ops.rand(logits.shape, dtype=logits.dtype, device=logits.device), 1e-20)

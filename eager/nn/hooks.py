@@ -90,7 +90,7 @@ def register_module_forward_hook(
     hook: Callable[..., Any], *, with_kwargs: bool = False, always_call: bool = False
 ) -> RemovableHandle:
     """Runs `hook(module, args, output)` after every module's forward."""
-    flags = (everywhere.forward_with_kwargs,) if with_kwargs else ()
+    flags: tuple = (everywhere.forward_with_kwargs,) if with_kwargs else ()
     flags += (everywhere.forward_always,) if always_call else ()
     return register(everywhere.forward, hook, flags=flags)
 
@@ -124,7 +124,8 @@ def register_module_module_registration_hook(hook: Callable[..., Any]) -> Remova
 
 
 class _Crossing(Function):
-    """The identity on several tensors; its backward hands all their gradients to a callback at once."""
+    """The identity on several tensors; its backward hands all their gradients to a callback at
+    once."""
 
     @staticmethod
     def forward(ctx: Any, callback: Callable[[tuple], tuple], *tensors: Tensor) -> Any:

@@ -1,4 +1,6 @@
-"""Initial values: functions that fill a tensor in place, without recording gradients, and return it."""
+"""Initial values: functions that fill a tensor in place, without recording gradients, and return
+it.
+"""
 
 from __future__ import annotations
 

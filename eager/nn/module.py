@@ -1,5 +1,7 @@
-"""nn.Module: a tree of named parameters, buffers and submodules with a `forward`, and everything that
-walks that tree: moving, saving, loading, printing, hooks. Promises PyTorch's names and behaviour."""
+"""nn.Module: a tree of named parameters, buffers and submodules with a `forward`, and everything
+that walks that tree: moving, saving, loading, printing, hooks. Promises PyTorch's names and
+behaviour.
+"""
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
@@ -39,10 +41,9 @@ class Module(HookedCall, SavedState):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         if not self.call_super_init and (args or kwargs):
-            unexpected = f"an unexpected keyword argument '{next(iter(kwargs))}'" if kwargs else None
-            raise TypeError(f"{type(self).__name__}.__init__() " + (
-                f"got {unexpected}" if unexpected
-                else f"takes 1 positional argument but {len(args) + 1} were given"))
+            problem = (f"got an unexpected keyword argument '{next(iter(kwargs))}'" if kwargs
+                       else f"takes 1 positional argument but {len(args) + 1} were given")
+            raise TypeError(f"{type(self).__name__}.__init__() {problem}")
         start = super().__setattr__
         start("training", True)
         start("_parameters", {})
@@ -162,7 +163,7 @@ class Module(HookedCall, SavedState):
             self._buffers[name] = _announce(everywhere.buffer_registration, self, name, value)
             return
         self._forget(name, "_parameters", "_modules")
-        self.register_buffer(name, value, value.persistent)
+        self.register_buffer(name, value, getattr(value, "persistent", True))
 
     def _forget(self, name: str, *registries: str) -> None:
         self.__dict__.pop(name, None)
@@ -195,7 +196,8 @@ class Module(HookedCall, SavedState):
         return state
 
     def __dir__(self) -> list[str]:
-        names = {*dir(type(self)), *self.__dict__, *self._parameters, *self._modules, *self._buffers}
+        names = {*dir(type(self)), *self.__dict__}
+        names |= {*self._parameters, *self._modules, *self._buffers}
         return sorted(name for name in names if not name[0].isdigit())
 
     # Walking the tree

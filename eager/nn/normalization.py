@@ -1,4 +1,6 @@
-"""Normalization layers: by batch, layer, group, instance, root mean square, and over neighbouring channels."""
+"""Normalization layers: by batch, layer, group, instance, root mean square, and over neighbouring
+channels.
+"""
 
 from __future__ import annotations
 
@@ -116,12 +118,20 @@ class BatchNorm3d(_BatchNorm):
 
 
 class SyncBatchNorm(_BatchNorm):
-    """Batch normalization over the processes of a group. As in PyTorch, it runs on devices that have groups only: on the CPU,
-    `forward` raises ValueError."""
+    """Batch normalization over the processes of a group. As in PyTorch, it runs on devices that
+    have groups only: on the CPU, `forward` raises ValueError."""
+
+    def __init__(self, num_features: int, eps: float = 1e-5, momentum: float | None = 0.1,
+                 affine: bool = True, track_running_stats: bool = True, process_group: Any = None,
+                 device: Any = None, dtype: Any = None, *, bias: bool = True) -> None:
+        super().__init__(num_features, eps, momentum, affine, track_running_stats, device, dtype,
+                         bias=bias)
+        self.process_group = process_group
 
     def forward(self, input: Any) -> Any:
         raise ValueError(
-            f"SyncBatchNorm expected input tensor to be on a device with process groups, got {input.device}: use BatchNorm"
+            "SyncBatchNorm expected input tensor to be on a device with process groups, got "
+            f"{input.device}: use BatchNorm"
         )
 
 

@@ -1,5 +1,6 @@
-"""Parameter and Buffer: tensors that a module registers when they are assigned to it. Promises that both
-share the memory of the tensor they are made from."""
+"""Parameter and Buffer: tensors that a module registers when they are assigned to it. Promises
+that both share the memory of the tensor they are made from.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ from eager.tensor import Tensor
 def _share(kind: type, data: Tensor | None, requires_grad: bool) -> Any:
     """A leaf of another class over the same memory."""
     data = tensor([]) if data is None else data
-    made = object.__new__(kind)
+    made: Any = object.__new__(kind)
     made._array, made._storage = data._array, data.untyped_storage()
     return made.requires_grad_(True) if requires_grad else made
 

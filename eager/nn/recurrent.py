@@ -1,13 +1,14 @@
-"""Recurrent layers: RNN, LSTM, GRU and their cells, as plain loops over time in operators. Weights, their names and their
-order are PyTorch's."""
+"""Recurrent layers: RNN, LSTM, GRU and their cells, as plain loops over time in operators.
+Weights, their names and their order are PyTorch's.
+"""
 
 from __future__ import annotations
 
 import math
 from typing import Any
 
-from eager.nn import init
 from eager.nn import functional as F
+from eager.nn import init
 from eager.nn.module import Module
 from eager.nn.parameter import Parameter
 from eager.registry import ops
@@ -69,7 +70,8 @@ class RNNBase(Module):
         if num_layers <= 0:
             raise ValueError("num_layers must be greater than zero")
         if proj_size < 0:
-            raise ValueError("proj_size should be a positive integer or zero to disable projections")
+            raise ValueError("proj_size should be a positive integer or zero to disable "
+                             "projections")
         if proj_size >= hidden_size:
             raise ValueError("proj_size has to be smaller than hidden_size")
         self.mode, self.input_size, self.hidden_size = mode, input_size, hidden_size
@@ -81,7 +83,7 @@ class RNNBase(Module):
         for layer in range(num_layers):
             width = input_size if layer == 0 else state * directions
             for suffix in ("", "_reverse")[:directions]:
-                shapes = {"weight_ih": (rows, width), "weight_hh": (rows, state)}
+                shapes: dict[str, tuple] = {"weight_ih": (rows, width), "weight_hh": (rows, state)}
                 if bias:
                     shapes |= {"bias_ih": (rows,), "bias_hh": (rows,)}
                 if proj_size:
@@ -160,8 +162,8 @@ class RNNBase(Module):
 
     def forward(self, input: Any, hx: Any = None) -> tuple:
         if input.dim() not in (2, 3):
-            raise ValueError(f"{self._get_name()}: Expected input to be 2D or 3D, got {input.dim()}D "
-                             "instead")
+            raise ValueError(f"{self._get_name()}: Expected input to be 2D or 3D, got "
+                             f"{input.dim()}D instead")
         if input.shape[-1] != self.input_size:
             raise RuntimeError(f"input.size(-1) must be equal to input_size. Expected "
                                f"{self.input_size}, got {input.shape[-1]}")
@@ -196,9 +198,10 @@ class RNN(RNNBase):
                  dropout: float = 0.0, bidirectional: bool = False, device: Any = None,
                  dtype: Any = None) -> None:
         if nonlinearity not in ("tanh", "relu"):
-            raise ValueError(f"Unknown nonlinearity '{nonlinearity}'. Select from 'tanh' or 'relu'.")
-        self_mode = "RNN_" + nonlinearity.upper()
-        super().__init__(self_mode, input_size, hidden_size, num_layers, bias, batch_first, dropout,
+            raise ValueError(f"Unknown nonlinearity '{nonlinearity}'. Select from 'tanh' or "
+                             "'relu'.")
+        mode = "RNN_" + nonlinearity.upper()
+        super().__init__(mode, input_size, hidden_size, num_layers, bias, batch_first, dropout,
                          bidirectional, 0, device, dtype)
         self.nonlinearity = nonlinearity
 

@@ -1,5 +1,7 @@
-"""What a module saves and loads: `state_dict` and `load_state_dict`, over the tree of modules. Promises
-that nothing is loaded silently: what is missing, left over or of another shape is named in one error."""
+"""What a module saves and loads: `state_dict` and `load_state_dict`, over the tree of modules.
+Promises that nothing is loaded silently: what is missing, left over or of another shape is named
+in one error.
+"""
 
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -68,7 +70,8 @@ class SavedState:
                    keep_vars: bool = False) -> Any:
         """All persistent parameters and buffers by their dotted names, sharing memory with them."""
         if args:  # the old positional form: destination, prefix, keep_vars
-            destination, prefix, keep_vars = (*args, *(destination, prefix, keep_vars)[len(args):])
+            given = (*args, *(destination, prefix, keep_vars)[len(args):])
+            destination, prefix, keep_vars = given  # type: ignore[misc]
         if destination is None:
             destination = OrderedDict()
             destination._metadata = OrderedDict()

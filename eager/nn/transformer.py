@@ -1,4 +1,6 @@
-"""The Transformer of Vaswani et al. (2017): layers of the encoder and the decoder, their stacks, and both together."""
+"""The Transformer of Vaswani et al. (2017): layers of the encoder and the decoder, their stacks,
+and both together.
+"""
 
 from __future__ import annotations
 

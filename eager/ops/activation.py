@@ -1,5 +1,6 @@
-"""Activation functions: pointwise ones by a scalar body, softmax and log_softmax by a kernel over rows with
-a decomposition. Promises PyTorch's values at the kinks, and its gradients there."""
+"""Activation functions: pointwise ones by a scalar body, softmax and log_softmax by a kernel over
+rows with a decomposition. Promises PyTorch's values at the kinks, and its gradients there.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +52,8 @@ def _gelu_vjp(g: Any, out: Any, input: Any, approximate: str) -> Any:
 
 @pointwise(vjp=_gelu_vjp, promote="float", method=False, inplace=False)
 def gelu(s, input, approximate="none"):
-    """The input times the normal distribution function of it; `approximate="tanh"` is a formula for it."""
+    """The input times the normal distribution function of it; `approximate="tanh"` is a formula
+    for it."""
     if approximate == "none":
         return input * (0.5 * (1 + s.erf(input * _SQRT_HALF)))
     if approximate != "tanh":
@@ -142,7 +144,8 @@ def prelu(input, weight):
         channels = input.shape[1] if input.ndim >= 2 else 1
         if weight.numel() != channels:
             raise RuntimeError(f"Mismatch of parameter numbers and input channel size. Found "
-                               f"parameter numbers = {weight.numel()} and channel size = {channels}.")
+                               f"parameter numbers = {weight.numel()} and channel size = "
+                               f"{channels}.")
     if input.ndim >= 2 and weight.ndim == 1:
         weight = weight.reshape((1, -1) + (1,) * (input.ndim - 2))
     elif weight.ndim == 1 and input.ndim < 1:
@@ -276,9 +279,9 @@ def _softmax_rows(name: str, input: np.ndarray, dim: int, dtype: Any) -> tuple:
     work = widen(input)
     if work.size == 0:
         return np.zeros(work.shape, work.dtype), input.dtype
-    dim = dim if input.ndim else None
+    axis = dim if input.ndim else None
     shifted = np.empty(work.shape, work.dtype)
-    np.subtract(work, work.max(axis=dim, keepdims=True), out=shifted)
+    np.subtract(work, work.max(axis=axis, keepdims=True), out=shifted)
     return shifted, input.dtype
 
 

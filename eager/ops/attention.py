@@ -1,5 +1,5 @@
-"""Scaled dot product attention: one operator with a kernel over whole matrices of scores, its derivative from the
-recomputed weights, and its decomposition into matrix products and softmax.
+"""Scaled dot product attention: one operator with a kernel over whole matrices of scores, its
+derivative from the recomputed weights, and its decomposition into matrix products and softmax.
 
 A row that may attend to nothing gives zeros, as in PyTorch.
 """
@@ -105,7 +105,8 @@ def attention(query, key, value, mask, causal, scale):
 @composite(method=False)
 def scaled_dot_product_attention(query, key, value, attn_mask=None, dropout_p=0.0, is_causal=False,
                                  scale=None, enable_gqa=False):
-    """Attention over (…, positions, features). A boolean mask says where to attend, another is added to the scores."""
+    """Attention over (…, positions, features). A boolean mask says where to attend, another is
+    added to the scores."""
     if is_causal and attn_mask is not None:
         raise RuntimeError("Explicit attn_mask should not be set when is_causal=True")
     scale = 1 / math.sqrt(query.shape[-1]) if scale is None else scale

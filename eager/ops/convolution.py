@@ -1,8 +1,9 @@
-"""Convolutions in one, two and three dimensions. One operator computes them, two more its derivatives by input
-and weight; the three are each other's derivatives, and a transposed convolution is the derivative by input.
+"""Convolutions in one, two and three dimensions. One operator computes them, two more its
+derivatives by input and weight; the three are each other's derivatives, and a transposed
+convolution is the derivative by input.
 
-Kernels gather patches into columns and multiply matrices; 1x1 kernels and depthwise ones have their own way.
-All results are contiguous.
+Kernels gather patches into columns and multiply matrices; 1x1 kernels and depthwise ones have
+their own way. All results are contiguous.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from eager.spec import Spec
 
 
 def expand(value: Any, count: int, name: str) -> tuple:
-    """One number per dimension from a number or a sequence. Raises RuntimeError for another length."""
+    """One number per dimension from a number or a sequence. Raises RuntimeError for another
+    length."""
     values = tuple(value) if isinstance(value, (tuple, list)) else (value,) * count
     if len(values) == 1:
         return values * count
@@ -129,8 +131,8 @@ def _convolve(input: np.ndarray, weight: np.ndarray, size: tuple, stride: tuple,
     flat = weight.reshape(groups, outputs // groups, weight.shape[1] * _count(kernel))
     rows, length = flat.shape[2], _count(size)
     if _is_plain(kernel, stride, padding):
-        columns = np.ascontiguousarray(input).reshape(samples, groups, rows, length)
-        np.matmul(flat, columns, out=result.reshape(samples, groups, outputs // groups, length))
+        whole = np.ascontiguousarray(input).reshape(samples, groups, rows, length)
+        np.matmul(flat, whole, out=result.reshape(samples, groups, outputs // groups, length))
         return result
     padded = _pad(input, padding)
     if _is_depthwise(weight, groups):
@@ -221,7 +223,8 @@ def _input_grad_vjp(u: Any, out: Any, needs: tuple, g: Any, weight: Any, spatial
 
 @extern(spec=_input_grad_spec, vjp=_input_grad_vjp, joint=True, method=False)
 def convolution_input_grad(g, weight, spatial, stride, padding, dilation, groups):
-    """The gradient of a convolution by its input of spatial size `spatial`; a transposed convolution."""
+    """The gradient of a convolution by its input of spatial size `spatial`; a transposed
+    convolution."""
     if g.shape[1] != weight.shape[0] or g.dtype != weight.dtype:
         raise ValueError("channels or types do not match")
     return _scatter(widen(g), widen(weight), spatial, stride, padding, dilation,
@@ -263,7 +266,8 @@ def _convolution_vjp(g: Any, out: Any, needs: tuple, input: Any, weight: Any, bi
 @extern(spec=_convolution_spec, vjp=_convolution_vjp, joint=True, saves="input weight",
         method=False)
 def convolution(input, weight, bias, stride, padding, dilation, groups):
-    """The convolution of batched input (samples, channels, ...); one number per dimension in each tuple."""
+    """The convolution of batched input (samples, channels, ...); one number per dimension in each
+    tuple."""
     size = _check(input, weight, bias, stride, padding, dilation, groups)
     result = _convolve(widen(input), widen(weight), size, stride, padding, dilation, groups)
     if bias is not None:

@@ -1,5 +1,6 @@
-"""Dropout: random zeros in training, with the rest scaled up so that the mean stays. All through the random
-operator `rand`, so that a compiled program draws what eager would have drawn."""
+"""Dropout: random zeros in training, with the rest scaled up so that the mean stays. All through
+the random operator `rand`, so that a compiled program draws what eager would have drawn.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +47,8 @@ def feature_dropout(input, p=0.5, training=True):
     return _drop(input, _channels(input, 2), p) if training and p > 0 else input
 
 
-# An input of zero mean and unit variance keeps both: what is dropped becomes -alpha, then all is scaled and shifted.
+# An input of zero mean and unit variance keeps both: what is dropped becomes -alpha, then all is
+# scaled and shifted.
 _ALPHA = 1.7580993408473766
 
 

@@ -1,5 +1,6 @@
-"""Embedding: rows of a table by number, alone or reduced in bags; and one-hot vectors. Promises an IndexError, never
-foreign memory, for a number out of range."""
+"""Embedding: rows of a table by number, alone or reduced in bags; and one-hot vectors. Promises an
+IndexError, never foreign memory, for a number out of range.
+"""
 
 from __future__ import annotations
 
@@ -112,22 +113,23 @@ def _bag_numbers(offsets: Any, count: Any, include_last_offset: bool) -> tuple:
 def embedding_bag(input, weight, offsets=None, max_norm=None, norm_type=2.0,
                   scale_grad_by_freq=False, mode="mean", sparse=False, per_sample_weights=None,
                   include_last_offset=False, padding_idx=None):
-    """Rows of a table reduced over bags: the rows of a 2-D input, or the parts of a 1-D one from each offset."""
+    """Rows of a table reduced over bags: the rows of a 2-D input, or the parts of a 1-D one from
+    each offset."""
     if mode not in ("sum", "mean", "max"):
         raise ValueError("mode has to be one of sum, mean or max")
     if per_sample_weights is not None and mode != "sum":
         raise NotImplementedError(f"embedding_bag: per_sample_weights was not None. It is only "
                                   f"supported for mode='sum' (got mode='{mode}').")
     if per_sample_weights is not None and per_sample_weights.shape != input.shape:
-        raise ValueError(f"embedding_bag: If per_sample_weights ({tuple(per_sample_weights.shape)}) "
-                         "is not None, then it must have the same shape as the input "
-                         f"({tuple(input.shape)})")
+        raise ValueError(f"embedding_bag: If per_sample_weights "
+                         f"({tuple(per_sample_weights.shape)}) is not None, then it must have the "
+                         f"same shape as the input ({tuple(input.shape)})")
     if max_norm is not None:
         raise RuntimeError("embedding_bag: call F.embedding_bag for max_norm")
     if len(input.shape) == 2:
         if offsets is not None:
-            raise ValueError("if input is 2D, then offsets has to be None, as input is treated as a "
-                             "mini-batch of fixed length sequences.")
+            raise ValueError("if input is 2D, then offsets has to be None, as input is treated as "
+                             "a mini-batch of fixed length sequences.")
         bags, length = input.shape
         bag = ops.arange(bags, device=input.device).unsqueeze(1).expand((bags, length))
         bag = bag.reshape((-1,))

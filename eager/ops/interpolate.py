@@ -1,5 +1,7 @@
-"""Resizing: nearest, linear and cubic interpolation along one dimension after another, and sampling at given
-points of a grid. All are selections and weighted sums, so that they differentiate and compile like those."""
+"""Resizing: nearest, linear and cubic interpolation along one dimension after another, and
+sampling at given points of a grid. All are selections and weighted sums, so that they
+differentiate and compile like those.
+"""
 
 from __future__ import annotations
 
@@ -79,7 +81,8 @@ _MODES = {"nearest": None, "nearest-exact": None, "area": None, "linear": 3, "bi
 def _check(input: Any, size: Any, scale_factor: Any, mode: str, align_corners: bool | None) -> None:
     if mode not in _MODES:
         raise NotImplementedError(f"Input Error: Only 3D, 4D and 5D input Tensors supported (got "
-                                  f"{input.ndim}D) for the modes: {' | '.join(_MODES)} (got {mode})")
+                                  f"{input.ndim}D) for the modes: {' | '.join(_MODES)} "
+                                  f"(got {mode})")
     if not 3 <= input.ndim <= 5:
         raise NotImplementedError(f"Input Error: Only 3D, 4D and 5D input Tensors supported (got "
                                   f"{input.ndim}D)")
@@ -87,8 +90,8 @@ def _check(input: Any, size: Any, scale_factor: Any, mode: str, align_corners: b
         raise NotImplementedError(f"Got {input.ndim}D input, but {mode} mode needs "
                                   f"{_MODES[mode]}D input")
     if _MODES[mode] is None and align_corners is not None:
-        raise ValueError("align_corners option can only be set with the interpolating modes: linear "
-                         "| bilinear | bicubic | trilinear")
+        raise ValueError("align_corners option can only be set with the interpolating modes: "
+                         "linear | bilinear | bicubic | trilinear")
     if size is not None and scale_factor is not None:
         raise ValueError("only one of size or scale_factor should be defined")
     if size is None and scale_factor is None:
@@ -99,8 +102,8 @@ def _per_dimension(values: Any, rank: int, name: str) -> list:
     if not isinstance(values, (tuple, list)):
         return [values] * rank
     if len(values) != rank:
-        raise ValueError(f"Input and output must have the same number of spatial dimensions, but got "
-                         f"input with {rank} spatial dimensions and {name} of {tuple(values)}.")
+        raise ValueError(f"Input and output must have the same number of spatial dimensions, but "
+                         f"got input with {rank} spatial dimensions and {name} of {tuple(values)}.")
     return list(values)
 
 
@@ -167,7 +170,8 @@ def _fetch(input: Any, coordinates: list) -> Any:
     """The values at whole coordinates (batch, *points); zero outside."""
     batch, channels = input.shape[:2]
     sizes = input.shape[2:]
-    index, inside = None, None
+    index: Any = None
+    inside: Any = None
     for coordinate, n in zip(coordinates, sizes):
         within = (coordinate >= 0) & (coordinate <= n - 1)
         inside = within if inside is None else inside & within
@@ -184,7 +188,8 @@ def _sample_linear(input: Any, places: list) -> Any:
     lows = [ops.floor(place) for place in places]
     result = None
     for corner in range(2 ** len(places)):
-        weight, at = None, []
+        weight: Any = None
+        at = []
         for i, (place, low) in enumerate(zip(places, lows)):
             high = corner >> i & 1
             share = place - low if high else 1 - (place - low)
@@ -212,8 +217,8 @@ def _sample_cubic(input: Any, places: list, mode: str, align_corners: bool) -> A
 def grid_sample(input, grid, mode="bilinear", padding_mode="zeros", align_corners=None):
     """The input at the points of `grid`, whose last dimension holds x, y(, z) in [-1, 1]."""
     if mode not in ("bilinear", "nearest", "bicubic"):
-        raise ValueError("nn.functional.grid_sample(): expected mode to be 'bilinear', 'nearest' or "
-                         f"'bicubic', but got: '{mode}'")
+        raise ValueError("nn.functional.grid_sample(): expected mode to be 'bilinear', 'nearest' "
+                         f"or 'bicubic', but got: '{mode}'")
     if padding_mode not in ("zeros", "border", "reflection"):
         raise ValueError("nn.functional.grid_sample(): expected padding_mode to be 'zeros', "
                          f"'border', or 'reflection', but got: '{padding_mode}'")
@@ -261,8 +266,8 @@ def pixel_shuffle(input, upscale_factor):
     r = upscale_factor
     *lead, channels, height, width = input.shape
     if channels % (r * r):
-        raise RuntimeError("pixel_shuffle expects its input's 'channel' dimension to be divisible by "
-                           f"the square of upscale_factor, but input.size(-3)={channels} is not "
+        raise RuntimeError("pixel_shuffle expects its input's 'channel' dimension to be divisible "
+                           f"by the square of upscale_factor, but input.size(-3)={channels} is not "
                            f"divisible by {r * r}")
     n = len(lead)
     split = input.reshape((*lead, channels // (r * r), r, r, height, width))
@@ -289,7 +294,7 @@ def channel_shuffle(input, groups):
     """Interleaves groups of channels."""
     batch, channels, *spatial = input.shape
     if channels % groups:
-        raise RuntimeError(f"Number of channels must be divisible by groups. Got {channels} channels "
-                           f"and {groups} groups.")
+        raise RuntimeError(f"Number of channels must be divisible by groups. Got {channels} "
+                           f"channels and {groups} groups.")
     split = input.reshape((batch, groups, channels // groups, *spatial))
     return ops.transpose(split, 1, 2).reshape(input.shape)

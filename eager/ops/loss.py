@@ -1,5 +1,6 @@
-"""Losses. The negative log likelihood has a kernel, which checks its targets; all others are formulas over pointwise
-operators, reduced to their mean, their sum, or not at all."""
+"""Losses. The negative log likelihood has a kernel, which checks its targets; all others are
+formulas over pointwise operators, reduced to their mean, their sum, or not at all.
+"""
 
 from __future__ import annotations
 
@@ -105,7 +106,8 @@ def _nll_steps(input: Any, target: Any, weight: Any, reduction: str, ignore_inde
 @extern(spec=_nll_spec, vjp=_nll_vjp, saves="target weight out", decompose=_nll_steps,
         method=False)
 def nll_loss_forward(input, target, weight, reduction, ignore_index):
-    """The negated log probabilities of the targets, weighted and reduced; and the sum of the weights."""
+    """The negated log probabilities of the targets, weighted and reduced; and the sum of the
+    weights."""
     dim = 0 if input.ndim == 1 else 1
     if target.dtype.kind not in "iu" or target.shape != input.shape[:dim] + input.shape[dim + 1:]:
         raise TypeError("the target does not fit")
@@ -128,7 +130,8 @@ def nll_loss_forward(input, target, weight, reduction, ignore_index):
 @composite(method=False)
 def nll_loss(input, target, weight=None, size_average=None, ignore_index=-100, reduce=None,
              reduction="mean"):
-    """The negative log likelihood of class numbers under log probabilities (batch, classes, ...)."""
+    """The negative log likelihood of class numbers under log probabilities (batch, classes, ...).
+    """
     reduction = _check_reduction(_reduction(size_average, reduce, reduction))
     return ops.nll_loss_forward(input, target, weight, reduction, ignore_index)[0]
 
@@ -145,7 +148,8 @@ def cross_entropy(input, target, weight=None, size_average=None, ignore_index=-1
     """The negative log likelihood of class numbers, or of class probabilities, under logits."""
     reduction = _check_reduction(_reduction(size_average, reduce, reduction))
     if not 0.0 <= label_smoothing <= 1.0:
-        raise RuntimeError("label_smoothing must be between 0.0 and 1.0. Got: " f"{label_smoothing}")
+        raise RuntimeError("label_smoothing must be between 0.0 and 1.0. Got: "
+                           f"{label_smoothing}")
     dim = 0 if len(input.shape) == 1 else 1
     likely = ops.log_softmax(input, dim)
     if tuple(target.shape) == tuple(input.shape):
@@ -189,10 +193,12 @@ def _probability_entropy(likely: Any, target: Any, weight: Any, reduction: str, 
 @composite(method=False)
 def binary_cross_entropy(input, target, weight=None, size_average=None, reduce=None,
                          reduction="mean"):
-    """The negative log likelihood of targets in [0, 1] under probabilities; logarithms end at -100."""
+    """The negative log likelihood of targets in [0, 1] under probabilities; logarithms end at
+    -100."""
     if target.shape != input.shape:
-        raise ValueError(f"Using a target size ({target.shape}) that is different to the input size "
-                         f"({input.shape}) is deprecated. Please ensure they have the same size.")
+        raise ValueError(f"Using a target size ({target.shape}) that is different to the input "
+                         f"size ({input.shape}) is deprecated. Please ensure they have the same "
+                         "size.")
     loss = ops.binary_entropy(input, target)
     loss = loss if weight is None else loss * weight
     return _reduce(loss, _reduction(size_average, reduce, reduction))
@@ -308,7 +314,8 @@ def kl_div(input, target, size_average=None, reduce=None, reduction="mean", log_
     if reduction == "mean":
         warnings.warn(
             "reduction: 'mean' divides the total loss by both the batch size and the support size."
-            "'batchmean' divides only by the batch size, and aligns with the KL div math definition."
+            "'batchmean' divides only by the batch size, and aligns with the KL div math "
+            "definition."
             "'mean' will be changed to behave the same as 'batchmean' in the next major release.",
             UserWarning, stacklevel=3)
     return _reduce(loss, reduction)
@@ -370,7 +377,8 @@ def hinge_embedding_loss(input, target, margin=1.0, size_average=None, reduce=No
 @composite(method=False)
 def margin_ranking_loss(input1, input2, target, margin=0.0, size_average=None, reduce=None,
                         reduction="mean"):
-    """How far the first input is from exceeding the second, or the other way round for target -1."""
+    """How far the first input is from exceeding the second, or the other way round for target -1.
+    """
     if not len(input1.shape) == len(input2.shape) == len(target.shape):
         raise RuntimeError("margin_ranking_loss : All input tensors should have same dimension but "
                            f"got sizes: input1: {input1.shape}, input2: {input2.shape}, target: "
@@ -452,7 +460,8 @@ def multilabel_soft_margin_loss(input, target, weight=None, size_average=None, r
 
 @composite(method=False)
 def multilabel_margin_loss(input, target, size_average=None, reduce=None, reduction="mean"):
-    """Margins of every class that is no target below every one that is; a row of targets ends at -1."""
+    """Margins of every class that is no target below every one that is; a row of targets ends at
+    -1."""
     reduction = _reduction(size_average, reduce, reduction)
     single = len(input.shape) == 1
     rows = input.unsqueeze(0) if single else input

@@ -1,6 +1,6 @@
-"""Normalization: of a batch by channel, of a sample by layer, group, instance or root mean square. Two operators
-with kernels of their own compute everything that takes statistics of its input; each returns them with the result,
-for the derivative reads them.
+"""Normalization: of a batch by channel, of a sample by layer, group, instance or root mean square.
+Two operators with kernels of their own compute everything that takes statistics of its input; each
+returns them with the result, for the derivative reads them.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ def _count(sizes: Any) -> Any:
 
 def _moments_vjp(g: tuple, needs: tuple, input: Any, mean: Any, rstd: Any, scale: Any, dims: tuple,
                  count: Any) -> tuple:
-    """The gradient by the input, and the normalized input if asked for. `scale` is None or the weight,
-    `mean` and `rstd` are shaped to broadcast; `g` may have None for the statistics."""
+    """The gradient by the input, and the normalized input if asked for. `scale` is None or the
+    weight, `mean` and `rstd` are shaped to broadcast; `g` may have None for the statistics."""
     wide = _widen(input)
     normal = (wide - mean) * rstd
     by_input = None
@@ -139,8 +139,8 @@ def _check_running(input: Any, running: Any, name: str) -> None:
 @composite(mutates="running_mean running_var", method=False)
 def batch_norm(input, running_mean, running_var, weight=None, bias=None, training=False,
                momentum=0.1, eps=1e-5):
-    """Normalizes by channel: with the batch's statistics in training, also averaging them into the running
-    ones, and with the running ones otherwise."""
+    """Normalizes by channel: with the batch's statistics in training, also averaging them into the
+    running ones, and with the running ones otherwise."""
     if len(input.shape) < 2:
         raise RuntimeError(f"batch_norm: expected at least 2 dimensions, got {list(input.shape)}")
     _check_running(input, running_mean, "running_mean")
@@ -179,8 +179,9 @@ def _normalize_by(input: Any, mean: Any, variance: Any, weight: Any, bias: Any, 
 def _last(input: Any, normalized_shape: tuple, weight: Any, bias: Any) -> tuple:
     rank = len(normalized_shape)
     if rank < 1:
-        raise RuntimeError("Expected normalized_shape to be at least 1-dimensional, i.e., containing "
-                           f"at least one element, but got normalized_shape = {normalized_shape}")
+        raise RuntimeError("Expected normalized_shape to be at least 1-dimensional, i.e., "
+                           "containing at least one element, but got normalized_shape = "
+                           f"{normalized_shape}")
     for name, tensor in (("weight", weight), ("bias", bias)):
         if tensor is not None and tuple(tensor.shape) != tuple(normalized_shape):
             raise RuntimeError(
@@ -272,7 +273,8 @@ def layer_norm(input, normalized_shape, weight=None, bias=None, eps=1e-5):
 
 @composite(method=False)
 def rms_norm(input, normalized_shape, weight=None, eps=None):
-    """Divides by the root mean square over the last dimensions, which must be `normalized_shape`."""
+    """Divides by the root mean square over the last dimensions, which must be `normalized_shape`.
+    """
     if not isinstance(normalized_shape, (tuple, list)):
         normalized_shape = (normalized_shape,)
     dims = _last(input, tuple(normalized_shape), weight, None)
@@ -290,8 +292,9 @@ def group_norm(input, num_groups, weight=None, bias=None, eps=1e-5):
                            f"{len(input.shape)}")
     channels = input.shape[1]
     if num_groups <= 0 or channels % num_groups:
-        raise RuntimeError("Expected number of channels in input to be divisible by num_groups, but "
-                           f"got input of shape {list(input.shape)} and num_groups={num_groups}")
+        raise RuntimeError("Expected number of channels in input to be divisible by num_groups, "
+                           f"but got input of shape {list(input.shape)} and num_groups="
+                           f"{num_groups}")
     for name, tensor in (("weight", weight), ("bias", bias)):
         if tensor is not None and tuple(tensor.shape) != (channels,):
             raise RuntimeError(f"Expected {name} to be a vector of size equal to the number of "

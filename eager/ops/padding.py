@@ -1,5 +1,6 @@
-"""Padding: by a constant (one operator, negative widths cut off), or by reflecting, repeating or wrapping the input,
-which are selections along one dimension after another."""
+"""Padding: by a constant (one operator, negative widths cut off), or by reflecting, repeating or
+wrapping the input, which are selections along one dimension after another.
+"""
 
 from __future__ import annotations
 
@@ -73,7 +74,8 @@ def _check_mode(mode: str, shape: Any, widths: list) -> None:
 
 @composite(method=False)
 def pad(input, pad, mode="constant", value=None):
-    """Pads the last dimensions: `pad` holds (left, right) for the last, then for the one before, and so on."""
+    """Pads the last dimensions: `pad` holds (left, right) for the last, then for the one before,
+    and so on."""
     pad = tuple(pad)
     if mode == "constant":
         return ops.constant_pad_nd(input, pad, 0 if value is None else value)

@@ -1,5 +1,6 @@
-"""Pooling over windows: maximum (with or without indices), average, and their adaptive forms. Each kind is one
-operator over any number of spatial dimensions; the operators by dimension prepare its parameters.
+"""Pooling over windows: maximum (with or without indices), average, and their adaptive forms. Each
+kind is one operator over any number of spatial dimensions; the operators by dimension prepare its
+parameters.
 
 An index counts positions in a plane of the input, as PyTorch's do. All results are contiguous.
 """
@@ -20,7 +21,8 @@ from eager.spec import Spec
 
 def _windows(spatial: tuple, kernel: tuple, stride: tuple, padding: tuple, dilation: tuple,
              ceil_mode: bool) -> tuple:
-    """The number of windows along each dimension. Raises RuntimeError for windows that do not fit."""
+    """The number of windows along each dimension. Raises RuntimeError for windows that do not fit.
+    """
     sizes = []
     for n, k, s, p, d in zip(spatial, kernel, stride, padding, dilation):
         if k <= 0 or s <= 0 or d <= 0:
@@ -188,7 +190,8 @@ def max_pool_input_grad(g, indices, spatial):
     rank = len(spatial)
     lead, plane = g.shape[:g.ndim - rank], _plane(spatial)
     planes = _plane(lead)
-    flat = indices.reshape(planes, _plane(g.shape[g.ndim - rank:])) + np.arange(planes)[:, None] * plane
+    flat = indices.reshape(planes, _plane(g.shape[g.ndim - rank:]))
+    flat = flat + np.arange(planes)[:, None] * plane
     total = np.bincount(flat.ravel(), g.astype(np.float64, copy=False).ravel(), planes * plane)
     return total.astype(g.dtype).reshape(*lead, *spatial)
 

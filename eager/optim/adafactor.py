@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from eager.dtype import finfo
 from eager.construct import tensor
+from eager.dtype import finfo
 from eager.optim.optimizer import Optimizer, check_range, number
 
 

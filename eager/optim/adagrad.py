@@ -1,12 +1,14 @@
-"""Adagrad, which divides by the root of all squared gradients so far, and Adadelta, which forgets them."""
+"""Adagrad, which divides by the root of all squared gradients so far, and Adadelta, which forgets
+them.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
 from eager.construct import tensor
-from eager.registry import ops
 from eager.optim.optimizer import Optimizer, check_range, number
+from eager.registry import ops
 
 
 class Adagrad(Optimizer):
@@ -31,7 +33,7 @@ class Adagrad(Optimizer):
             "maximize": maximize, "differentiable": differentiable, "fused": fused})
         for group in self.param_groups:
             for param in group["params"]:
-                start = ops.full_like(param, group["initial_accumulator_value"], requires_grad=False)
+                start = ops.full_like(param, group["initial_accumulator_value"])
                 self.state[param].update(step=tensor(0.0), sum=start)
 
     def _update(self, param: Any, grad: Any, state: dict, group: dict) -> None:

@@ -1,13 +1,14 @@
-"""Adam and its family: AdamW (decoupled weight decay), Adamax (infinity norm), NAdam (Nesterov), RAdam
-(rectified). All keep a running mean of the gradient and one of its size."""
+"""Adam and its family: AdamW (decoupled weight decay), Adamax (infinity norm), NAdam (Nesterov),
+RAdam (rectified). All keep a running mean of the gradient and one of its size.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
 from eager.construct import tensor
-from eager.registry import ops
 from eager.optim.optimizer import Optimizer, check_betas, check_range, number
+from eager.registry import ops
 
 
 def _check(lr: Any, betas: Any, eps: float, weight_decay: float) -> None:

@@ -1,5 +1,6 @@
-"""Schedules that go up and down: cosine with restarts, cycles between two rates, and one cycle over a whole training. The
-last two may move the momentum against the rate."""
+"""Schedules that go up and down: cosine with restarts, cycles between two rates, and one cycle
+over a whole training. The last two may move the momentum against the rate.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +23,8 @@ def _per_group(value: Any, optimizer: Optimizer, name: str) -> list:
 
 
 class CosineAnnealingWarmRestarts(LRScheduler):
-    """A cosine from the initial rate to `eta_min`, restarted after `T_0` epochs, then after `T_mult` times as many.
+    """A cosine from the initial rate to `eta_min`, restarted after `T_0` epochs, then after
+    `T_mult` times as many.
 
     Raises ValueError for periods that are no positive integers."""
 
@@ -89,8 +91,8 @@ class _WithMomentum(LRScheduler):
 
     def _find_momentum(self, optimizer: Optimizer) -> None:
         if "momentum" not in optimizer.defaults and "betas" not in optimizer.defaults:
-            raise ValueError("optimizer must support momentum or beta1 with `cycle_momentum` option "
-                             "enabled")
+            raise ValueError("optimizer must support momentum or beta1 with `cycle_momentum` "
+                             "option enabled")
         self.use_beta1 = "betas" in optimizer.defaults
 
     def _set_momentum(self, group: dict, value: float) -> None:
@@ -247,8 +249,8 @@ class OneCycleLR(_WithMomentum):
         """The rates of the current step; writes the momentum too."""
         self._warn_unless_stepping()
         if self.last_epoch > self.total_steps:
-            raise ValueError(f"Tried to step {self.last_epoch} times. The specified number of total "
-                             f"steps is {self.total_steps}")
+            raise ValueError(f"Tried to step {self.last_epoch} times. The specified number of "
+                             f"total steps is {self.total_steps}")
         anneal = _cosine if self._anneal_func_type == "cos" else _line
         rates = []
         for group in self.optimizer.param_groups:

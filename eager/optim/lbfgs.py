@@ -1,5 +1,6 @@
-"""LBFGS: a quasi-Newton method that evaluates its closure several times per step, with an optional line
-search for the strong Wolfe conditions."""
+"""LBFGS: a quasi-Newton method that evaluates its closure several times per step, with an optional
+line search for the strong Wolfe conditions.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +8,8 @@ from collections.abc import Callable
 from typing import Any
 
 from eager.autograd import enable_grad, no_grad
-from eager.registry import ops
 from eager.optim.optimizer import Optimizer, check_range, number
+from eager.registry import ops
 
 
 class LBFGS(Optimizer):

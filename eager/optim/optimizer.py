@@ -1,5 +1,6 @@
-"""The base of all optimizers: groups of parameters with their options, the state kept per parameter,
-hooks, saving and loading. Promises PyTorch's `state_dict` layout, so that checkpoints move both ways.
+"""The base of all optimizers: groups of parameters with their options, the state kept per
+parameter, hooks, saving and loading. Promises PyTorch's `state_dict` layout, so that checkpoints
+move both ways.
 """
 
 from __future__ import annotations
@@ -281,7 +282,8 @@ def _name_parameters(group: dict[str, Any]) -> None:
 
 
 def _cast(param: Any, value: Any, key: str | None = None) -> Any:
-    """State for a parameter, in the parameter's floating point type; the step count stays as it is."""
+    """State for a parameter, in the parameter's floating point type; the step count stays as it
+    is."""
     if isinstance(value, Tensor):
         if key == "step" or param is None or not param.is_floating_point():
             return value.clone()

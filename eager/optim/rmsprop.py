@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from eager.construct import tensor
-from eager.registry import ops
 from eager.optim.optimizer import Optimizer, check_range, number
+from eager.registry import ops
 
 
 class RMSprop(Optimizer):

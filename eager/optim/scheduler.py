@@ -1,5 +1,6 @@
-"""Schedules of the learning rate. A schedule writes `lr` into the optimizer's groups at each `step`; most multiply what is
-there, so that they can be chained. Schedules that go up and down are in annealing.py.
+"""Schedules of the learning rate. A schedule writes `lr` into the optimizer's groups at each
+`step`; most multiply what is there, so that they can be chained. Schedules that go up and down are
+in annealing.py.
 """
 
 from __future__ import annotations
@@ -48,8 +49,8 @@ class LRScheduler:
         else:
             for i, group in enumerate(optimizer.param_groups):
                 if "initial_lr" not in group:
-                    raise KeyError("param 'initial_lr' is not specified in param_groups[%d] when "
-                                   "resuming scheduler with last_epoch >= 0." % i)
+                    raise KeyError(f"param 'initial_lr' is not specified in param_groups[{i}] when "
+                                   "resuming scheduler with last_epoch >= 0.")
         self.base_lrs = [_copy(group["initial_lr"]) for group in optimizer.param_groups]
         self.last_epoch = last_epoch
         self._count_steps(optimizer)
@@ -64,7 +65,7 @@ class LRScheduler:
 
         @wraps(function)
         def step(*args: Any, **kwargs: Any) -> Any:
-            owner = reference()
+            owner: Any = reference()
             owner._opt_called = True
             return function.__get__(owner, type(owner))(*args, **kwargs)
 
@@ -115,9 +116,9 @@ class LRScheduler:
             self.optimizer._opt_called = False  # type: ignore[attr-defined]
         self._step_count += 1
         if epoch is not None:
-            warnings.warn("The epoch parameter in `scheduler.step()` was not necessary and is being "
-                          "deprecated where possible. Please use `scheduler.step()` to step the "
-                          "scheduler.", UserWarning, stacklevel=2)
+            warnings.warn("The epoch parameter in `scheduler.step()` was not necessary and is "
+                          "being deprecated where possible. Please use `scheduler.step()` to step "
+                          "the scheduler.", UserWarning, stacklevel=2)
         self._write(epoch)
 
     def _write(self, epoch: int | None = None) -> None:
@@ -157,7 +158,8 @@ class LambdaLR(LRScheduler):
         super().__init__(optimizer, last_epoch)
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything but the optimizer; functions are left out, callable objects give their state."""
+        """Everything but the optimizer; functions are left out, callable objects give their state.
+        """
         return _without_functions(self, "lr_lambdas")
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -266,8 +268,8 @@ class LinearLR(LRScheduler):
     def __init__(self, optimizer: Optimizer, start_factor: float = 1.0 / 3,
                  end_factor: float = 1.0, total_iters: int = 5, last_epoch: int = -1) -> None:
         if start_factor > 1.0 or start_factor <= 0:
-            raise ValueError("Starting multiplicative factor expected to be greater than 0 and less "
-                             "or equal to 1.")
+            raise ValueError("Starting multiplicative factor expected to be greater than 0 and "
+                             "less or equal to 1.")
         if end_factor > 1.0 or end_factor < 0:
             raise ValueError("Ending multiplicative factor expected to be between 0 and 1.")
         self.start_factor, self.end_factor = start_factor, end_factor
@@ -385,20 +387,20 @@ class SequentialLR(LRScheduler):
                              "but got no scheduler.")
         for i, scheduler in enumerate(schedulers):
             if not hasattr(scheduler, "optimizer"):
-                raise TypeError(f"{type(self).__name__} at index {i} should have `optimizer` as its "
-                                "attribute.")
+                raise TypeError(f"{type(self).__name__} at index {i} should have `optimizer` as "
+                                "its attribute.")
             if isinstance(scheduler, ReduceLROnPlateau):
                 raise ValueError(f"{type(self).__name__} does not support `ReduceLROnPlateau` "
                                  f"scheduler as it requires additional kwargs to be specified when "
-                                 f"calling `step`, but got one at index {i} in the given schedulers "
-                                 "sequence.")
+                                 f"calling `step`, but got one at index {i} in the given "
+                                 "schedulers sequence.")
             if scheduler.optimizer is not optimizer:
                 raise ValueError(f"{type(self).__name__} expects all schedulers to belong to the "
-                                 f"same optimizer, but got scheduler at index {i} that is different "
-                                 "from the optimizer passed in.")
+                                 f"same optimizer, but got scheduler at index {i} that is "
+                                 "different from the optimizer passed in.")
         if len(milestones) != len(schedulers) - 1:
-            raise ValueError("Sequential Schedulers expects number of schedulers provided to be one "
-                             f"more than the number of milestone points, but got number of "
+            raise ValueError("Sequential Schedulers expects number of schedulers provided to be "
+                             f"one more than the number of milestone points, but got number of "
                              f"schedulers {len(schedulers)} and the number of milestones to be "
                              f"equal to {len(milestones)}")
         self._schedulers, self._milestones = schedulers, milestones
@@ -449,7 +451,8 @@ class ChainedScheduler(LRScheduler):
                                  f"scheduler, but got one at index {i}")
             if scheduler.optimizer is not optimizer:
                 raise ValueError(f"{type(self).__name__} expects all schedulers to belong to the "
-                                 f"same optimizer, but got scheduler at index {i} that is different")
+                                 f"same optimizer, but got scheduler at index {i} that is "
+                                 "different")
         self._schedulers, self.optimizer = schedulers, optimizer
         self._last_lr = self._rates()
 

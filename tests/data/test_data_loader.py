@@ -1,4 +1,5 @@
-"""DataLoader in this process and with workers: order, collation, seeds, exceptions, dead workers."""
+"""DataLoader in this process and with workers: order, collation, seeds, exceptions, dead
+workers."""
 
 import os
 import signal
@@ -132,7 +133,9 @@ def test_iteration_goes_on_after_an_exception():
 
 def test_killed_worker_is_noticed():
     start = time.monotonic()
-    with pytest.raises(RuntimeError, match=r"DataLoader worker \(pid\(s\) \d+\) exited unexpectedly"):
+    with pytest.raises(
+        RuntimeError, match=r"DataLoader worker \(pid\(s\) \d+\) exited unexpectedly"
+    ):
         list(data.DataLoader(Deadly(), 2, num_workers=2))
     assert time.monotonic() - start < 4
 
@@ -166,8 +169,10 @@ def test_spawned_workers():
 
 
 def test_collation():
-    samples = [{"a": 1, "b": (2.0, "x"), "c": np.array([1, 2]), "d": Point(1, [True, None or 2])},
-               {"a": 3, "b": (4.0, "y"), "c": np.array([3, 4]), "d": Point(2, [False, 5])}]
+    samples = [
+        {"a": 1, "b": (2.0, "x"), "c": np.array([1, 2]), "d": Point(1, [True, None or 2])},
+        {"a": 3, "b": (4.0, "y"), "c": np.array([3, 4]), "d": Point(2, [False, 5])},
+    ]
     batch = data.default_collate(samples)
     assert batch["a"].tolist() == [1, 3] and str(batch["b"][0].dtype) == "torch.float64"
     assert batch["b"][1] == ["x", "y"] or batch["b"][1] == ("x", "y")
@@ -188,8 +193,10 @@ def test_options_that_exclude_each_other():
         (dict(shuffle=True, sampler=[1]), "mutually exclusive with shuffle"),
         (dict(batch_sampler=[[1]], batch_size=3), "mutually exclusive with batch_size"),
         (dict(batch_size=None, drop_last=True), "mutually exclusive with drop_last"),
-        (dict(num_workers=-1), "non-negative"), (dict(prefetch_factor=2), "multiprocessing"),
-        (dict(persistent_workers=True), "num_workers > 0"), (dict(timeout=-1), "non-negative"),
+        (dict(num_workers=-1), "non-negative"),
+        (dict(prefetch_factor=2), "multiprocessing"),
+        (dict(persistent_workers=True), "num_workers > 0"),
+        (dict(timeout=-1), "non-negative"),
         (dict(batch_size=0), "positive integer"),
     ]
     for how, match in cases:
@@ -202,7 +209,11 @@ def test_options_that_exclude_each_other():
 def test_signature_is_torchs():
     torch = pytest.importorskip("torch")
     import inspect
-    mine, theirs = (inspect.signature(c.__init__).parameters.values()
-                    for c in (data.DataLoader, torch.utils.data.DataLoader))
+
+    mine, theirs = (
+        inspect.signature(c.__init__).parameters.values()
+        for c in (data.DataLoader, torch.utils.data.DataLoader)
+    )
     assert [(p.name, p.default, p.kind) for p in mine] == [
-        (p.name, p.default, p.kind) for p in theirs]
+        (p.name, p.default, p.kind) for p in theirs
+    ]

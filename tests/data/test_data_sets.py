@@ -67,8 +67,10 @@ def test_samplers():
 def test_distributed_sampler_covers_everything():
     shares = [list(data.DistributedSampler(range(10), 3, rank, seed=1)) for rank in range(3)]
     assert {len(s) for s in shares} == {4} and set(sum(shares, [])) == set(range(10))
-    plain = [list(data.DistributedSampler(range(10), 3, r, shuffle=False, drop_last=True))
-             for r in range(3)]
+    plain = [
+        list(data.DistributedSampler(range(10), 3, r, shuffle=False, drop_last=True))
+        for r in range(3)
+    ]
     assert plain == [[0, 3, 6], [1, 4, 7], [2, 5, 8]]
     with pytest.raises(RuntimeError, match="num_replicas"):
         data.DistributedSampler(range(3))

@@ -1,4 +1,4 @@
-"""Fixtures that run one function in both libraries and compare what comes out, gradients included."""
+"""Fixtures that run one function in both libraries and compare what comes out, gradients too."""
 
 import warnings
 
@@ -44,8 +44,9 @@ def _outputs(result):
 
 def _run(library, function, arrays):
     tensors = [library.tensor(a) if isinstance(a, np.ndarray) else a for a in arrays]
-    leaves = [t for t, a in zip(tensors, arrays)
-              if isinstance(a, np.ndarray) and a.dtype.kind == "f"]
+    leaves = [
+        t for t, a in zip(tensors, arrays) if isinstance(a, np.ndarray) and a.dtype.kind == "f"
+    ]
     for leaf in leaves:
         leaf.requires_grad_()
     outputs = _outputs(function(library, *tensors))
@@ -55,7 +56,7 @@ def _run(library, function, arrays):
         if not output.requires_grad:
             continue
         numbers = np.linspace(-1 + i, 1, max(output.numel(), 1)).astype(found[i].dtype)
-        weights = library.tensor(numbers[:output.numel()].reshape(found[i].shape))
+        weights = library.tensor(numbers[: output.numel()].reshape(found[i].shape))
         part = (output * weights).sum()
         loss = part if loss is None else loss + part
     if loss is None:
@@ -66,7 +67,7 @@ def _run(library, function, arrays):
 
 @pytest.fixture
 def compare():
-    """compare(function, *arrays): `function(library, *tensors)` gives the same in both libraries."""
+    """compare(function, *arrays): `function(library, *tensors)` gives the same in both."""
     torch = pytest.importorskip("torch")
 
     def check(function, *arrays, tolerance=None):
@@ -84,8 +85,10 @@ def compare():
             assert (mine is None) == (other is None), f"gradient {i}"
             if mine is not None:
                 limit = tolerance or (1e-4 if mine.dtype == np.float32 else 1e-8)
-                np.testing.assert_allclose(mine, other, rtol=limit, atol=limit,
-                                           err_msg=f"gradient {i}")
+                np.testing.assert_allclose(
+                    mine, other, rtol=limit, atol=limit, err_msg=f"gradient {i}"
+                )
+
     return check
 
 
@@ -101,6 +104,5 @@ def random():
 
     def make(*shape, dtype=np.float32):
         return generator.standard_normal(shape).astype(dtype)
+
     return make
-
-

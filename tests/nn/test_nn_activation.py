@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
-POINTS = np.array([-6.5, -3.0, -2.0, -1.0, -0.5, -0.1, 0.0, 0.1, 0.5, 1.0, 2.0, 3.0, 6.0, 25.0, 90.0])
+POINTS = np.array(
+    [-6.5, -3.0, -2.0, -1.0, -0.5, -0.1, 0.0, 0.1, 0.5, 1.0, 2.0, 3.0, 6.0, 25.0, 90.0]
+)
 
 PLAIN = {
     "relu": lambda t, x: t.F.relu(x),
@@ -41,14 +43,29 @@ def test_activation(compare, random, name, dtype):
     compare(PLAIN[name], np.zeros((0, 3), dtype))
 
 
-@pytest.mark.parametrize("name", ["relu", "relu6", "silu", "elu", "leaky_relu", "hardtanh", "selu",
-                                  "hardswish", "celu", "mish", "hardsigmoid"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "relu",
+        "relu6",
+        "silu",
+        "elu",
+        "leaky_relu",
+        "hardtanh",
+        "selu",
+        "hardswish",
+        "celu",
+        "mish",
+        "hardsigmoid",
+    ],
+)
 def test_in_place(compare, random, name):
     def function(t, x):
         y = x * 2
         z = getattr(t.F, name)(y, inplace=True)
         assert z is y
         return z
+
     compare(function, random(3, 4))
 
 

@@ -32,7 +32,9 @@ def test_module_list():
     layers.append(nn.ReLU())
     layers += [nn.Tanh()]
     layers.insert(0, nn.GELU())
-    assert len(layers) == 6 and isinstance(layers[0], nn.GELU) and len(list(layers.parameters())) == 6
+    assert (
+        len(layers) == 6 and isinstance(layers[0], nn.GELU) and len(list(layers.parameters())) == 6
+    )
     assert isinstance(layers[1:3], nn.ModuleList) and len(layers[1:3]) == 2
     del layers[0]
     assert list(layers._modules) == ["0", "1", "2", "3", "4"]

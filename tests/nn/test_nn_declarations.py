@@ -1,4 +1,6 @@
-"""What an operator declares of itself must agree: the shape rule and the decomposition with the kernel, for fake tensors too."""
+"""What an operator declares of itself must agree: the shape rule and the decomposition with the
+kernel, for fake tensors too.
+"""
 
 import numpy as np
 import pytest
@@ -26,8 +28,10 @@ AVG = ((3, 2), (2, 2), (1, 1), True, False, None)
 SAMPLES = {
     "softmax": [(_x(2, 3, 4), 1, None), (_x(2, 3).t(), -1, None)],
     "log_softmax": [(_x(2, 3, 4), 1, None), (_x(3), 0, None)],
-    "convolution": [(_x(2, 4, 7, 8), _x(6, 2, 3, 2), _x(6), *HOW),
-                    (_x(2, 7, 4).transpose(1, 2), _x(6, 4, 1), None, (1,), (0,), (1,), 1)],
+    "convolution": [
+        (_x(2, 4, 7, 8), _x(6, 2, 3, 2), _x(6), *HOW),
+        (_x(2, 7, 4).transpose(1, 2), _x(6, 4, 1), None, (1,), (0,), (1,), 1),
+    ],
     "convolution_input_grad": [(_x(2, 6, 4, 7), _x(6, 2, 3, 2), (7, 7), *HOW)],
     "convolution_weight_grad": [(_x(2, 6, 4, 7), _x(2, 4, 7, 7), (3, 2), *HOW)],
     "max_pool": [(_x(2, 3, 7, 8), *POOL)],
@@ -39,22 +43,31 @@ SAMPLES = {
     "adaptive_avg_pool_input_grad": [(_x(2, 3, 3, 5), (7, 8))],
     "adaptive_max_pool": [(_x(2, 3, 7, 8), (3, 5))],
     "native_batch_norm": [(_x(4, 3, 5), _x(3), _x(3), 1e-5), (_x(4, 3), None, None, 1e-5)],
-    "native_layer_norm": [(_x(4, 3, 5), (3, 5), _x(3, 5), _x(3, 5), 1e-5),
-                          (_x(5, 4).t(), (5,), None, None, 1e-5)],
-    "attention": [(_x(2, 5, 4), _x(2, 6, 4), _x(2, 6, 3), None, True, 0.5),
-                  (_x(2, 5, 4), _x(2, 6, 4), _x(2, 6, 3), _x(5, 6), False, 0.5),
-                  (_x(2, 5, 4), _x(2, 6, 4), _x(2, 6, 3), from_numpy(R.random((5, 6)) > 0.5),
-                   False, 0.5)],
+    "native_layer_norm": [
+        (_x(4, 3, 5), (3, 5), _x(3, 5), _x(3, 5), 1e-5),
+        (_x(5, 4).t(), (5,), None, None, 1e-5),
+    ],
+    "attention": [
+        (_x(2, 5, 4), _x(2, 6, 4), _x(2, 6, 3), None, True, 0.5),
+        (_x(2, 5, 4), _x(2, 6, 4), _x(2, 6, 3), _x(5, 6), False, 0.5),
+        (_x(2, 5, 4), _x(2, 6, 4), _x(2, 6, 3), from_numpy(R.random((5, 6)) > 0.5), False, 0.5),
+    ],
     "embedding": [(_i([[1, 2], [0, 5]]), _x(6, 3), None, False)],
     "embedding_weight_grad": [(_x(2, 2, 3), _i([[1, 2], [1, 5]]), 6, 1, False)],
     "one_hot_of": [(_i([[1, 2], [0, 5]]), 6)],
-    "nll_loss_forward": [(_x(4, 3), _i([0, 2, -100, 1]), w, r, -100)
-                         for w in (None, _x(3)) for r in ("mean", "sum", "none")],
+    "nll_loss_forward": [
+        (_x(4, 3), _i([0, 2, -100, 1]), w, r, -100)
+        for w in (None, _x(3))
+        for r in ("mean", "sum", "none")
+    ],
     "binary_entropy": [(_x(4, 3).sigmoid(), _x(4, 3).sigmoid())],
     "constant_pad_nd": [(_x(2, 3, 4), (1, -1, 2, 0), 1.5)],
 }
-CASES = [pytest.param(name, sample, id=f"{name}-{n}")
-         for name, samples in SAMPLES.items() for n, sample in enumerate(samples)]
+CASES = [
+    pytest.param(name, sample, id=f"{name}-{n}")
+    for name, samples in SAMPLES.items()
+    for n, sample in enumerate(samples)
+]
 
 
 def _several(result):
@@ -71,9 +84,12 @@ def test_shape_rule(name, sample):
         assert isinstance(fake, FakeTensor)
         for other in (spec, fake):
             assert tuple(other.shape) == tuple(real.shape) and other.dtype is real.dtype
-            strides = Spec(real.shape, real.dtype).stride() if other.stride() is None else other.stride()
+            strides = (
+                Spec(real.shape, real.dtype).stride() if other.stride() is None else other.stride()
+            )
             assert [s for s, n in zip(strides, real.shape) if n != 1] == [
-                s for s, n in zip(real.stride(), real.shape) if n != 1]
+                s for s, n in zip(real.stride(), real.shape) if n != 1
+            ]
         assert all(real.data_ptr() != a.data_ptr() for a in sample if isinstance(a, Tensor))
 
 
@@ -91,8 +107,11 @@ def test_decomposition(name, sample):
 
 def test_every_operator_with_a_kernel_has_a_sample():
     files = "activation attention convolution embedding loss normalization padding pooling".split()
-    mine = {name for name, op in registry.items()
-            if op.kind == "extern" and op.__module__ in {f"eager.ops.{f}" for f in files}}
+    mine = {
+        name
+        for name, op in registry.items()
+        if op.kind == "extern" and op.__module__ in {f"eager.ops.{f}" for f in files}
+    }
     assert mine == set(SAMPLES)
 
 

@@ -1,5 +1,6 @@
-"""nn.Module: registration, hooks, saving and loading, moving, printing. Where torch is installed the printed forms and the
-error messages of both are compared."""
+"""nn.Module: registration, hooks, saving and loading, moving, printing. Where torch is installed
+the printed forms and the error messages of both are compared.
+"""
 
 import copy
 import pickle
@@ -31,12 +32,21 @@ class Net(nn.Module):
 def test_names_and_walks():
     net = Net()
     assert [n for n, _ in net.named_parameters()] == [
-        "first.weight", "first.bias", "second.1.weight", "second.1.bias"]
+        "first.weight",
+        "first.bias",
+        "second.1.weight",
+        "second.1.bias",
+    ]
     assert [n for n, _ in net.named_buffers()] == ["count", "scratch"]
     assert [n for n, _ in net.named_modules()] == ["", "first", "second", "second.0", "second.1"]
     assert [n for n, _ in net.named_children()] == ["first", "second"]
-    assert list(net.state_dict()) == ["count", "first.weight", "first.bias", "second.1.weight",
-                                      "second.1.bias"]
+    assert list(net.state_dict()) == [
+        "count",
+        "first.weight",
+        "first.bias",
+        "second.1.weight",
+        "second.1.bias",
+    ]
     assert net.get_submodule("second.1") is net.second[1]
     assert net.get_parameter("second.1.bias") is net.second[1].bias
     assert net.get_buffer("count") is net.count
@@ -80,6 +90,7 @@ def test_assignment_rules():
     class Early(nn.Module):
         def __init__(self):
             self.weight = nn.Parameter(tensor([1.0]))
+
     with pytest.raises(AttributeError, match="before Module.__init__"):
         Early()
 
@@ -106,14 +117,16 @@ def test_forward_hooks():
     first = net.register_forward_pre_hook(lambda m, args: seen.append("pre") or (args[0] * 2,))
     second = net.register_forward_hook(lambda m, args, out: out + 1)
     third = net.register_forward_hook(
-        lambda m, args, kwargs, out: seen.append(dict(kwargs)), with_kwargs=True, prepend=True)
+        lambda m, args, kwargs, out: seen.append(dict(kwargs)), with_kwargs=True, prepend=True
+    )
     doubled = net(x, scale=1.0)
     assert seen == ["pre", {"scale": 1.0}]
     first.remove(), second.remove(), third.remove()
     assert not np.allclose(doubled.detach().numpy(), plain.detach().numpy())
     np.testing.assert_array_equal(net(x).detach().numpy(), plain.detach().numpy())
-    with net.register_forward_pre_hook(lambda m, args, kwargs: (args, {"scale": 0.0}),
-                                       with_kwargs=True):
+    with net.register_forward_pre_hook(
+        lambda m, args, kwargs: (args, {"scale": 0.0}), with_kwargs=True
+    ):
         assert net(x, scale=3.0).abs().sum().item() == 0
     with pytest.raises(RuntimeError, match="tuple of"):
         with net.register_forward_pre_hook(lambda m, a, k: 3, with_kwargs=True):
@@ -144,8 +157,9 @@ def test_global_hooks():
 def _with_backward_hooks(library, make, x):
     """What hooks of a linear layer see, as numbers."""
     layer, seen = make(), []
-    layer.register_full_backward_hook(lambda m, gi, go: seen.append(
-        [None if g is None else g.tolist() for g in (*gi, *go)]))
+    layer.register_full_backward_hook(
+        lambda m, gi, go: seen.append([None if g is None else g.tolist() for g in (*gi, *go)])
+    )
     layer.register_full_backward_pre_hook(lambda m, go: (go[0] * 2,))
     y = layer(x)
     (y * y).sum().backward()
@@ -167,6 +181,7 @@ def test_backward_hooks(needs):
         layer = torch.nn.Linear(2, 2, bias=False)
         layer.weight.data = torch.tensor(start[1])
         return layer
+
     a = _with_backward_hooks(nn, ours, tensor(start[0], requires_grad=needs))
     b = _with_backward_hooks(torch.nn, theirs, torch.tensor(start[0], requires_grad=needs))
     assert a == b
@@ -230,6 +245,7 @@ def test_state_dict_hooks_and_extra_state():
 
         def set_extra_state(self, state):
             self.note = state + "!"
+
     layer = Extra(2, 2)
     layer.register_state_dict_post_hook(lambda m, state, prefix, meta: state.pop(prefix + "bias"))
     with pytest.raises(RuntimeError, match="must return None"):
@@ -238,6 +254,7 @@ def test_state_dict_hooks_and_extra_state():
 
     def drop(m, state, prefix, meta):
         del state[prefix + "bias"]
+
     layer.register_state_dict_post_hook(drop)
     state = layer.state_dict()
     assert sorted(state) == ["_extra_state", "weight"]
@@ -245,6 +262,7 @@ def test_state_dict_hooks_and_extra_state():
     def add(module, state, prefix, meta, strict, missing, unexpected, errors):
         assert module is layer
         state[prefix + "bias"] = tensor([5.0, 6.0])
+
     layer.register_load_state_dict_pre_hook(add)
     layer.register_load_state_dict_post_hook(lambda m, keys: keys.missing_keys.append("made up"))
     assert layer.load_state_dict(state, strict=False).missing_keys == ["made up"]
@@ -306,35 +324,104 @@ def test_forward_is_missing():
 
 
 BUILT = {
-    "sequential": lambda nn: nn.Sequential(nn.Conv2d(3, 6, 3, padding=1), nn.BatchNorm2d(6),
-                                           nn.ReLU(inplace=True), nn.MaxPool2d(2), nn.Flatten(),
-                                           nn.Dropout(0.2), nn.Linear(5, 2, bias=False)),
+    "sequential": lambda nn: nn.Sequential(
+        nn.Conv2d(3, 6, 3, padding=1),
+        nn.BatchNorm2d(6),
+        nn.ReLU(inplace=True),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+        nn.Dropout(0.2),
+        nn.Linear(5, 2, bias=False),
+    ),
     "lists": lambda nn: nn.ModuleList([nn.Linear(2, 2), nn.Linear(2, 2), nn.ReLU(), nn.GELU()]),
     "dicts": lambda nn: nn.ModuleDict({"a": nn.Tanh(), "b": nn.Sequential(nn.Sigmoid())}),
     "transformer": lambda nn: nn.TransformerEncoderLayer(8, 2),
-    "convolutions": lambda nn: nn.ModuleList([
-        nn.Conv1d(2, 4, 3, 2, 1, 2, 2, False, "reflect"), nn.ConvTranspose2d(2, 4, 3, 2, 1, 1),
-        nn.Conv2d(1, 1, 3, padding="same"), nn.Conv3d(2, 2, (1, 2, 3))]),
-    "norms": lambda nn: nn.ModuleList([
-        nn.LayerNorm((2, 3)), nn.GroupNorm(2, 4), nn.InstanceNorm2d(3), nn.RMSNorm(4),
-        nn.LocalResponseNorm(2), nn.BatchNorm1d(3, affine=False)]),
-    "tables": lambda nn: nn.ModuleList([
-        nn.Embedding(4, 3, padding_idx=1), nn.Embedding(4, 3, max_norm=1.0, sparse=False),
-        nn.EmbeddingBag(4, 3, mode="sum")]),
-    "activations": lambda nn: nn.ModuleList([
-        nn.ELU(), nn.SELU(), nn.CELU(0.5), nn.GELU("tanh"), nn.Hardshrink(), nn.Hardsigmoid(),
-        nn.Hardswish(), nn.Hardtanh(), nn.LeakyReLU(), nn.LogSigmoid(), nn.Mish(), nn.PReLU(),
-        nn.ReLU6(), nn.RReLU(), nn.SiLU(), nn.Softplus(), nn.Softshrink(), nn.Softsign(),
-        nn.Tanhshrink(), nn.Threshold(0.1, 20), nn.GLU(), nn.Softmin(1), nn.Softmax(1),
-        nn.Softmax2d(), nn.LogSoftmax(1), nn.Identity(3), nn.Hardswish(True)]),
-    "pools": lambda nn: nn.ModuleList([
-        nn.MaxPool1d(2, 1), nn.AvgPool1d(2), nn.AvgPool2d(2, padding=1), nn.AdaptiveAvgPool2d((1, 2)),
-        nn.AdaptiveMaxPool1d(3), nn.LPPool2d(2, 3), nn.MaxUnpool2d(2)]),
-    "others": lambda nn: nn.ModuleList([
-        nn.Upsample(scale_factor=2), nn.Upsample(size=(2, 3), mode="bilinear"), nn.PixelShuffle(2),
-        nn.ZeroPad2d(1), nn.ConstantPad1d((1, 2), 3.0), nn.ReflectionPad2d(2), nn.Unflatten(1, (2, 3)),
-        nn.CosineSimilarity(), nn.CrossEntropyLoss(), nn.Bilinear(2, 3, 4), nn.Fold(3, 2),
-        nn.LSTM(2, 3, 2, bidirectional=True), nn.GRUCell(2, 3), nn.Dropout2d(), nn.ChannelShuffle(2)]),
+    "convolutions": lambda nn: nn.ModuleList(
+        [
+            nn.Conv1d(2, 4, 3, 2, 1, 2, 2, False, "reflect"),
+            nn.ConvTranspose2d(2, 4, 3, 2, 1, 1),
+            nn.Conv2d(1, 1, 3, padding="same"),
+            nn.Conv3d(2, 2, (1, 2, 3)),
+        ]
+    ),
+    "norms": lambda nn: nn.ModuleList(
+        [
+            nn.LayerNorm((2, 3)),
+            nn.GroupNorm(2, 4),
+            nn.InstanceNorm2d(3),
+            nn.RMSNorm(4),
+            nn.LocalResponseNorm(2),
+            nn.BatchNorm1d(3, affine=False),
+        ]
+    ),
+    "tables": lambda nn: nn.ModuleList(
+        [
+            nn.Embedding(4, 3, padding_idx=1),
+            nn.Embedding(4, 3, max_norm=1.0, sparse=False),
+            nn.EmbeddingBag(4, 3, mode="sum"),
+        ]
+    ),
+    "activations": lambda nn: nn.ModuleList(
+        [
+            nn.ELU(),
+            nn.SELU(),
+            nn.CELU(0.5),
+            nn.GELU("tanh"),
+            nn.Hardshrink(),
+            nn.Hardsigmoid(),
+            nn.Hardswish(),
+            nn.Hardtanh(),
+            nn.LeakyReLU(),
+            nn.LogSigmoid(),
+            nn.Mish(),
+            nn.PReLU(),
+            nn.ReLU6(),
+            nn.RReLU(),
+            nn.SiLU(),
+            nn.Softplus(),
+            nn.Softshrink(),
+            nn.Softsign(),
+            nn.Tanhshrink(),
+            nn.Threshold(0.1, 20),
+            nn.GLU(),
+            nn.Softmin(1),
+            nn.Softmax(1),
+            nn.Softmax2d(),
+            nn.LogSoftmax(1),
+            nn.Identity(3),
+            nn.Hardswish(True),
+        ]
+    ),
+    "pools": lambda nn: nn.ModuleList(
+        [
+            nn.MaxPool1d(2, 1),
+            nn.AvgPool1d(2),
+            nn.AvgPool2d(2, padding=1),
+            nn.AdaptiveAvgPool2d((1, 2)),
+            nn.AdaptiveMaxPool1d(3),
+            nn.LPPool2d(2, 3),
+            nn.MaxUnpool2d(2),
+        ]
+    ),
+    "others": lambda nn: nn.ModuleList(
+        [
+            nn.Upsample(scale_factor=2),
+            nn.Upsample(size=(2, 3), mode="bilinear"),
+            nn.PixelShuffle(2),
+            nn.ZeroPad2d(1),
+            nn.ConstantPad1d((1, 2), 3.0),
+            nn.ReflectionPad2d(2),
+            nn.Unflatten(1, (2, 3)),
+            nn.CosineSimilarity(),
+            nn.CrossEntropyLoss(),
+            nn.Bilinear(2, 3, 4),
+            nn.Fold(3, 2),
+            nn.LSTM(2, 3, 2, bidirectional=True),
+            nn.GRUCell(2, 3),
+            nn.Dropout2d(),
+            nn.ChannelShuffle(2),
+        ]
+    ),
 }
 
 
@@ -352,6 +439,7 @@ def test_printed_form_and_state_are_torchs(name):
 def test_signatures_are_torchs():
     torch = pytest.importorskip("torch")
     import inspect
+
     wrong = []
     for name, mine in vars(nn).items():
         other = getattr(torch.nn, name, None)
@@ -370,6 +458,7 @@ def test_functional_signatures_are_torchs():
     import inspect
 
     from eager.nn import functional
+
     wrong = []
     for name in functional.__all__:
         try:

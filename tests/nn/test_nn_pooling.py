@@ -4,10 +4,17 @@ import numpy as np
 import pytest
 
 
-@pytest.mark.parametrize("how", [
-    dict(kernel_size=2), dict(kernel_size=3, stride=2, padding=1),
-    dict(kernel_size=3, stride=1, dilation=2), dict(kernel_size=3, stride=2, ceil_mode=True),
-    dict(kernel_size=2, stride=3, padding=1, ceil_mode=True)], ids=str)
+@pytest.mark.parametrize(
+    "how",
+    [
+        dict(kernel_size=2),
+        dict(kernel_size=3, stride=2, padding=1),
+        dict(kernel_size=3, stride=1, dilation=2),
+        dict(kernel_size=3, stride=2, ceil_mode=True),
+        dict(kernel_size=2, stride=3, padding=1, ceil_mode=True),
+    ],
+    ids=str,
+)
 @pytest.mark.parametrize("rank", [1, 2, 3])
 def test_max_pool(compare, random, rank, how):
     x = random(2, 3, *(9, 8, 7)[:rank])
@@ -23,15 +30,22 @@ def test_max_pool_of_equal_and_strided_values(compare, random):
     compare(lambda t, x: t.F.max_pool2d(x, 2), np.zeros((0, 3, 8, 8), np.float32))
 
 
-@pytest.mark.parametrize("how", [
-    dict(kernel_size=2), dict(kernel_size=3, stride=2, padding=1),
-    dict(kernel_size=3, stride=2, padding=1, count_include_pad=False),
-    dict(kernel_size=3, stride=2, ceil_mode=True),
-    dict(kernel_size=3, stride=2, padding=1, ceil_mode=True, count_include_pad=False)], ids=str)
+@pytest.mark.parametrize(
+    "how",
+    [
+        dict(kernel_size=2),
+        dict(kernel_size=3, stride=2, padding=1),
+        dict(kernel_size=3, stride=2, padding=1, count_include_pad=False),
+        dict(kernel_size=3, stride=2, ceil_mode=True),
+        dict(kernel_size=3, stride=2, padding=1, ceil_mode=True, count_include_pad=False),
+    ],
+    ids=str,
+)
 @pytest.mark.parametrize("rank", [1, 2, 3])
 def test_avg_pool(compare, random, rank, how):
-    compare(lambda t, x: getattr(t.F, f"avg_pool{rank}d")(x, **how),
-            random(2, 3, *(9, 8, 7)[:rank]))
+    compare(
+        lambda t, x: getattr(t.F, f"avg_pool{rank}d")(x, **how), random(2, 3, *(9, 8, 7)[:rank])
+    )
 
 
 def test_divisor(compare, random):
@@ -42,13 +56,17 @@ def test_divisor(compare, random):
 @pytest.mark.parametrize("kind", ["avg", "max"])
 def test_adaptive(compare, random, kind, size):
     for rank in (1, 2, 3):
-        compare(lambda t, x: getattr(t.F, f"adaptive_{kind}_pool{rank}d")(x, size),
-                random(2, 3, *(8, 10, 6)[:rank]))
+        compare(
+            lambda t, x, rank=rank: getattr(t.F, f"adaptive_{kind}_pool{rank}d")(x, size),
+            random(2, 3, *(8, 10, 6)[:rank]),
+        )
     compare(lambda t, x: getattr(t.F, f"adaptive_{kind}_pool2d")(x, (None, size)), random(3, 8, 9))
 
 
 def test_adaptive_max_indices(compare, random):
-    compare(lambda t, x: t.F.adaptive_max_pool2d(x, (3, 2), return_indices=True), random(2, 3, 8, 7))
+    compare(
+        lambda t, x: t.F.adaptive_max_pool2d(x, (3, 2), return_indices=True), random(2, 3, 8, 7)
+    )
 
 
 def test_lp_pool_and_unpool(compare, random):
@@ -58,15 +76,20 @@ def test_lp_pool_and_unpool(compare, random):
     def unpool(t, x):
         values, where = t.F.max_pool2d(x, 2, return_indices=True)
         return t.F.max_unpool2d(values, where, 2)
+
     compare(unpool, random(2, 3, 8, 8))
 
 
 def test_second_derivative(compare, random):
     def function(t, x):
-        grad = __import__("eager.autograd", fromlist=["grad"]).grad if not hasattr(
-            t, "torch") else t.torch.autograd.grad
+        grad = (
+            __import__("eager.autograd", fromlist=["grad"]).grad
+            if not hasattr(t, "torch")
+            else t.torch.autograd.grad
+        )
         y = t.F.max_pool2d(x, 3, 2, 1) + t.F.avg_pool2d(x, 3, 2, 1) + t.F.adaptive_avg_pool2d(x, 4)
         return grad((y * y).sum(), x, create_graph=True)[0].sin()
+
     compare(function, random(2, 3, 7, 7, dtype=np.float64))
 
 

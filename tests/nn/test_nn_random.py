@@ -1,4 +1,6 @@
-"""Dropout and initial values: their distributions, their seeds, and that evaluation leaves things alone."""
+"""Dropout and initial values: their distributions, their seeds, and that evaluation leaves things
+alone.
+"""
 
 import math
 
@@ -57,17 +59,33 @@ def _weight(*shape):
     return nn.Parameter(ops.empty(shape))
 
 
-@pytest.mark.parametrize("fill, low, high, std", [
-    (lambda w: init.uniform_(w, -2, 3), -2, 3, 5 / math.sqrt(12)),
-    (lambda w: init.normal_(w, 0, 2), -20, 20, 2),
-    (lambda w: init.xavier_uniform_(w, 2.0), -2 * math.sqrt(6 / 500), 2 * math.sqrt(6 / 500),
-     2 * math.sqrt(2 / 500)),
-    (lambda w: init.xavier_normal_(w), -10, 10, math.sqrt(2 / 500)),
-    (lambda w: init.kaiming_uniform_(w, nonlinearity="relu"), -math.sqrt(6 / 300),
-     math.sqrt(6 / 300), math.sqrt(2 / 300)),
-    (lambda w: init.kaiming_normal_(w, mode="fan_out", nonlinearity="relu"), -10, 10,
-     math.sqrt(2 / 200)),
-    (lambda w: init.trunc_normal_(w, 0, 1, -1, 1), -1, 1, 0.5396)])
+@pytest.mark.parametrize(
+    "fill, low, high, std",
+    [
+        (lambda w: init.uniform_(w, -2, 3), -2, 3, 5 / math.sqrt(12)),
+        (lambda w: init.normal_(w, 0, 2), -20, 20, 2),
+        (
+            lambda w: init.xavier_uniform_(w, 2.0),
+            -2 * math.sqrt(6 / 500),
+            2 * math.sqrt(6 / 500),
+            2 * math.sqrt(2 / 500),
+        ),
+        (lambda w: init.xavier_normal_(w), -10, 10, math.sqrt(2 / 500)),
+        (
+            lambda w: init.kaiming_uniform_(w, nonlinearity="relu"),
+            -math.sqrt(6 / 300),
+            math.sqrt(6 / 300),
+            math.sqrt(2 / 300),
+        ),
+        (
+            lambda w: init.kaiming_normal_(w, mode="fan_out", nonlinearity="relu"),
+            -10,
+            10,
+            math.sqrt(2 / 200),
+        ),
+        (lambda w: init.trunc_normal_(w, 0, 1, -1, 1), -1, 1, 0.5396),
+    ],
+)
 def test_distributions(fill, low, high, std):
     manual_seed(3)
     weight = _weight(200, 300)
@@ -83,7 +101,9 @@ def test_structured_values():
     assert init.eye_(_weight(3, 4)).trace().item() == 3
     kernel = init.dirac_(_weight(3, 3, 3, 3))
     x = ops.randn((1, 3, 5, 5))
-    np.testing.assert_allclose(F.conv2d(x, kernel, padding=1).detach().numpy(), x.numpy(), atol=1e-6)
+    np.testing.assert_allclose(
+        F.conv2d(x, kernel, padding=1).detach().numpy(), x.numpy(), atol=1e-6
+    )
     assert (init.sparse_(_weight(10, 4), 0.3) == 0).sum(0).tolist() == [3] * 4
     assert init.constant_(_weight(2), 7.0).tolist() == [7, 7]
     assert init.calculate_gain("leaky_relu", 0.2) == pytest.approx(math.sqrt(2 / 1.04))

@@ -17,12 +17,22 @@ def _pair(name, *args, **kwargs):
 
 
 def _flat(result):
-    return [result] if not isinstance(result, tuple) else [x for part in result for x in _flat(part)]
+    return (
+        [result] if not isinstance(result, tuple) else [x for part in result for x in _flat(part)]
+    )
 
 
-@pytest.mark.parametrize("how", [
-    dict(), dict(num_layers=2), dict(bidirectional=True, num_layers=2), dict(batch_first=True),
-    dict(bias=False)], ids=str)
+@pytest.mark.parametrize(
+    "how",
+    [
+        dict(),
+        dict(num_layers=2),
+        dict(bidirectional=True, num_layers=2),
+        dict(batch_first=True),
+        dict(bias=False),
+    ],
+    ids=str,
+)
 @pytest.mark.parametrize("name", ["RNN", "LSTM", "GRU"])
 def test_layers(random, name, how):
     torch, mine, theirs = _pair(name, 4, 3, **how)
@@ -59,8 +69,10 @@ def test_cells(random, name):
     x, h = random(2, 4), random(2, 3)
     state = (h, random(2, 3)) if name == "LSTMCell" else h
     convert = lambda f: tuple(map(f, state)) if isinstance(state, tuple) else f(state)  # noqa: E731
-    for one, two in zip(_flat(mine(from_numpy(x), convert(from_numpy))),
-                        _flat(theirs(torch.from_numpy(x), convert(torch.from_numpy)))):
+    for one, two in zip(
+        _flat(mine(from_numpy(x), convert(from_numpy))),
+        _flat(theirs(torch.from_numpy(x), convert(torch.from_numpy))),
+    ):
         np.testing.assert_allclose(one.detach().numpy(), two.detach().numpy(), atol=1e-5)
     assert _flat(mine(from_numpy(x[0])))[0].shape == (3,)
 

@@ -18,10 +18,20 @@ CASES = [
     ("LambdaLR", dict(lr_lambda=lambda epoch: 0.95**epoch)),
     ("MultiplicativeLR", dict(lr_lambda=lambda epoch: 0.8 + 0.01 * epoch)),
     ("OneCycleLR", dict(max_lr=0.5, total_steps=20)),
-    ("OneCycleLR", dict(max_lr=[0.5, 0.7], epochs=4, steps_per_epoch=5, three_phase=True,
-                        anneal_strategy="linear")),
-    ("CyclicLR", dict(base_lr=0.01, max_lr=0.2, step_size_up=3, step_size_down=4,
-                      mode="triangular2")),
+    (
+        "OneCycleLR",
+        dict(
+            max_lr=[0.5, 0.7],
+            epochs=4,
+            steps_per_epoch=5,
+            three_phase=True,
+            anneal_strategy="linear",
+        ),
+    ),
+    (
+        "CyclicLR",
+        dict(base_lr=0.01, max_lr=0.2, step_size_up=3, step_size_down=4, mode="triangular2"),
+    ),
     ("CyclicLR", dict(base_lr=0.01, max_lr=0.2, step_size_up=3, mode="exp_range", gamma=0.9)),
 ]
 
@@ -31,6 +41,7 @@ def _optimizer(library):
         a, b = tensor([1.0], requires_grad=True), tensor([2.0], requires_grad=True)
     else:
         import torch
+
         a, b = torch.ones(1, requires_grad=True), torch.ones(1, requires_grad=True)
     return library.SGD([{"params": [a]}, {"params": [b], "lr": 0.3}], lr=0.1, momentum=0.9)
 
@@ -83,21 +94,34 @@ def test_sequential_and_chained():
         second = schedules.ExponentialLR(optimizer, 0.9)
         third = schedules.CosineAnnealingLR(optimizer, 4)
         return schedules.SequentialLR(optimizer, [first, second, third], [3, 7])
+
     ours, theirs = _optimizer(optim), _optimizer(torch.optim)
-    _same(_run(ours, build(optim, lr_scheduler, ours), 12),
-          _run(theirs, build(torch.optim, torch.optim.lr_scheduler, theirs), 12))
+    _same(
+        _run(ours, build(optim, lr_scheduler, ours), 12),
+        _run(theirs, build(torch.optim, torch.optim.lr_scheduler, theirs), 12),
+    )
 
     def chain(schedules, optimizer):
-        return schedules.ChainedScheduler([schedules.ConstantLR(optimizer, 0.1, 2),
-                                           schedules.ExponentialLR(optimizer, 0.9)])
+        return schedules.ChainedScheduler(
+            [schedules.ConstantLR(optimizer, 0.1, 2), schedules.ExponentialLR(optimizer, 0.9)]
+        )
+
     ours, theirs = _optimizer(optim), _optimizer(torch.optim)
-    _same(_run(ours, chain(lr_scheduler, ours), 6),
-          _run(theirs, chain(torch.optim.lr_scheduler, theirs), 6))
+    _same(
+        _run(ours, chain(lr_scheduler, ours), 6),
+        _run(theirs, chain(torch.optim.lr_scheduler, theirs), 6),
+    )
 
 
-@pytest.mark.parametrize("how", [
-    dict(patience=1, factor=0.5), dict(mode="max", patience=0, cooldown=2, min_lr=0.02),
-    dict(patience=1, threshold_mode="abs", threshold=0.5, min_lr=[0.01, 0.2])], ids=str)
+@pytest.mark.parametrize(
+    "how",
+    [
+        dict(patience=1, factor=0.5),
+        dict(mode="max", patience=0, cooldown=2, min_lr=0.02),
+        dict(patience=1, threshold_mode="abs", threshold=0.5, min_lr=[0.01, 0.2]),
+    ],
+    ids=str,
+)
 def test_plateau(how):
     torch = pytest.importorskip("torch")
     ours, theirs = _optimizer(optim), _optimizer(torch.optim)
@@ -132,7 +156,10 @@ def test_wrong_use():
 def test_signatures_are_torchs():
     torch = pytest.importorskip("torch")
     import inspect
+
     for name in lr_scheduler.__all__:
-        mine, theirs = (list(inspect.signature(getattr(s, name).__init__).parameters.values())
-                        for s in (lr_scheduler, torch.optim.lr_scheduler))
+        mine, theirs = (
+            list(inspect.signature(getattr(s, name).__init__).parameters.values())
+            for s in (lr_scheduler, torch.optim.lr_scheduler)
+        )
         assert [(p.name, p.default) for p in mine] == [(p.name, p.default) for p in theirs], name

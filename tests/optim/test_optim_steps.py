@@ -1,4 +1,6 @@
-"""Optimizers against torch: twenty steps from the same numbers, then the same through a saved state."""
+"""Optimizers against torch: twenty steps from the same numbers, then the same through a saved
+state.
+"""
 
 import copy
 
@@ -40,8 +42,12 @@ START = [np.linspace(-1, 1, 6).reshape(2, 3), np.array([0.5, -0.2])]
 def _loss(parameters, step):
     """Something with curvature and a gradient that changes its sign."""
     matrix, vector = parameters
-    return ((matrix * matrix).sum() * 0.5 + (matrix.sum(0) * (step % 3 - 1)).sum()
-            + ((vector - 1) ** 4).sum() + (matrix * vector[:, None]).sin().sum())
+    return (
+        (matrix * matrix).sum() * 0.5
+        + (matrix.sum(0) * (step % 3 - 1)).sum()
+        + ((vector - 1) ** 4).sum()
+        + (matrix * vector[:, None]).sin().sum()
+    )
 
 
 def _train(parameters, optimizer, steps):
@@ -97,14 +103,17 @@ def test_lbfgs(line_search):
             loss = _loss(parameters, 1)
             loss.backward()
             return loss
+
         for _ in range(5):
             optimizer.step(closure)
         return [p.detach().numpy() for p in parameters]
+
     mine = _ours(np.float64)
     theirs = [torch.from_numpy(a.copy()).requires_grad_() for a in START]
     how = dict(lr=0.5, max_iter=4, line_search_fn=line_search)
-    for a, b in zip(solve(mine, optim.LBFGS(mine, **how)),
-                    solve(theirs, torch.optim.LBFGS(theirs, **how))):
+    for a, b in zip(
+        solve(mine, optim.LBFGS(mine, **how)), solve(theirs, torch.optim.LBFGS(theirs, **how))
+    ):
         np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-8)
 
 
@@ -141,10 +150,13 @@ def test_printed_form_is_torchs():
 def test_signatures_are_torchs():
     torch = pytest.importorskip("torch")
     import inspect
+
     for name in optim.__all__:
         if name not in ("Optimizer", "lr_scheduler"):
-            mine, theirs = (list(inspect.signature(getattr(o, name).__init__).parameters.values())
-                            for o in (optim, torch.optim))
+            mine, theirs = (
+                list(inspect.signature(getattr(o, name).__init__).parameters.values())
+                for o in (optim, torch.optim)
+            )
             assert [(p.name, p.kind) for p in mine] == [(p.name, p.kind) for p in theirs], name
             assert [p.default for p in mine] == [p.default for p in theirs], name
 
@@ -163,6 +175,7 @@ def test_named_parameters_hooks_and_closures():
         loss = layer(ops.ones((1, 2))).sum()
         loss.backward()
         return loss
+
     before = layer.weight.detach().clone()
     assert optimizer.step(closure).requires_grad
     assert seen == ["before", "closure", "after"]
