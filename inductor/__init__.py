@@ -1,0 +1,28 @@
+"""Pure graphs to native programs, in the order in which a graph flows through them.
+
+config        the settings, from the environment or set in the process
+compile       the pipeline: `compile_graph(graph_module, example_inputs)`, and the callable it gives
+lower         operators to loops, one method per kind; what cannot be lowered becomes a fallback
+values        what a tensor is meanwhile: stored memory, or a computation inlined into its readers
+indexing      lowerings: creation, concatenation, padding, gathering, gradients of views
+scatter       lowerings: writing at computed places
+window        lowerings: pooling
+draws         lowerings: random numbers
+extern        lowerings: matrix products and convolutions, which have templates
+loops         the loop IR: buffers, loops, and the typed scalar algebra of their bodies
+index         index expressions, simplified by the ranges of the loop variables
+scheduler     which loops share a kernel, and the order of everything
+epilogue      loops that join the matrix product or convolution that they read
+codegen/      groups of loops to source text, and text to machine code
+vectormath    exp, log, tanh, erf, … as branch-free code that vectorises
+specialmath   rarely used scalar functions
+cache         object code on disk, without pickle
+memory        temporaries to offsets in one workspace
+templates/    kernels written as LLVM IR: matrix products, convolutions
+native        LLVM IR or object code to callable addresses
+program       the launch program: one native call per graph
+launcher      its native half
+threads       one thread budget for everything native
+draw          bulk random numbers for eager, compiled
+dump          what a compilation leaves to look at
+"""
