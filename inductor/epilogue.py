@@ -8,7 +8,7 @@ along it. Its body is traced once into a text over the vocabulary of `templates/
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from inductor.codegen.scalar import expression, literal_text
@@ -23,22 +23,30 @@ class NotFusible(Exception):
     """The loop cannot be an epilogue; the message says why."""
 
 
+@dataclass(frozen=True)
+class Line:
+    """An assignment, and whether its value differs along a row."""
+
+    text: str
+    by_column: bool
+
+
 class Trace(TypedAlgebra):
     """Writes a body as assignments; `words` collects the buffers it reads, in order."""
 
     def __init__(self, product: Buffer, place: Index, variables: tuple[Variable, ...]) -> None:
         super().__init__()
         self.product, self.place, self.variables = product, place, variables
-        self.lines: list[str] = []
+        self.lines: list[Line] = []
         self.words: list[Buffer] = []
         self.known: dict[str, Value] = {}
 
-    def emit(self, text: str, dtype: str) -> Value:
+    def emit(self, text: str, dtype: str, by_column: bool) -> Value:
         if text not in self.known:
             if len(self.lines) >= MOST_LINES:
                 raise NotFusible("it is too long")
-            self.lines.append(f"t{len(self.lines)} = {text}")
-            self.known[text] = Value(self, f"t{len(self.lines) - 1}", dtype)
+            self.known[text] = Value(self, f"t{len(self.lines)}", dtype, by_column)
+            self.lines.append(Line(f"t{len(self.lines)} = {text}", by_column))
         return self.known[text]
 
     def operation(self, name: str, dtype: str, values: tuple[Value, ...]) -> Value:
@@ -47,24 +55,25 @@ class Trace(TypedAlgebra):
         kind = values[-1].dtype
         if name not in OPERATIONS or {dtype, kind} - {"float32", "bool"}:
             raise NotFusible(f"it computes {name} of {kind}")
-        return self.emit(expression(name, dtype, kind, [v.code for v in values]), dtype)
+        by_column = any(v.depends for v in values)
+        return self.emit(expression(name, dtype, kind, [v.code for v in values]), dtype, by_column)
 
     def literal(self, value: Any, dtype: str) -> Value:
         if dtype not in ("float32", "bool"):
             raise NotFusible(f"it has a constant of type {dtype}")
         text = literal_text(value, dtype)
-        return Value(self, text if dtype == "float32" else f"truth({text})", dtype)
+        return Value(self, text if dtype == "float32" else f"truth({text})", dtype, False)
 
     def convert(self, value: Value, dtype: str) -> Value:
         if dtype not in ("float32", "bool"):
             raise NotFusible(f"it converts to {dtype}")
-        return self.emit(f"to_{dtype}({value.code})", dtype)
+        return self.emit(f"to_{dtype}({value.code})", dtype, value.depends)
 
     def load(self, buffer: Buffer, index: Index) -> Value:
         if buffer is self.product:
             if index != self.place:
                 raise NotFusible("it reads the product at another place")
-            return Value(self, "product", "float32")
+            return Value(self, "product", "float32", True)
         strides = [index.stride(v) for v in self.variables]
         if not index.is_affine() or None in strides or strides[-1] not in (0, 1):
             raise NotFusible(f"it reads {buffer.name} across the rows")
@@ -74,7 +83,7 @@ class Trace(TypedAlgebra):
             self.words.append(buffer)
         image, row, column = strides
         place = f"{self.words.index(buffer)}, {image}, {row}, {column}, {index.constant}"
-        return self.emit(f"load_{buffer.dtype}({place})", buffer.dtype)
+        return self.emit(f"load_{buffer.dtype}({place})", buffer.dtype, column != 0)
 
     def index(self, index: Index, dtype: str = "int64") -> Value:
         raise NotFusible("it computes with positions")
@@ -90,15 +99,32 @@ class Trace(TypedAlgebra):
 
 
 class Epilogue:
-    """A traced loop as the epilogue of a template: see `templates/gemm.py`."""
+    """A traced loop as the epilogue of a template: see `templates/gemm.py`.
 
-    def __init__(self, text: str, result: str, first_word: int) -> None:
-        self.text, self.result, self.first_word = text, result, first_word
-        self.key = f"from word {first_word}:\n{text}\nreturn {result}"
+    Lines that are the same for a whole row are run once per row.
+    """
 
-    def __call__(self, e: Any, value: Any, place: Any) -> Any:
-        from inductor.templates.emit import I1
+    def __init__(self, lines: list[Line], result: str, first_word: int) -> None:
+        self.rows = "\n".join(line.text for line in lines if not line.by_column)
+        self.columns = "\n".join(line.text for line in lines if line.by_column)
+        self.result, self.first_word = result, first_word
+        self.key = f"from word {first_word}:\n{self.rows}\n{self.columns}\nreturn {result}"
+
+    def for_row(self, e: Any, place: Any) -> dict[str, Any]:
+        """What every vector of a row shares."""
+        from inductor.templates.lanes import run
+
+        return run(e, self.rows, self._names(e, place))
+
+    def __call__(self, e: Any, value: Any, place: Any, names: dict[str, Any]) -> Any:
         from inductor.templates.lanes import Lanes, run
+
+        given = names | self._names(e, place) | {"product": Lanes(e, value)}
+        return run(e, f"{self.columns}\nresult = {self.result}", given)["result"].value
+
+    def _names(self, e: Any, place: Any) -> dict[str, Any]:
+        from inductor.templates.emit import I1
+        from inductor.templates.lanes import Lanes
 
         def load_float32(word: int, *strides: int) -> Lanes:
             return Lanes(e, place.read(self.first_word + word, *strides))
@@ -109,11 +135,7 @@ class Epilogue:
         def truth(number: bool) -> Lanes:
             return Lanes(e, e.constant(int(number), e.vector_of(I1)))
 
-        given = {
-            "product": Lanes(e, value), "load_float32": load_float32, "load_bool": load_bool,
-            "truth": truth,
-        }
-        return run(e, f"{self.text}\nresult = {self.result}", given, "result")
+        return {"load_float32": load_float32, "load_bool": load_bool, "truth": truth}
 
 
 def coordinates_in(loop: Loop, place: Index) -> dict[Any, Index]:
@@ -161,7 +183,7 @@ def join(step: Step, loop: Loop) -> Step:
 
     assert step.matrix is not None
     traced, result = trace(loop, step.outputs[0], step.matrix)
-    epilogue = Epilogue("\n".join(traced.lines), result, EXTRA + step.words)
+    epilogue = Epilogue(traced.lines, result, EXTRA + step.words)
 
     def make(reference: Any) -> list[Any]:
         return step.make(reference, loop.target, epilogue, traced.words)

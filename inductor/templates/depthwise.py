@@ -51,11 +51,9 @@ def _start(name: str, dtype: str) -> tuple[ir.Module, Emitter, list[Any]]:
 
 def forward(conv: Convolution, epilogue: Epilogue | None = None) -> Plan:
     """`steps(image, weight, out, workspace, *extra)`; the range is (image, channel)."""
-    key = "" if epilogue is None else getattr(epilogue, "key", None)
-    write = lambda: _write_forward(conv, epilogue)  # noqa: E731
     template = _template(
-        conv, "depthwise", write, conv.batch * conv.channels,
-        conv.flops / max(1, conv.batch * conv.channels), write() if key is None else key,
+        conv, "depthwise", lambda: _write_forward(conv, epilogue), conv.batch * conv.channels,
+        conv.flops / max(1, conv.batch * conv.channels), "" if epilogue is None else epilogue.key,
     )
     return Plan(0, lambda image, weight, out, workspace=0, *extra: [
         template.step(weight, image, out, *extra, name="depthwise convolution")

@@ -6,16 +6,16 @@ in registers while k runs: rows of A are broadcast against vectors of B. B is pa
 and A block by block into the thread's scratch memory, unless they can be read where they lie. Tile
 heights are even (13 + 13 + 12, not 14 + 14 + 10), so no tile is much slower than the others.
 
-An epilogue is a function `(emitter, value, place) -> value` that writes IR for one vector of C just
-before it is stored; `place` says where the vector belongs and loads what is fused with it.
+An `Epilogue` writes IR that changes a vector of C once it is complete, while it is in the first
+cache level; a `Place` says where the vector belongs and loads what is fused with it.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 from llvmlite import ir
 
@@ -90,7 +90,17 @@ class Place:
         return self.emitter.load_masked(self.pointer(word), self.column, self.mask)
 
 
-Epilogue = Callable[[Emitter, Any, Place], Any]
+class Epilogue(Protocol):
+    """What is done to C: `for_row` once per row, then a call per vector, with what `for_row` gave.
+
+    Equal keys promise equal code, so that compiled code can be found without writing it.
+    """
+
+    key: str
+
+    def for_row(self, e: Emitter, place: Place) -> Any: ...
+
+    def __call__(self, e: Emitter, value: Any, place: Place, shared: Any) -> Any: ...
 
 
 def write_finish(
@@ -105,14 +115,16 @@ def write_finish(
     kind = ir.FunctionType(ir.VoidType(), [POINTER] + [I64] * 6 + [POINTER])
     e = Emitter(module, "finish", kind, dtype)
     c, offset, rows, columns, image, row, column, block = e.arguments
-    with e.loop(0, rows) as i, e.loop(0, columns, e.lanes) as lane:
-        mask = e.mask(e.subtract(columns, lane.index))
-        here = e.sum(offset, e.multiply(i.index, row_stride), lane.index)
-        place = Place(
-            e, image, e.add(row, i.index), e.add(column, lane.index), here, mask, block
-        )
-        value = epilogue(e, e.load_masked(c, here, mask), place)
-        e.store_masked(value, c, here, mask)
+    with e.loop(0, rows) as i:
+        line = e.add(offset, e.multiply(i.index, row_stride))
+        place = Place(e, image, e.add(row, i.index), column, line, e.mask(e.lanes), block)
+        shared = epilogue.for_row(e, place)
+        with e.loop(0, columns, e.lanes) as lane:
+            mask = e.mask(e.subtract(columns, lane.index))
+            here = e.add(line, lane.index)
+            there = replace(place, column=e.add(column, lane.index), offset=here, mask=mask)
+            value = epilogue(e, e.load_masked(c, here, mask), there, shared)
+            e.store_masked(value, c, here, mask)
     e.finish()
     return e.function
 
@@ -409,11 +421,9 @@ class Gemm:
         )
 
     def key(self) -> str:
-        """Everything the text depends on; the text itself where the epilogue has no name."""
-        if self.epilogue is not None and not hasattr(self.epilogue, "key"):
-            return self.write()
+        """Everything the text depends on."""
         limits = (BLOCK_ROWS, BLOCK_DEPTH, PACKED_BYTES, AMORTIZED, NEAR, GROUP)
-        epilogue = getattr(self.epilogue, "key", None)
+        epilogue = None if self.epilogue is None else self.epilogue.key
         return f"{type(self).__name__} {self.problem} {epilogue} {limits} {vector_bits()}"
 
     def write(self) -> str:
@@ -639,51 +649,73 @@ def step(
     return build(Problem(m, n, k, a, b, (n, 1), batches, accumulate, dtype), epilogue)
 
 
-def _named(key: str) -> Callable[[Epilogue], Epilogue]:
-    """Give an epilogue a key: equal keys promise equal code, which can be found without writing it."""
-
-    def mark(epilogue: Epilogue) -> Epilogue:
-        epilogue.key = key  # type: ignore[attr-defined]
-        return epilogue
-
-    return mark
-
-
-def bias(word: int = EXTRA, by_rows: bool = False) -> Epilogue:
+@dataclass(frozen=True)
+class Bias:
     """Add a vector over n (or over m), whose address is argument `word`."""
 
-    @_named(f"bias {word} {by_rows}")
-    def emit(e: Emitter, value: Any, place: Place) -> Any:
-        return e.builder.fadd(value, place.by_row(word) if by_rows else place.by_column(word))
+    word: int = EXTRA
+    by_rows: bool = False
 
-    return emit
+    @property
+    def key(self) -> str:
+        return repr(self)
+
+    def for_row(self, e: Emitter, place: Place) -> Any:
+        return place.by_row(self.word) if self.by_rows else None
+
+    def __call__(self, e: Emitter, value: Any, place: Place, shared: Any) -> Any:
+        return e.builder.fadd(value, shared if self.by_rows else place.by_column(self.word))
 
 
-def add(word: int = EXTRA) -> Epilogue:
+@dataclass(frozen=True)
+class Add:
     """Add a tensor laid out as C, whose address is argument `word`."""
 
-    @_named(f"add {word}")
-    def emit(e: Emitter, value: Any, place: Place) -> Any:
-        return e.builder.fadd(value, place.like_output(word))
+    word: int = EXTRA
 
-    return emit
+    @property
+    def key(self) -> str:
+        return repr(self)
+
+    def for_row(self, e: Emitter, place: Place) -> None:
+        return None
+
+    def __call__(self, e: Emitter, value: Any, place: Place, shared: Any) -> Any:
+        return e.builder.fadd(value, place.like_output(self.word))
 
 
-@_named("relu")
-def relu(e: Emitter, value: Any, place: Place) -> Any:
+class Relu:
     """max(value, 0); NaN stays NaN."""
-    negative = e.builder.fcmp_ordered("<", value, e.constant(0.0))
-    return e.builder.select(negative, e.constant(0.0), value)
+
+    key = "relu"
+
+    def for_row(self, e: Emitter, place: Place) -> None:
+        return None
+
+    def __call__(self, e: Emitter, value: Any, place: Place, shared: Any) -> Any:
+        negative = e.builder.fcmp_ordered("<", value, e.constant(0.0))
+        return e.builder.select(negative, e.constant(0.0), value)
+
+
+class Chain:
+    """One epilogue after another."""
+
+    def __init__(self, parts: Sequence[Epilogue]) -> None:
+        self.parts = tuple(parts)
+        self.key = " then ".join(part.key for part in parts)
+
+    def for_row(self, e: Emitter, place: Place) -> list[Any]:
+        return [part.for_row(e, place) for part in self.parts]
+
+    def __call__(self, e: Emitter, value: Any, place: Place, shared: Any) -> Any:
+        for part, own in zip(self.parts, shared, strict=True):
+            value = part(e, value, place, own)
+        return value
+
+
+bias, add, relu = Bias, Add, Relu()
 
 
 def chain(*epilogues: Epilogue) -> Epilogue:
-    """One epilogue after another; it has a key where all have one."""
-
-    def emit(e: Emitter, value: Any, place: Place) -> Any:
-        for epilogue in epilogues:
-            value = epilogue(e, value, place)
-        return value
-
-    if all(hasattr(epilogue, "key") for epilogue in epilogues):
-        _named(" ".join(epilogue.key for epilogue in epilogues))(emit)  # type: ignore[attr-defined]
-    return emit
+    """One epilogue after another."""
+    return epilogues[0] if len(epilogues) == 1 else Chain(epilogues)

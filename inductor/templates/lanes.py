@@ -238,8 +238,8 @@ def _namespace(e: Emitter) -> dict[str, Any]:
     return shared
 
 
-def run(e: Emitter, text: str, given: dict[str, Callable[..., Any]], result: str) -> ir.Value:
-    """Execute assignments over lanes; `given` are further names, `result` the one whose value is wanted."""
-    names = _namespace(e) | given
+def run(e: Emitter, text: str, given: dict[str, Any]) -> dict[str, Any]:
+    """Execute assignments over lanes, with further names; the result is all names there are then."""
+    names = given if "select" in given else _namespace(e) | given
     exec(compile(text, "<epilogue>", "exec"), names)  # noqa: S102  (text of our own making)
-    return names[result].value
+    return names
