@@ -216,6 +216,8 @@ def fuse(operations: Sequence[Any], results: Iterable[Buffer]) -> list[Any]:
         lonely = not others and product not in wanted and writers[product] == 1
         if not lonely or not isinstance(reader, Loop) or writers[reader.target] != 1:
             continue
+        if id(reader) in replaced:  # it has joined another product, which it adds to this one
+            continue
         try:
             replaced[id(reader)] = join(operation, reader)
         except NotFusible:
