@@ -7,7 +7,7 @@ values        what a tensor is meanwhile: stored memory, or a computation inline
 indexing      lowerings: creation, concatenation, padding, gathering, gradients of views
 scatter       lowerings: writing at computed places
 window        lowerings: pooling
-draws         lowerings: random numbers
+philox        lowerings: random numbers
 extern        lowerings: matrix products and convolutions, which have templates
 loops         the loop IR: buffers, loops, and the typed scalar algebra of their bodies
 index         index expressions, simplified by the ranges of the loop variables

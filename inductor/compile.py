@@ -21,7 +21,7 @@ from eager.registry import registry
 from eager.tensor import Tensor
 from fx.graph_module import GraphModule
 
-import inductor.draws  # noqa: F401  (these declare lowerings)
+import inductor.philox  # noqa: F401  (these declare lowerings)
 import inductor.extern  # noqa: F401
 import inductor.indexing  # noqa: F401
 import inductor.scatter  # noqa: F401
@@ -199,7 +199,8 @@ class Segment:
         self.arrays = (*self.inputs, *outputs)
         self.places = {n: k for k, n in enumerate(self.inputs)}
         self.out_places = {n: k for k, n in enumerate(outputs)}
-        self.compiled, self.constants = compiled, []
+        self.compiled = compiled
+        self.constants: list[np.ndarray] = []
         steps: list[ProgramStep] = []
         self.keep: list[Any] = []
         for unit in units:
@@ -280,7 +281,9 @@ class Compiled:
 
     def _crossing(self, units: list[Unit]) -> set[Buffer]:
         """Temporaries that a fallback or more than one segment uses: no workspace holds them."""
-        segment, first, crossing = 0, {}, set()
+        segment = 0
+        first: dict[Buffer, int] = {}
+        crossing: set[Buffer] = set()
         for unit in units:
             if unit.fallback is not None:
                 segment += 1

@@ -29,6 +29,10 @@ def _suits(value: Stored) -> bool:
     return (columns == 1 and (rows >= n or m == 1)) or (rows == 1 and (columns >= m or n == 1))
 
 
+def _last(value: Stored) -> tuple[int, int]:
+    return value.strides[-2], value.strides[-1]
+
+
 def _operand(lowering: Lowering, value: Lazy) -> Stored:
     """The value as memory that a product can read."""
     stored = value.stored()
@@ -83,7 +87,7 @@ def lower_product(
         from inductor.templates.gemm import Problem, build, chain
         from inductor.templates.gemm import bias as add_bias
 
-        problem = Problem(m, n, k, a.strides[-2:], b.strides[-2:], (n, 1), batch)
+        problem = Problem(m, n, k, _last(a), _last(b), (n, 1), batch)
         parts = [add_bias()] * (extra is not None) + [epilogue] * (epilogue is not None)
         template = build(problem, chain(*parts) if parts else None)
         words = [reference(extra.buffer, extra.offset)] if extra is not None else []

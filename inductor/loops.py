@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -178,8 +178,8 @@ for _name in ("eq", "ne", "lt", "le", "gt", "ge"):
 
     setattr(Value, f"__{_name}__", _compare)
 Value.__hash__ = object.__hash__  # type: ignore[method-assign]
-Value.__neg__ = lambda self: self.s.neg(self)  # type: ignore[attr-defined]
-Value.__invert__ = lambda self: self.s.bitwise_not(self)  # type: ignore[attr-defined]
+Value.__neg__ = lambda self: self.s.neg(self)  # type: ignore[attr-defined,operator]
+Value.__invert__ = lambda self: self.s.bitwise_not(self)  # type: ignore[attr-defined,operator]
 Value.__abs__ = lambda self: self.s.abs(self)  # type: ignore[attr-defined]
 
 FLOAT_FUNCTIONS = (
@@ -223,6 +223,10 @@ class TypedAlgebra:
 
     def __init__(self) -> None:
         self.memo: dict[Any, Any] = {}
+
+    if TYPE_CHECKING:  # the primitives that `_install` adds
+
+        def __getattr__(self, name: str) -> Callable[..., Value]: ...
 
     # -- what a handler implements ------------------------------------------------------------------
 

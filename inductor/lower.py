@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from eager.op import Op, coerce
 from fx.graph_module import GraphModule
@@ -85,10 +85,13 @@ Lowerer = Callable[["Lowering", Node, tuple], Any]
 LOWERINGS: dict[str, Lowerer] = {}
 
 
-def lowers(*names: str) -> Callable[[Lowerer], Lowerer]:
+L = TypeVar("L", bound=Lowerer)
+
+
+def lowers(*names: str) -> Callable[[L], L]:
     """Declare a function `(lowering, node, bound) -> Lazy` for externs of these names."""
 
-    def declare(function: Lowerer) -> Lowerer:
+    def declare(function: L) -> L:
         for name in names:
             LOWERINGS[name] = function
         return function
@@ -386,7 +389,7 @@ class Lowering:
         strides = strides or self.natural_strides(value)
         target = Buffer(self.name(), value.dtype, value.shape, strides)
         self.emit(pointwise(
-            target, lambda s, c, frozen=_frozen(value): frozen(s, c),
+            target, _frozen(value),
             origins=self._origins(getattr(value, "name", "")),
         ))
         stored = Stored.whole(target)

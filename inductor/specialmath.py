@@ -7,6 +7,7 @@ Written for correctness; most are too long to vectorise. `FUNCTIONS` extends tha
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from numba import float32, float64, int64, njit
@@ -17,13 +18,14 @@ from inductor.codegen.intrinsics import (
 )
 from inductor.vectormath import exp_float64, log1p_float64, log_float64, sin_float64, tan_float64
 
-FUNCTIONS: dict[str, object] = {}
+FUNCTIONS: dict[str, Any] = {}
 NAN, INF = np.float64(np.nan), np.float64(np.inf)
 
 
 def scalar(function):
     """Compile, and enter into FUNCTIONS."""
-    compiled = njit(error_model="numpy", no_cpython_wrapper=True)(function)
+    options: dict[str, Any] = {"error_model": "numpy", "no_cpython_wrapper": True}
+    compiled = njit(**options)(function)
     FUNCTIONS[function.__name__] = compiled
     return compiled
 

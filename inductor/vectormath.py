@@ -9,6 +9,7 @@ reassociation: the splittings of constants into a high and a low part rely on th
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from numba import float32, float64, int32, int64, njit
@@ -17,15 +18,17 @@ from inductor.codegen.intrinsics import (
     absolute, bits, from_bits, polynomial, round_down, round_even, select, square_root, with_sign,
 )
 
-FUNCTIONS: dict[str, object] = {}
+FUNCTIONS: dict[str, Any] = {}
+OPTIONS: dict[str, Any] = {
+    "fastmath": {"contract"}, "error_model": "numpy", "no_cpython_wrapper": True, "forceinline": True,
+}
 NAN32, INF32 = np.float32(np.nan), np.float32(np.inf)
 NAN, INF = np.float64(np.nan), np.float64(np.inf)
 
 
 def vector(function):
     """Compile, and enter into FUNCTIONS. `contract` (a fused multiply-add) is the only liberty."""
-    compiled = njit(fastmath={"contract"}, error_model="numpy", no_cpython_wrapper=True,
-                    forceinline=True)(function)
+    compiled = njit(**OPTIONS)(function)
     FUNCTIONS[function.__name__] = compiled
     return compiled
 

@@ -108,8 +108,9 @@ def _namespace() -> dict[str, Any]:
 def _prepare() -> None:
     """Point numba at the features that native.py compiles for (full vector width), unless it has started already."""
     import numba
-    from numba.core import config
+    from numba.core import config as numba_config
 
+    config: Any = numba_config
     name, features = native.host()
     if not config.CPU_NAME:
         config.CPU_NAME, config.CPU_FEATURES = name, features
@@ -126,5 +127,6 @@ def compile_source(text: str) -> tuple[bytes, str]:
     namespace = dict(_namespace())
     exec(compile(text, name, "exec"), namespace)
     signature = types.int32(types.CPointer(types.int64), types.int64, types.int64)
-    compiled = cfunc(signature, fastmath={"contract"}, error_model="numpy")(namespace["kernel"])
+    decorate = cfunc(signature, fastmath={"contract"}, error_model="numpy")
+    compiled: Any = decorate(namespace["kernel"])
     return compiled._library._get_compiled_object(), compiled._wrapper_name

@@ -382,8 +382,7 @@ class KernelCode(ScalarCode):
             loop, buffer, write = member.loop, member.loop.target, member.write
             name = f"{total}_at" if loop.combine in ("argmax", "argmin") else total
             dtype = "int64" if name.endswith("_at") else total_type(loop)
-            depends = write.variables() | set(self.lanes)
-            depends = frozenset(depends & (set(self.lanes) | set(self.plan.outer)) | {ROW})
+            depends = frozenset((*self.lanes, *self.plan.outer, ROW))
             if self.lanes:
                 value = self.emit(f"load_again({name}, {self.lane()})", dtype, depends)
             else:

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
-from numba import float32, float64, int64, njit, uint32, uint64
+import numba
+from numba import float32, float64, int64, uint32, uint64
 
 from inductor.codegen.intrinsics import multiply_high, select, square_root
 from inductor.vectormath import cos_float32, log_float32, sin_float32
 
 
-@njit(error_model="numpy", no_cpython_wrapper=True, forceinline=True)
+OPTIONS: dict[str, Any] = {
+    "error_model": "numpy", "no_cpython_wrapper": True, "forceinline": True,
+}
+inlined: Any = numba.njit(**OPTIONS)
+
+
+@inlined
 def random_bits(seed, offset, lane):
     """Word `lane % 4` of the block with counter `offset + lane // 4`."""
     counter = uint64(offset + (lane >> 2))
@@ -27,25 +35,25 @@ def random_bits(seed, offset, lane):
     return select(word == 0, a, select(word == 1, b, select(word == 2, c, d)))
 
 
-@njit(error_model="numpy", no_cpython_wrapper=True, forceinline=True)
+@inlined
 def unit(word):
     """24 of 32 bits as a number in [0, 1)."""
     return float32(int64(word) >> 8) * float32(2.0**-24)
 
 
-@njit(error_model="numpy", no_cpython_wrapper=True, forceinline=True)
+@inlined
 def random_uniform_float32(seed, offset, lane):
     return unit(random_bits(seed, offset, lane))
 
 
-@njit(error_model="numpy", no_cpython_wrapper=True, forceinline=True)
+@inlined
 def random_uniform_float64(seed, offset, lane):
     high = int64(random_bits(seed, offset, 2 * lane))
     low = int64(random_bits(seed, offset, 2 * lane + 1))
     return float64((high << 21) | (low >> 11)) * 2.0**-53
 
 
-@njit(error_model="numpy", no_cpython_wrapper=True, forceinline=True)
+@inlined
 def random_normal_float32(seed, offset, lane):
     even = lane & ~1
     radius = unit(random_bits(seed, offset, even)) + float32(2.0**-24)
@@ -54,7 +62,7 @@ def random_normal_float32(seed, offset, lane):
     return size * select(even == lane, cos_float32(angle), sin_float32(angle))
 
 
-@njit(error_model="numpy", no_cpython_wrapper=True, forceinline=True)
+@inlined
 def random_integer(seed, offset, lane, low, span):
     high_word = uint64(random_bits(seed, offset, 2 * lane))
     word = (high_word << uint64(32)) | uint64(random_bits(seed, offset, 2 * lane + 1))

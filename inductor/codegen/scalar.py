@@ -158,8 +158,7 @@ def literal_text(value: Any, dtype: str) -> str:
     if dtype == "bool":
         return str(bool(value))
     if not is_float(dtype):
-        number = int(value)
-        return f"{dtype}({number})"
+        return f"{dtype}({int(value)})"
     number = float(value)
     if math.isnan(number):
         return f"{dtype}(nan)"
