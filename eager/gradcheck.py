@@ -25,7 +25,8 @@ def _differentiable(outputs: Any) -> list[Tensor]:
 
 
 def _units(array: np.ndarray) -> Iterator[tuple[tuple, complex | float]]:
-    """The places of an array with the directions in which it may be moved: 1, and 1j for complex numbers."""
+    """The places of an array with the directions in which it may be moved: 1, and 1j for complex
+    numbers."""
     for place in np.ndindex(array.shape):
         yield place, 1.0
         if array.dtype.kind == "c":
@@ -33,7 +34,7 @@ def _units(array: np.ndarray) -> Iterator[tuple[tuple, complex | float]]:
 
 
 def _numeric(function: Callable, inputs: Sequence[Any], target: Tensor, eps: float) -> np.ndarray:
-    """Row k: how the outputs (real and imaginary parts, flat) move with direction k of the target."""
+    """Row k: how the outputs (real and imaginary parts, flat) move with direction k of target."""
     array, rows = target._array, []
     for place, unit in _units(array):
         kept = array[place]
@@ -42,7 +43,11 @@ def _numeric(function: Callable, inputs: Sequence[Any], target: Tensor, eps: flo
             array[place] = kept + step * unit
             with autograd.enable_grad():  # the same outputs as in the analytic pass
                 outputs = [o for o in _differentiable(function(*inputs)) if o.numel()]
-            moved.append(np.concatenate([_flat(o._array.copy()) for o in outputs]) if outputs else np.zeros(0))
+            moved.append(
+                np.concatenate([_flat(o._array.copy()) for o in outputs])
+                if outputs
+                else np.zeros(0)
+            )
         array[place] = kept
         rows.append((moved[0] - moved[1]) / (2 * eps))
     return np.array(rows).reshape(len(rows), -1)
@@ -61,9 +66,13 @@ def _analytic(outputs: list[Tensor], targets: list[Tensor]) -> list[np.ndarray]:
         for place, unit in _units(output._array):
             seed = np.zeros_like(output._array)
             seed[place] = unit
-            grads = autograd.grad(output, targets, Tensor._wrap(seed), retain_graph=True, allow_unused=True)
+            grads = autograd.grad(
+                output, targets, Tensor._wrap(seed), retain_graph=True, allow_unused=True
+            )
             for column, grad, target in zip(columns, grads, targets, strict=True):
-                column.append(_flat(np.zeros_like(target._array) if grad is None else grad.detach()._array))
+                column.append(
+                    _flat(np.zeros_like(target._array) if grad is None else grad.detach()._array)
+                )
     return [np.array(c).reshape(len(c), -1).T for c in columns]
 
 
@@ -80,10 +89,11 @@ def gradcheck(
     check_batched_grad: bool = False,
     fast_mode: bool = False,
 ) -> bool:
-    """Compare derivatives of `func` with central differences, for every input that requires grad (use float64).
+    """Compare derivatives of `func` with central differences, for every input that requires grad
+    (use float64).
 
-    Returns True, or raises GradcheckError (returns False with `raise_exception=False`) where they differ; ValueError if no input
-    requires grad.
+    Returns True, or raises GradcheckError (returns False with `raise_exception=False`) where they
+    differ; ValueError if no input requires grad.
     """
     given = _tuple(inputs)
     targets = [t for t in given if isinstance(t, Tensor) and t.requires_grad]
@@ -91,7 +101,9 @@ def gradcheck(
         raise ValueError("gradcheck expects at least one input tensor to require gradient")
     for target in targets:
         if target.dtype not in (dtypes.float64, dtypes.complex128):
-            raise ValueError(f"gradcheck needs inputs of type float64 or complex128, got {target.dtype}")
+            raise ValueError(
+                f"gradcheck needs inputs of type float64 or complex128, got {target.dtype}"
+            )
     outputs = [o for o in _differentiable(func(*given)) if o.numel()]
     targets = [t for t in targets if t.numel()]
     if not outputs or not targets:
@@ -99,12 +111,15 @@ def gradcheck(
     analytic = _analytic(outputs, targets)
     for place, (target, found) in enumerate(zip(targets, analytic, strict=True)):
         expected = _numeric(func, given, target, eps)
-        if found.shape == expected.shape and np.allclose(found, expected, rtol=rtol, atol=atol, equal_nan=True):
+        if found.shape == expected.shape and np.allclose(
+            found, expected, rtol=rtol, atol=atol, equal_nan=True
+        ):
             continue
         if not raise_exception:
             return False
         raise GradcheckError(
-            f"Jacobian mismatch for input {place} of shape {tuple(target.shape)} (rows: input elements, columns: output elements)\n"
+            f"Jacobian mismatch for input {place} of shape {tuple(target.shape)} (rows: input "
+            "elements, columns: output elements)\n"
             f"numerical:\n{expected}\nanalytical:\n{found}"
         )
     return True
@@ -126,7 +141,8 @@ def gradgradcheck(
     check_batched_grad: bool = False,
     fast_mode: bool = False,
 ) -> bool:
-    """`gradcheck` of the derivative of `func`, with respect to the inputs and to the gradients of the outputs."""
+    """`gradcheck` of the derivative of `func`, with respect to the inputs and to the gradients of
+    the outputs."""
     given = _tuple(inputs)
     outputs = _differentiable(func(*given))
     if grad_outputs is None:
@@ -139,10 +155,14 @@ def gradgradcheck(
         front, back = values[: len(given)], values[len(given) :]
         found = _differentiable(func(*front))
         targets = [t for t in front if isinstance(t, Tensor) and t.requires_grad]
-        grads = autograd.grad(tuple(found), targets, tuple(back), create_graph=True, allow_unused=True)
+        grads = autograd.grad(
+            tuple(found), targets, tuple(back), create_graph=True, allow_unused=True
+        )
         return tuple(g for g in grads if g is not None)
 
-    return gradcheck(derivative, (*given, *seeds), eps=eps, atol=atol, rtol=rtol, raise_exception=raise_exception)
+    return gradcheck(
+        derivative, (*given, *seeds), eps=eps, atol=atol, rtol=rtol, raise_exception=raise_exception
+    )
 
 
 def _random_like(tensor: Tensor, source: np.random.Generator) -> Tensor:

@@ -1,8 +1,9 @@
 """Random numbers: Philox 4x32-10 in NumPy, and generators, which are a seed and an offset.
 
-Element i of a random operator is lane `i % 4` of the block whose counter is `offset + i // 4` and whose key is the seed, so each
-element is a function of (seed, offset, i): a compiled kernel that follows the same rule draws the same numbers. Numbers of 64 bits take
-two lanes each. `uniform` lies in [0, 1); `normal` is Box and Muller's transform of two lanes.
+Element i of a random operator is lane `i % 4` of the block whose counter is `offset + i // 4` and
+whose key is the seed, so each element is a function of (seed, offset, i): a compiled kernel that
+follows the same rule draws the same numbers. Numbers of 64 bits take two lanes each. `uniform` lies
+in [0, 1); `normal` is Box and Muller's transform of two lanes.
 """
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ def blocks(seed: int, offset: int, count: int) -> np.ndarray:
 
 
 def _rounds(seed: int, offset: int, out: np.ndarray) -> None:
-    # counters: 64 bits of the offset in words 0 and 1, zeros in words 2 and 3; uint64 arrays hold 32-bit words
+    # counters: 64 bits of the offset in words 0 and 1, zeros in words 2 and 3; uint64 arrays hold
+    # 32-bit words
     counter = np.arange(len(out), dtype=np.uint64) + np.uint64(offset)
     c0, c1 = counter & _LOW, counter >> _HALF
     c2, c3 = np.zeros_like(c0), np.zeros_like(c0)
@@ -73,7 +75,8 @@ def advance(count: Any, wide: bool) -> Any:
     return (count + 1) // 2 if wide else (count + 3) // 4
 
 
-# A floor above may register a compiled generator: filler(distribution, seed, offset, float32 array) -> numbers drawn.
+# A floor above may register a compiled generator: filler(distribution, seed, offset, float32 array)
+# -> numbers drawn.
 filler: Callable[[str, int, int, np.ndarray], int] | None = None
 _BULK = 1 << 18  # numbers from which on loading it pays
 
@@ -97,7 +100,9 @@ def uniform(seed: int, offset: int, count: int, kind: np.dtype) -> np.ndarray:
         return found
     # rounding to half precision must not reach 1
     narrow = found.astype(kind)
-    return np.where(narrow >= 1, np.asarray(1 - 2.0 ** -(11 if kind == np.float16 else 8), kind), narrow)
+    return np.where(
+        narrow >= 1, np.asarray(1 - 2.0 ** -(11 if kind == np.float16 else 8), kind), narrow
+    )
 
 
 def _unit(found: np.ndarray) -> np.ndarray:
@@ -106,7 +111,7 @@ def _unit(found: np.ndarray) -> np.ndarray:
 
 
 def normal(seed: int, offset: int, count: int, kind: np.dtype) -> np.ndarray:
-    """`count` numbers of the standard normal distribution: lanes (0, 1) and (2, 3) give two each."""
+    """`count` standard normal numbers: lanes (0, 1) and (2, 3) give two each."""
     if filler is not None and count >= _BULK and kind == np.float32:
         return _in_bulk("normal", seed, offset, count, normal)
     if is_wide(kind):
@@ -150,7 +155,7 @@ class Generator:
         return self._seed
 
     def reserve(self, count: int) -> tuple[int, int]:
-        """Take `count` blocks: the seed and the offset of the first; the stream goes on after them."""
+        """Take `count` blocks: gives the seed and the offset of the first."""
         with self._lock:
             offset = self._offset
             self._offset = (offset + count) & _MASK
@@ -161,7 +166,8 @@ class Generator:
         return Tensor._wrap(np.array([self._seed, self._offset], np.uint64).view(np.uint8).copy())
 
     def set_state(self, new_state: Tensor) -> Generator:
-        """Go back to what `get_state` gave. Raises TypeError or RuntimeError for what is not a state."""
+        """Go back to what `get_state` gave. Raises TypeError or RuntimeError for what is not a
+        state."""
         array = new_state.numpy()
         if array.dtype != np.uint8:
             raise TypeError("expected a torch.ByteTensor, but got " + str(new_state.dtype))
@@ -217,7 +223,8 @@ def set_rng_state(new_state: Tensor) -> None:
 
 @contextmanager
 def fork_rng(devices: Any = None, enabled: bool = True, **unused: Any) -> Iterator[None]:
-    """Inside, random numbers are drawn as usual; afterwards the default generator is where it was before."""
+    """Inside, random numbers are drawn as usual; afterwards the default generator is where it was
+    before."""
     state = default_generator.get_state() if enabled else None
     try:
         yield

@@ -99,7 +99,15 @@ from flambeau.amp import GradScaler, autocast
 from flambeau.compiler import compile, explain
 from flambeau.missing import lookup
 from flambeau.operators import ops
-from flambeau.random import Generator, default_generator, get_rng_state, initial_seed, manual_seed, seed, set_rng_state
+from flambeau.random import (
+    Generator,
+    default_generator,
+    get_rng_state,
+    initial_seed,
+    manual_seed,
+    seed,
+    set_rng_state,
+)
 from flambeau.settings import (
     _assert,
     are_deterministic_algorithms_enabled,
@@ -113,8 +121,8 @@ from flambeau.settings import (
     is_autocast_cache_enabled,
     is_autocast_cpu_enabled,
     is_autocast_enabled,
-    is_floating_point,
     is_complex,
+    is_floating_point,
     is_nonzero,
     is_storage,
     is_tensor,
@@ -140,15 +148,25 @@ if TYPE_CHECKING:
     from eager.ops.attention import *
     from eager.ops.convolution import *
     from eager.ops.creation import *
+    from eager.ops.decomposition import *
+    from eager.ops.einsum import *
     from eager.ops.embedding import *
+    from eager.ops.fft import *
     from eager.ops.indexing import *
+    from eager.ops.joining import *
     from eager.ops.linalg import *
+    from eager.ops.masking import *
     from eager.ops.normalization import *
+    from eager.ops.order import *
     from eager.ops.pointwise import *
     from eager.ops.random import *
     from eager.ops.reduction import *
+    from eager.ops.scan import *
+    from eager.ops.scatter import *
     from eager.ops.sorting import *
+    from eager.ops.statistics import *
     from eager.ops.view import *
+    from eager.ops.windows import *
 
 from eager import dtype as _dtypes
 

@@ -3,7 +3,12 @@
     pointwise      arithmetic, exponentials, trigonometry, comparison, selection
     copying        conversion, clone, detach, copy, fill
     view           other shapes over the same memory
-    reduction, scan, creation, indexing, linalg, sorting, random
+    creation       zeros, arange, like another tensor; diagonals and triangles
+    reduction, order, statistics, scan     sums, extrema, norms; medians; covariances; running sums
+    subscript, indexing, scatter, masking  x[...]; index tensors; along a dimension; where a mask holds
+    joining        cat, stack, split, repeat, flip, roll
+    linalg, einsum, decomposition          matrix products; LAPACK
+    sorting, random, fft, windows
     activation, convolution, pooling, normalization, attention, embedding, padding, dropout, loss, interpolate
 """
 

@@ -1,4 +1,5 @@
-"""Operators that make tensors from sizes and numbers. Each takes sizes one by one or as one sequence, and is recorded in graphs."""
+"""Operators that make tensors from sizes and numbers. Each takes sizes one by one or as one
+sequence, and is recorded in graphs."""
 
 from __future__ import annotations
 
@@ -18,7 +19,8 @@ from eager.tensor import Tensor
 
 
 class Creation(Extern):
-    """An extern that makes a new leaf: `device` may be "meta" (a fake tensor), `requires_grad` marks the result."""
+    """An extern that makes a new leaf: `device` may be "meta" (a fake tensor), `requires_grad`
+    marks the result."""
 
     def __init__(self, function: Any, **given: Any):
         super().__init__(function, method=False, **given)
@@ -33,7 +35,9 @@ class Creation(Extern):
         if place is not None and devices.check(place).type == "meta":
             return self.fake(bound)
         try:
-            result = Tensor._wrap(self.function(*[a._array if isinstance(a, Tensor) else a for a in bound]))
+            result = Tensor._wrap(
+                self.function(*[a._array if isinstance(a, Tensor) else a for a in bound])
+            )
         except (ValueError, TypeError) as error:
             raise describe(self, error, bound) from None
         if self.marks is not None and bound[self.marks]:
@@ -66,7 +70,7 @@ def sized(place: int = 0) -> Any:
 
 
 def sizes_of(size: Any) -> tuple:
-    """Sizes as a tuple. Raises TypeError for what is not a size, RuntimeError for a negative one."""
+    """Sizes as a tuple. Raises TypeError for what is no size, RuntimeError for a negative one."""
     if type(size) is tuple:  # the usual case
         for n in size:
             if type(n) is not int or n < 0:
@@ -106,7 +110,16 @@ def ones(size, *, dtype=None, layout=None, device=None, requires_grad=False, pin
 
 
 @creation(spec=_sized_spec, front=sized())
-def empty(size, *, dtype=None, layout=None, device=None, requires_grad=False, pin_memory=False, memory_format=None):
+def empty(
+    size,
+    *,
+    dtype=None,
+    layout=None,
+    device=None,
+    requires_grad=False,
+    pin_memory=False,
+    memory_format=None,
+):
     """A tensor of whatever the memory held."""
     shape = sizes_of(size)
     if memory_format is not None and "channels_last" in str(memory_format):
@@ -120,14 +133,21 @@ def _strided_spec(size, stride, dtype, *rest):
 
 
 @creation(spec=_strided_spec)
-def empty_strided(size, stride, *, dtype=None, layout=None, device=None, requires_grad=False, pin_memory=False):
+def empty_strided(
+    size, stride, *, dtype=None, layout=None, device=None, requires_grad=False, pin_memory=False
+):
     """Uninitialized memory seen with the given strides."""
     found = _float(dtype).numpy
     if len(size) != len(stride):
-        raise RuntimeError(f"dimensionality of sizes ({len(size)}) must match dimensionality of strides ({len(stride)})")
+        raise RuntimeError(
+            f"dimensionality of sizes ({len(size)}) must match dimensionality of strides "
+            f"({len(stride)})"
+        )
     span = 1 + sum((n - 1) * s for n, s in zip(size, stride)) if all(size) else 0
     buffer = np.empty(span, found)
-    return np.lib.stride_tricks.as_strided(buffer, tuple(size), tuple(s * found.itemsize for s in stride))
+    return np.lib.stride_tricks.as_strided(
+        buffer, tuple(size), tuple(s * found.itemsize for s in stride)
+    )
 
 
 def _fill_dtype(value: Any, dtype: Any) -> dtypes.dtype:
@@ -137,7 +157,9 @@ def _fill_dtype(value: Any, dtype: Any) -> dtypes.dtype:
 
 
 @creation(spec=lambda size, value, dtype, *rest: Spec(sizes_of(size), _fill_dtype(value, dtype)))
-def full(size, fill_value, *, dtype=None, layout=None, device=None, requires_grad=False, pin_memory=False):
+def full(
+    size, fill_value, *, dtype=None, layout=None, device=None, requires_grad=False, pin_memory=False
+):
     """A tensor of one value; its type is the value's unless `dtype` is given."""
     if isinstance(fill_value, np.ndarray):
         found = (dtype or dtypes.from_numpy(fill_value.dtype)).numpy
@@ -159,7 +181,9 @@ def checked_scalar(value: Any, found: dtypes.dtype) -> Any:
 # -- like another tensor ---------------------------------------------------------------------------
 
 
-def _like_spec(input, dtype=None, layout=None, device=None, requires_grad=False, memory_format=None):
+def _like_spec(
+    input, dtype=None, layout=None, device=None, requires_grad=False, memory_format=None
+):
     text = str(memory_format)
     if "channels_last" in text:
         from eager.shape import channels_last_strides
@@ -171,7 +195,8 @@ def _like_spec(input, dtype=None, layout=None, device=None, requires_grad=False,
 
 
 def empty_array_like(input: np.ndarray, found: np.dtype, memory_format: Any = None) -> np.ndarray:
-    """Uninitialized memory with the strides that `memory_format` says, by default those of the input."""
+    """Uninitialized memory with the strides that `memory_format` says, by default those of the
+    input."""
     if memory_format is not None and "preserve" not in str(memory_format):
         if "channels_last" not in str(memory_format):
             return np.empty(input.shape, found)
@@ -195,63 +220,128 @@ _zeros, _ones, _empty = _like(0), _like(1), _like(None)
 
 
 @creation(spec=_like_spec, saves="")
-def zeros_like(input, *, dtype=None, layout=None, device=None, requires_grad=False, memory_format=None):
+def zeros_like(
+    input, *, dtype=None, layout=None, device=None, requires_grad=False, memory_format=None
+):
     """Zeros in the shape of another tensor."""
     return _zeros(input, dtype, memory_format)
 
 
 @creation(spec=_like_spec, saves="")
-def ones_like(input, *, dtype=None, layout=None, device=None, requires_grad=False, memory_format=None):
+def ones_like(
+    input, *, dtype=None, layout=None, device=None, requires_grad=False, memory_format=None
+):
     """Ones in the shape of another tensor."""
     return _ones(input, dtype, memory_format)
 
 
 @creation(spec=_like_spec, saves="")
-def empty_like(input, *, dtype=None, layout=None, device=None, requires_grad=False, memory_format=None):
+def empty_like(
+    input, *, dtype=None, layout=None, device=None, requires_grad=False, memory_format=None
+):
     """Uninitialized memory in the shape of another tensor."""
     return _empty(input, dtype, memory_format)
 
 
 @creation(spec=lambda input, value, *rest: _like_spec(input, *rest), saves="")
-def full_like(input, fill_value, *, dtype=None, layout=None, device=None, requires_grad=False, memory_format=None):
+def full_like(
+    input,
+    fill_value,
+    *,
+    dtype=None,
+    layout=None,
+    device=None,
+    requires_grad=False,
+    memory_format=None,
+):
     """One value in the shape and type of another tensor."""
     found = dtypes.from_numpy(input.dtype) if dtype is None else dtype
     result = empty_array_like(input, found.numpy, memory_format)
-    result[...] = fill_value if isinstance(fill_value, np.ndarray) else checked_scalar(fill_value, found)
+    result[...] = (
+        fill_value if isinstance(fill_value, np.ndarray) else checked_scalar(fill_value, found)
+    )
     return result
 
 
 @composite(front=sized(1))
-def new_zeros(input, size, *, dtype=None, layout=None, device=None, requires_grad=False, pin_memory=False):
+def new_zeros(
+    input, size, *, dtype=None, layout=None, device=None, requires_grad=False, pin_memory=False
+):
     """Zeros of the type of this tensor."""
-    return ops.zeros(sizes_of(size), dtype=dtype or input.dtype, device=device, requires_grad=requires_grad)
+    return ops.zeros(
+        sizes_of(size), dtype=dtype or input.dtype, device=device, requires_grad=requires_grad
+    )
 
 
 @composite(front=sized(1))
-def new_ones(input, size, *, dtype=None, layout=None, device=None, requires_grad=False, pin_memory=False):
+def new_ones(
+    input, size, *, dtype=None, layout=None, device=None, requires_grad=False, pin_memory=False
+):
     """Ones of the type of this tensor."""
-    return ops.ones(sizes_of(size), dtype=dtype or input.dtype, device=device, requires_grad=requires_grad)
+    return ops.ones(
+        sizes_of(size), dtype=dtype or input.dtype, device=device, requires_grad=requires_grad
+    )
 
 
 @composite(front=sized(1))
-def new_empty(input, size, *, dtype=None, layout=None, device=None, requires_grad=False, pin_memory=False):
+def new_empty(
+    input, size, *, dtype=None, layout=None, device=None, requires_grad=False, pin_memory=False
+):
     """Uninitialized memory of the type of this tensor."""
-    return ops.empty(sizes_of(size), dtype=dtype or input.dtype, device=device, requires_grad=requires_grad)
+    return ops.empty(
+        sizes_of(size), dtype=dtype or input.dtype, device=device, requires_grad=requires_grad
+    )
 
 
 @composite
-def new_empty_strided(input, size, stride, *, dtype=None, layout=None, device=None, requires_grad=False, pin_memory=False):
+def new_empty_strided(
+    input,
+    size,
+    stride,
+    *,
+    dtype=None,
+    layout=None,
+    device=None,
+    requires_grad=False,
+    pin_memory=False,
+):
     """Uninitialized memory of the type of this tensor, seen with the given strides."""
-    return ops.empty_strided(size, stride, dtype=dtype or input.dtype, device=device, requires_grad=requires_grad)
+    return ops.empty_strided(
+        size, stride, dtype=dtype or input.dtype, device=device, requires_grad=requires_grad
+    )
 
 
 @composite
-def new_full(input, size, fill_value, *, dtype=None, layout=None, device=None, requires_grad=False, pin_memory=False):
+def new_full(
+    input,
+    size,
+    fill_value,
+    *,
+    dtype=None,
+    layout=None,
+    device=None,
+    requires_grad=False,
+    pin_memory=False,
+):
     """One value, in the type of this tensor."""
-    return ops.full(sizes_of(size), fill_value, dtype=dtype or input.dtype, device=device, requires_grad=requires_grad)
+    return ops.full(
+        sizes_of(size),
+        fill_value,
+        dtype=dtype or input.dtype,
+        device=device,
+        requires_grad=requires_grad,
+    )
 
 
-def _new_tensor(self: Tensor, data: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False, **unused: Any) -> Tensor:
+def _new_tensor(
+    self: Tensor,
+    data: Any,
+    *,
+    dtype: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
+    **unused: Any,
+) -> Tensor:
     """`tensor(data)` in the type of this tensor."""
     from eager.construct import tensor
 
@@ -287,7 +377,9 @@ def _number(value: Any) -> Any:
 def _range_dtype(dtype: Any, *numbers: Any) -> dtypes.dtype:
     if dtype is not None:
         return dtype
-    return dtypes.get_default_dtype() if any(isinstance(n, float) for n in numbers) else dtypes.int64
+    return (
+        dtypes.get_default_dtype() if any(isinstance(n, float) for n in numbers) else dtypes.int64
+    )
 
 
 def _arange_count(start, end, step):
@@ -303,14 +395,29 @@ def _arange_count(start, end, step):
 
 
 @creation(
-    spec=lambda start, end, step, dtype, *rest: Spec((_arange_count(start, end, step),), _range_dtype(dtype, start, end, step)),
+    spec=lambda start, end, step, dtype, *rest: Spec(
+        (_arange_count(start, end, step),), _range_dtype(dtype, start, end, step)
+    ),
     front=_arange_front,
 )
-def arange(start, end, step=1, *, dtype=None, layout=None, device=None, requires_grad=False, pin_memory=False):
+def arange(
+    start,
+    end,
+    step=1,
+    *,
+    dtype=None,
+    layout=None,
+    device=None,
+    requires_grad=False,
+    pin_memory=False,
+):
     """`start`, `start + step`, … before `end`; `arange(end)` starts at 0."""
     found = _range_dtype(dtype, start, end, step)
     count = _arange_count(start, end, step)
-    if not any(isinstance(n, float) for n in (start, end, step)) and found.category == dtypes.INTEGER:
+    if (
+        not any(isinstance(n, float) for n in (start, end, step))
+        and found.category == dtypes.INTEGER
+    ):
         return np.arange(start, start + count * step, step, dtype=found.numpy)
     return (np.arange(count) * step + start).astype(found.numpy)
 
@@ -332,15 +439,40 @@ def _linear(start: Any, end: Any, steps: int) -> np.ndarray:
 
 
 @creation(spec=lambda start, end, steps, dtype, *rest: Spec((_check_steps(steps),), _float(dtype)))
-def linspace(start, end, steps, *, dtype=None, layout=None, device=None, requires_grad=False, pin_memory=False):
+def linspace(
+    start,
+    end,
+    steps,
+    *,
+    dtype=None,
+    layout=None,
+    device=None,
+    requires_grad=False,
+    pin_memory=False,
+):
     """`steps` values evenly spaced from `start` to `end`, both included."""
     return _linear(_number(start), _number(end), _check_steps(steps)).astype(_float(dtype).numpy)
 
 
-@creation(spec=lambda start, end, steps, base, dtype, *rest: Spec((_check_steps(steps),), _float(dtype)))
-def logspace(start, end, steps, base=10.0, *, dtype=None, layout=None, device=None, requires_grad=False, pin_memory=False):
+@creation(
+    spec=lambda start, end, steps, base, dtype, *rest: Spec((_check_steps(steps),), _float(dtype))
+)
+def logspace(
+    start,
+    end,
+    steps,
+    base=10.0,
+    *,
+    dtype=None,
+    layout=None,
+    device=None,
+    requires_grad=False,
+    pin_memory=False,
+):
     """`steps` values from `base**start` to `base**end`, evenly spaced on a logarithmic scale."""
-    return np.power(float(base), _linear(_number(start), _number(end), _check_steps(steps))).astype(_float(dtype).numpy)
+    return np.power(float(base), _linear(_number(start), _number(end), _check_steps(steps))).astype(
+        _float(dtype).numpy
+    )
 
 
 # -- matrices --------------------------------------------------------------------------------------
@@ -364,7 +496,12 @@ def _triangle_mask(shape: Sequence[int], diagonal: int) -> np.ndarray:
     return np.tri(shape[-2], shape[-1], diagonal, bool)
 
 
-@extern(spec=_triangle_spec, vjp=lambda g, out, input, diagonal: ops.tril(g, diagonal), saves="", inplace=True)
+@extern(
+    spec=_triangle_spec,
+    vjp=lambda g, out, input, diagonal: ops.tril(g, diagonal),
+    saves="",
+    inplace=True,
+)
 def tril(input, diagonal=0):
     """The part of matrices on and below a diagonal, zeros above."""
     if input.ndim < 2:
@@ -372,7 +509,12 @@ def tril(input, diagonal=0):
     return np.where(_triangle_mask(input.shape, diagonal), input, np.zeros((), input.dtype))
 
 
-@extern(spec=_triangle_spec, vjp=lambda g, out, input, diagonal: ops.triu(g, diagonal), saves="", inplace=True)
+@extern(
+    spec=_triangle_spec,
+    vjp=lambda g, out, input, diagonal: ops.triu(g, diagonal),
+    saves="",
+    inplace=True,
+)
 def triu(input, diagonal=0):
     """The part of matrices on and above a diagonal, zeros below."""
     if input.ndim < 2:
@@ -385,14 +527,20 @@ def _triangle_count(row, col, offset):
     return sum(min(max(i + offset + 1, 0), col) for i in range(row))
 
 
-@creation(spec=lambda row, col, offset, dtype, *rest: Spec((2, _triangle_count(row, col, offset)), dtype or dtypes.int64))
+@creation(
+    spec=lambda row, col, offset, dtype, *rest: Spec(
+        (2, _triangle_count(row, col, offset)), dtype or dtypes.int64
+    )
+)
 def tril_indices(row, col, offset=0, *, dtype=None, device=None, layout=None):
     """Row and column numbers of the lower triangle."""
     return np.stack(np.tril_indices(row, offset, col)).astype((dtype or dtypes.int64).numpy)
 
 
 @creation(
-    spec=lambda row, col, offset, dtype, *rest: Spec((2, row * col - _triangle_count(row, col, offset - 1)), dtype or dtypes.int64)
+    spec=lambda row, col, offset, dtype, *rest: Spec(
+        (2, row * col - _triangle_count(row, col, offset - 1)), dtype or dtypes.int64
+    )
 )
 def triu_indices(row, col, offset=0, *, dtype=None, device=None, layout=None):
     """Row and column numbers of the upper triangle."""
@@ -446,7 +594,9 @@ def _meshgrid_front(call, *tensors, indexing=None):
 def meshgrid(tensors, *, indexing="ij"):
     """Coordinate tensors from vectors: `meshgrid(x, y)`."""
     if indexing not in ("ij", "xy"):
-        raise RuntimeError(f'torch.meshgrid: indexing must be one of "xy" or "ij", but received: {indexing}')
+        raise RuntimeError(
+            f'torch.meshgrid: indexing must be one of "xy" or "ij", but received: {indexing}'
+        )
     swap = indexing == "xy" and len(tensors) >= 2
     given = (tensors[1], tensors[0], *tensors[2:]) if swap else tensors
     sizes = tuple(t.numel() for t in given)
@@ -470,12 +620,18 @@ def _complex_spec(real, imag):
     from eager.shape import broadcast_shapes
 
     if real.dtype is not imag.dtype or not real.dtype.is_floating_point:
-        raise RuntimeError(f"Expected both inputs to be Half, Float or Double tensors but got {real.dtype} and {imag.dtype}")
+        raise RuntimeError(
+            f"Expected both inputs to be Half, Float or Double tensors but got {real.dtype} and "
+            f"{imag.dtype}"
+        )
     return Spec(broadcast_shapes(real.shape, imag.shape), real.dtype.to_complex(), real.device)
 
 
 @extern(
-    spec=_complex_spec, vjp=(lambda g, out, real, imag: ops.real(g), lambda g, out, real, imag: ops.imag(g)), saves="", method=False
+    spec=_complex_spec,
+    vjp=(lambda g, out, real, imag: ops.real(g), lambda g, out, real, imag: ops.imag(g)),
+    saves="",
+    method=False,
 )
 def complex(real, imag):
     """Complex numbers from real and imaginary parts."""
@@ -489,7 +645,8 @@ def polar(abs, angle):
 
 
 @composite(method=False)
-def scalar_tensor(s, *, dtype=None, layout=None, device=None, requires_grad=False, pin_memory=False):
+def scalar_tensor(
+    s, *, dtype=None, layout=None, device=None, requires_grad=False, pin_memory=False
+):
     """A zero-dimensional tensor of a number."""
     return ops.full((), s, dtype=_float(dtype), device=device, requires_grad=requires_grad)
-

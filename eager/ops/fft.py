@@ -1,4 +1,5 @@
-"""Fourier transforms: three kernels (complex, real to half a spectrum, half a spectrum to real) and torch.fft's functions over them."""
+"""Fourier transforms: three kernels (complex, real to half a spectrum, half a spectrum to real) and
+torch.fft's functions over them."""
 
 from __future__ import annotations
 
@@ -22,7 +23,9 @@ def _narrow(result: np.ndarray, input: np.ndarray) -> np.ndarray:
 
 @extern(
     spec=lambda input, dims, scale, forward: Spec(input.shape, input.dtype, input.device),
-    saves="", vjp=lambda g, out, input, dims, scale, forward: ops.fft_complex(g, dims, scale, not forward), method=False,
+    saves="",
+    vjp=lambda g, out, input, dims, scale, forward: ops.fft_complex(g, dims, scale, not forward),
+    method=False,
 )
 def fft_complex(input, dims, scale=1.0, forward=True):
     """The transform of complex numbers along dimensions, times `scale`."""
@@ -44,7 +47,11 @@ def _real_vjp(g, out, input, dim, scale):
 
 
 @extern(
-    spec=lambda input, dim, scale: Spec(_half_shape(input, dim), input.dtype.to_complex(), input.device), saves="", vjp=_real_vjp,
+    spec=lambda input, dim, scale: Spec(
+        _half_shape(input, dim), input.dtype.to_complex(), input.device
+    ),
+    saves="",
+    vjp=_real_vjp,
     method=False,
 )
 def fft_real(input, dim, scale=1.0):
@@ -67,10 +74,17 @@ def _inverse_vjp(g, out, input, dim, n, scale):
 
 @extern(
     spec=lambda input, dim, n, scale: Spec(
-        (*input.shape[: normalize_dim(dim, input.ndim)], n, *input.shape[normalize_dim(dim, input.ndim) + 1 :]),
-        input.dtype.to_real(), input.device,
+        (
+            *input.shape[: normalize_dim(dim, input.ndim)],
+            n,
+            *input.shape[normalize_dim(dim, input.ndim) + 1 :],
+        ),
+        input.dtype.to_real(),
+        input.device,
     ),
-    saves="", vjp=_inverse_vjp, method=False,
+    saves="",
+    vjp=_inverse_vjp,
+    method=False,
 )
 def fft_half(input, dim, n, scale=1.0):
     """`n` real numbers from the first half of their spectrum along a dimension, times `scale`."""
@@ -91,7 +105,9 @@ def _scale(norm: Any, count: Any, forward: bool) -> float:
 def _places(input: Any, s: Any, dim: Any) -> tuple[tuple, tuple]:
     """The transformed dimensions and the sizes wanted there."""
     if dim is None:
-        dims = tuple(range(input.ndim)) if s is None else tuple(range(input.ndim - len(s), input.ndim))
+        dims = (
+            tuple(range(input.ndim)) if s is None else tuple(range(input.ndim - len(s), input.ndim))
+        )
     else:
         dims = tuple(dim) if isinstance(dim, (tuple, list)) else (dim,)
     dims = tuple(normalize_dim(d, input.ndim) for d in dims)
@@ -115,7 +131,11 @@ def _resized(input: Any, dims: tuple, sizes: tuple) -> Any:
 
 
 def _float(input: Any) -> Any:
-    return ops.convert(input, dtypes.get_default_dtype()) if input.dtype.category < dtypes.FLOATING else input
+    return (
+        ops.convert(input, dtypes.get_default_dtype())
+        if input.dtype.category < dtypes.FLOATING
+        else input
+    )
 
 
 def _count(sizes: tuple) -> Any:
@@ -130,7 +150,9 @@ def _complex(input: Any, s: Any, dim: Any, norm: Any, forward: bool) -> Any:
     dims, sizes = _places(input, s, dim)
     if not input.is_complex():
         input = ops.complex(input, ops.zeros_like(input))
-    return ops.fft_complex(_resized(input, dims, sizes), dims, _scale(norm, _count(sizes), forward), forward)
+    return ops.fft_complex(
+        _resized(input, dims, sizes), dims, _scale(norm, _count(sizes), forward), forward
+    )
 
 
 def _real(input: Any, s: Any, dim: Any, norm: Any) -> Any:
@@ -234,7 +256,13 @@ def fft_irfftn(input, s=None, dim=None, norm=None):
 
 
 def _shift(input: Any, dim: Any, forward: bool) -> Any:
-    dims = tuple(range(input.ndim)) if dim is None else tuple(dim) if isinstance(dim, (tuple, list)) else (dim,)
+    dims = (
+        tuple(range(input.ndim))
+        if dim is None
+        else tuple(dim)
+        if isinstance(dim, (tuple, list))
+        else (dim,)
+    )
     sizes = [input.shape[d] for d in dims]
     return ops.roll(input, tuple(n // 2 if forward else (n + 1) // 2 for n in sizes), dims)
 

@@ -31,7 +31,9 @@ def _cat_spec(tensors, dim=0):
         raise ValueError("torch.cat(): expected a non-empty list of Tensors")
     for place, tensor in enumerate(tensors):
         if tensor.ndim == 0:
-            raise RuntimeError(f"zero-dimensional tensor (at position {place}) cannot be concatenated")
+            raise RuntimeError(
+                f"zero-dimensional tensor (at position {place}) cannot be concatenated"
+            )
     kind = _common([t.dtype for t in tensors])
     real = [t for t in tensors if not _is_skipped(t)] or list(tensors[:1])
     first = real[0]
@@ -39,7 +41,9 @@ def _cat_spec(tensors, dim=0):
     total = 0
     for place, tensor in enumerate(real):
         if tensor.ndim != first.ndim:
-            raise RuntimeError(f"Tensors must have same number of dimensions: got {first.ndim} and {tensor.ndim}")
+            raise RuntimeError(
+                f"Tensors must have same number of dimensions: got {first.ndim} and {tensor.ndim}"
+            )
         for i, (n, m) in enumerate(zip(first.shape, tensor.shape)):
             if i != d and n != m:
                 raise RuntimeError(
@@ -108,16 +112,29 @@ def _stack_spec(tensors, dim=0):
     for place, tensor in enumerate(tensors):
         if tuple(tensor.shape) != tuple(first.shape):
             raise RuntimeError(
-                f"stack expects each tensor to be equal size, but got {list(first.shape)} at entry 0 and {list(tensor.shape)} at entry {place}"
+                f"stack expects each tensor to be equal size, but got {list(first.shape)} at "
+                f"entry 0 and {list(tensor.shape)} at entry {place}"
             )
     d = normalize_dim(dim, first.ndim + 1)
-    return Spec((*first.shape[:d], len(tensors), *first.shape[d:]), _common([t.dtype for t in tensors]), first.device)
+    return Spec(
+        (*first.shape[:d], len(tensors), *first.shape[d:]),
+        _common([t.dtype for t in tensors]),
+        first.device,
+    )
 
 
 @extern(
-    spec=_stack_spec, saves="", method=False, vjp=lambda g, out, tensors, dim: list(ops.unbind(g, dim)),
-    decompose=lambda tensors, dim=0: ops.cat([ops.unsqueeze(t, normalize_dim(dim, tensors[0].ndim + 1)) for t in tensors], normalize_dim(dim, tensors[0].ndim + 1)),
-    front=lambda call, tensors, dim=0, **given: call(tensors if isinstance(tensors, (list, tuple)) else list(tensors), dim, **given),
+    spec=_stack_spec,
+    saves="",
+    method=False,
+    vjp=lambda g, out, tensors, dim: list(ops.unbind(g, dim)),
+    decompose=lambda tensors, dim=0: ops.cat(
+        [ops.unsqueeze(t, normalize_dim(dim, tensors[0].ndim + 1)) for t in tensors],
+        normalize_dim(dim, tensors[0].ndim + 1),
+    ),
+    front=lambda call, tensors, dim=0, **given: call(
+        tensors if isinstance(tensors, (list, tuple)) else list(tensors), dim, **given
+    ),
 )
 def stack(tensors, dim=0):
     """Tensors of one shape joined along a new dimension."""
@@ -133,7 +150,9 @@ def stack(tensors, dim=0):
 
 def _at_least(rank: int, name: str) -> Any:
     def call(*tensors: Any) -> Any:
-        given = tensors[0] if len(tensors) == 1 and isinstance(tensors[0], (list, tuple)) else tensors
+        given = (
+            tensors[0] if len(tensors) == 1 and isinstance(tensors[0], (list, tuple)) else tensors
+        )
         found = tuple(_raised(t, rank) for t in given)
         return found if len(tensors) > 1 or given is not tensors else found[0]
 
@@ -186,7 +205,12 @@ def column_stack(tensors):
     return ops.cat([ops.reshape(t, (t.numel(), 1)) if t.ndim < 2 else t for t in tensors], 1)
 
 
-@composite(method=False, front=lambda call, *tensors: call(tensors[0] if isinstance(tensors[0], (list, tuple)) else tensors))
+@composite(
+    method=False,
+    front=lambda call, *tensors: call(
+        tensors[0] if isinstance(tensors[0], (list, tuple)) else tensors
+    ),
+)
 def block_diag(tensors):
     """Matrices along the diagonal of one large matrix of zeros."""
     raised = [_raised(t, 2) for t in tensors]
@@ -195,7 +219,11 @@ def block_diag(tensors):
         width = width + t.shape[1]
     for t in raised:
         n, m = t.shape
-        parts = [ops.zeros((n, start), dtype=t.dtype), t, ops.zeros((n, width - start - m), dtype=t.dtype)]
+        parts = [
+            ops.zeros((n, start), dtype=t.dtype),
+            t,
+            ops.zeros((n, width - start - m), dtype=t.dtype),
+        ]
         rows.append(ops.cat(parts, 1))
         start = start + m
     return ops.cat(rows, 0)
@@ -242,7 +270,8 @@ def _cut(input: Any, dim: int, sizes: Any) -> tuple:
 
 @composite
 def split(input, split_size_or_sections, dim=0):
-    """Parts along a dimension, as views: of one size (the last may be smaller), or of the sizes given."""
+    """Parts along a dimension, as views: of one size (the last may be smaller), or of the sizes
+    given."""
     d = normalize_dim(dim, input.ndim)
     if input.ndim == 0:
         raise RuntimeError("split expects at least a 1-dimensional tensor")
@@ -258,7 +287,9 @@ def split(input, split_size_or_sections, dim=0):
     if size < 0 or (size == 0 and total != 0):
         raise RuntimeError(f"split expects split_size be non-negative, but got split_size={size}")
     count = 1 if total == 0 else (total + size - 1) // size
-    return _cut(input, d, [size if i < count - 1 else total - size * (count - 1) for i in range(count)])
+    return _cut(
+        input, d, [size if i < count - 1 else total - size * (count - 1) for i in range(count)]
+    )
 
 
 def _total(sizes: Any) -> Any:
@@ -331,10 +362,15 @@ def dsplit(input, indices_or_sections):
 
 def _repeat_shape(input: Any, sizes: Any) -> tuple:
     if len(sizes) < input.ndim:
-        raise RuntimeError("Number of dimensions of repeat dims can not be smaller than number of dimensions of tensor")
+        raise RuntimeError(
+            "Number of dimensions of repeat dims can not be smaller than number of dimensions of "
+            "tensor"
+        )
     for n in sizes:
         if n < 0:
-            raise RuntimeError(f"Trying to create tensor with negative dimension {n}: {list(sizes)}")
+            raise RuntimeError(
+                f"Trying to create tensor with negative dimension {n}: {list(sizes)}"
+            )
     shape = (1,) * (len(sizes) - input.ndim) + tuple(input.shape)
     return tuple(n * m for n, m in zip(shape, sizes))
 
@@ -342,7 +378,9 @@ def _repeat_shape(input: Any, sizes: Any) -> tuple:
 def _repeat_vjp(g, out, input, sizes):
     shape = (1,) * (len(sizes) - input.ndim) + tuple(input.shape)
     split_shape = tuple(x for pair in zip(sizes, shape) for x in pair)
-    summed = ops.sum(ops.reshape(g, split_shape), tuple(range(0, 2 * len(sizes), 2))) if sizes else g
+    summed = (
+        ops.sum(ops.reshape(g, split_shape), tuple(range(0, 2 * len(sizes), 2))) if sizes else g
+    )
     return ops.reshape(summed, tuple(input.shape))
 
 
@@ -354,7 +392,10 @@ def _repeat_decompose(input, sizes):
 
 
 @extern(
-    spec=lambda input, sizes: Spec(_repeat_shape(input, sizes), input.dtype, input.device), vjp=_repeat_vjp, saves="", method=False,
+    spec=lambda input, sizes: Spec(_repeat_shape(input, sizes), input.dtype, input.device),
+    vjp=_repeat_vjp,
+    saves="",
+    method=False,
     decompose=_repeat_decompose,
 )
 def repeat(input, sizes):
@@ -379,19 +420,26 @@ def _interleave_front(call, input, repeats=None, dim=None, *, output_size=None):
 
 @composite(front=_interleave_front)
 def repeat_interleave(input, repeats, dim=None, *, output_size=None):
-    """Each slice along a dimension repeated; `repeats` is one count or a tensor of one count per slice."""
+    """Each slice along a dimension repeated; `repeats` is one count or a tensor of one count per
+    slice."""
     if dim is None:
         input, dim = ops.reshape(input, (-1,)), 0
     d = normalize_dim(dim, input.ndim)
     if not isinstance(repeats, Tensor):
-        grown = ops.expand(ops.unsqueeze(input, d + 1), (*input.shape[: d + 1], repeats, *input.shape[d + 1 :]))
-        return ops.reshape(grown, (*input.shape[:d], input.shape[d] * repeats, *input.shape[d + 1 :]))
+        grown = ops.expand(
+            ops.unsqueeze(input, d + 1), (*input.shape[: d + 1], repeats, *input.shape[d + 1 :])
+        )
+        return ops.reshape(
+            grown, (*input.shape[:d], input.shape[d] * repeats, *input.shape[d + 1 :])
+        )
     counts = repeats
     if counts.ndim == 0 or counts.numel() == 1:
         counts = ops.expand(ops.reshape(counts, (1,)), (input.shape[d],))
     if counts.shape[0] != input.shape[d]:
-        raise RuntimeError("repeats must have the same size as input along dim, but got "
-                           f"repeats.size(0) = {counts.shape[0]} and input.size({d}) = {input.shape[d]}")
+        raise RuntimeError(
+            "repeats must have the same size as input along dim, but got "
+            f"repeats.size(0) = {counts.shape[0]} and input.size({d}) = {input.shape[d]}"
+        )
     places = np.repeat(np.arange(input.shape[d]), counts.detach()._array)
     return ops.index_select(input, d, Tensor._wrap(places))
 
@@ -407,7 +455,12 @@ def _flip_dims(dims: Any) -> tuple:
     return tuple(dims) if isinstance(dims, (tuple, list)) else (dims,)
 
 
-@extern(spec=lambda input, dims: _flip_spec(input, dims), vjp=lambda g, out, input, dims: ops.flip(g, dims), saves="", method=False)
+@extern(
+    spec=lambda input, dims: _flip_spec(input, dims),
+    vjp=lambda g, out, input, dims: ops.flip(g, dims),
+    saves="",
+    method=False,
+)
 def flip(input, dims):
     """The order of elements reversed along dimensions (a copy)."""
     axes = normalize_dims(_flip_dims(dims), input.ndim) if _flip_dims(dims) else ()
@@ -435,7 +488,9 @@ def _roll_args(input: Any, shifts: Any, dims: Any) -> tuple[tuple, tuple]:
     shifts = tuple(shifts) if isinstance(shifts, (tuple, list)) else (shifts,)
     dims = tuple(dims) if isinstance(dims, (tuple, list)) else () if dims is None else (dims,)
     if dims and len(shifts) != len(dims):
-        raise RuntimeError(f"shifts and dimensions must align. shifts: {len(shifts)}, dims:{len(dims)}")
+        raise RuntimeError(
+            f"shifts and dimensions must align. shifts: {len(shifts)}, dims:{len(dims)}"
+        )
     return shifts, tuple(normalize_dim(d, input.ndim) for d in dims)
 
 
@@ -453,7 +508,11 @@ def _roll_vjp(g, out, input, shifts, dims):
 def roll(input, shifts, dims=None):
     """Elements moved along dimensions, those that fall off coming in at the other end."""
     shifts, axes = _roll_args(input, shifts, dims)
-    return np.ascontiguousarray(np.roll(input, shifts, axes) if axes else np.roll(input, shifts[0])) if input.ndim else input.copy()
+    return (
+        np.ascontiguousarray(np.roll(input, shifts, axes) if axes else np.roll(input, shifts[0]))
+        if input.ndim
+        else input.copy()
+    )
 
 
 @composite

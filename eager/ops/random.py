@@ -1,8 +1,10 @@
-"""Random operators. Each is a pure function of a seed and an offset, its twin in terms of `philox_uniform` and `philox_normal`.
+"""Random operators. Each is a pure function of a seed and an offset, its twin in terms of
+`philox_uniform` and `philox_normal`.
 
-`op.count(*bound)` says by how much a call advances the generator's offset; `op.twin(state, extra, *bound)` is the same call with
-`state`, an int64 tensor (seed, offset), in place of the generator, `extra` blocks further on. An in-place operator's twin gives the
-value that is to be written.
+`op.count(*bound)` says by how much a call advances the generator's offset;
+`op.twin(state, extra, *bound)` is the same call with `state`, an int64 tensor (seed, offset), in
+place of the generator, `extra` blocks further on. An in-place operator's twin gives the value that
+is to be written.
 """
 
 from __future__ import annotations
@@ -48,13 +50,17 @@ def philox_normal(seed, shape, dtype, extra=0):
     return rng.normal(*_seeded(seed, extra), numel(shape), dtype.numpy).reshape(shape)
 
 
-@extern(spec=lambda seed, shape, low, high, dtype, extra: Spec(shape, dtype), saves="", method=False)
+@extern(
+    spec=lambda seed, shape, low, high, dtype, extra: Spec(shape, dtype), saves="", method=False
+)
 def philox_randint(seed, shape, low, high, dtype, extra=0):
     """Integers in [low, high) from a tensor (seed, offset), `extra` blocks after the offset."""
     return _integers(*_seeded(seed, extra), shape, low, high, dtype.numpy)
 
 
-def _integers(seed: int, offset: int, shape: Any, low: int, high: int, kind: np.dtype) -> np.ndarray:
+def _integers(
+    seed: int, offset: int, shape: Any, low: int, high: int, kind: np.dtype
+) -> np.ndarray:
     """64-bit words modulo the range."""
     span = high - low
     found = rng.long_words(seed, offset, numel(shape))
@@ -64,7 +70,7 @@ def _integers(seed: int, offset: int, shape: Any, low: int, high: int, kind: np.
 
 @extern(spec=lambda seed, n, dtype, extra: Spec((n,), dtype), saves="", method=False)
 def philox_permutation(seed, n, dtype, extra=0):
-    """A random order of 0 to n - 1 from a tensor (seed, offset), `extra` blocks after the offset."""
+    """A random order of 0 to n - 1 from a tensor (seed, offset), `extra` blocks further on."""
     return _permutation(*_seeded(seed, extra), n, dtype.numpy)
 
 
@@ -98,28 +104,47 @@ def _rand_spec(size, generator, dtype, *rest):
 def _fresh(name: str, draw: Callable, pure: str, doc: str) -> Creation:
     """`rand` and `randn`: sizes in, numbers out."""
 
-    def function(size, *, generator=None, dtype=None, layout=None, device=None, requires_grad=False, pin_memory=False):
+    def function(
+        size,
+        *,
+        generator=None,
+        dtype=None,
+        layout=None,
+        device=None,
+        requires_grad=False,
+        pin_memory=False,
+    ):
         found, shape = _check_float(name, dtype), sizes_of(size)
-        return draw(*_state(generator, _blocks(shape, found)), numel(shape), found.numpy).reshape(shape)
+        return draw(*_state(generator, _blocks(shape, found)), numel(shape), found.numpy).reshape(
+            shape
+        )
 
     function.__name__, function.__doc__, function.__module__ = name, doc, __name__
     op = Creation(function, spec=_rand_spec, front=sized(), random=True)
     return _declare(
         op,
         lambda size, generator, dtype, *rest: _blocks(sizes_of(size), _kind(dtype)),
-        lambda state, extra, size, generator, dtype, *rest: getattr(ops, pure)(state, sizes_of(size), _kind(dtype), extra),
+        lambda state, extra, size, generator, dtype, *rest: getattr(ops, pure)(
+            state, sizes_of(size), _kind(dtype), extra
+        ),
     )
 
 
 rand = _fresh("rand", rng.uniform, "philox_uniform", "Numbers drawn evenly from [0, 1).")
-randn = _fresh("randn", rng.normal, "philox_normal", "Numbers drawn from the standard normal distribution.")
+randn = _fresh(
+    "randn", rng.normal, "philox_normal", "Numbers drawn from the standard normal distribution."
+)
 
 
 def _fresh_like(name: str, draw: Callable, pure: str, doc: str) -> Creation:
-    def function(input, *, dtype=None, layout=None, device=None, requires_grad=False, memory_format=None):
+    def function(
+        input, *, dtype=None, layout=None, device=None, requires_grad=False, memory_format=None
+    ):
         found = _check_float(name, dtype or dtypes.from_numpy(input.dtype))
         result = empty_array_like(input, found.numpy, memory_format)
-        result[...] = draw(*_state(None, _blocks(input.shape, found)), numel(input.shape), found.numpy).reshape(input.shape)
+        result[...] = draw(
+            *_state(None, _blocks(input.shape, found)), numel(input.shape), found.numpy
+        ).reshape(input.shape)
         return result
 
     function.__name__, function.__doc__, function.__module__ = name, doc, __name__
@@ -127,17 +152,31 @@ def _fresh_like(name: str, draw: Callable, pure: str, doc: str) -> Creation:
     return _declare(
         op,
         lambda input, dtype, *rest: _blocks(input.shape, dtype or input.dtype),
-        lambda state, extra, input, dtype, *rest: getattr(ops, pure)(state, tuple(input.shape), dtype or input.dtype, extra),
+        lambda state, extra, input, dtype, *rest: getattr(ops, pure)(
+            state, tuple(input.shape), dtype or input.dtype, extra
+        ),
     )
 
 
-rand_like = _fresh_like("rand_like", rng.uniform, "philox_uniform", "Numbers from [0, 1) in the shape of another tensor.")
-randn_like = _fresh_like("randn_like", rng.normal, "philox_normal", "Standard normal numbers in the shape of another tensor.")
+rand_like = _fresh_like(
+    "rand_like",
+    rng.uniform,
+    "philox_uniform",
+    "Numbers from [0, 1) in the shape of another tensor.",
+)
+randn_like = _fresh_like(
+    "randn_like",
+    rng.normal,
+    "philox_normal",
+    "Standard normal numbers in the shape of another tensor.",
+)
 
 
 def _randint_front(call, *args, **kwargs):
     """The forms `randint(high, size)` and `randint(low, high, size)`."""
-    if "low" not in kwargs and (len(args) == 1 or (len(args) == 2 and isinstance(args[1], (tuple, list)))):
+    if "low" not in kwargs and (
+        len(args) == 1 or (len(args) == 2 and isinstance(args[1], (tuple, list)))
+    ):
         args = (0, *args)
     elif "low" not in kwargs and not args:
         kwargs["low"] = 0
@@ -146,7 +185,9 @@ def _randint_front(call, *args, **kwargs):
 
 def _span(low: Any, high: Any) -> None:
     if low >= high:
-        raise RuntimeError(f"random_ expects 'from' to be less than 'to', but got from={low} >= to={high}")
+        raise RuntimeError(
+            f"random_ expects 'from' to be less than 'to', but got from={low} >= to={high}"
+        )
 
 
 def _randint_spec(low, high, size, generator, dtype, *rest):
@@ -154,11 +195,28 @@ def _randint_spec(low, high, size, generator, dtype, *rest):
     return Spec(sizes_of(size), dtype or dtypes.int64)
 
 
-def _randint(low, high, size, *, generator=None, dtype=None, layout=None, device=None, requires_grad=False, pin_memory=False):
+def _randint(
+    low,
+    high,
+    size,
+    *,
+    generator=None,
+    dtype=None,
+    layout=None,
+    device=None,
+    requires_grad=False,
+    pin_memory=False,
+):
     """Integers drawn evenly from [low, high)."""
     _span(low, high)
     shape = sizes_of(size)
-    return _integers(*_state(generator, rng.advance(numel(shape), True)), shape, low, high, (dtype or dtypes.int64).numpy)
+    return _integers(
+        *_state(generator, rng.advance(numel(shape), True)),
+        shape,
+        low,
+        high,
+        (dtype or dtypes.int64).numpy,
+    )
 
 
 randint = _declare(
@@ -175,12 +233,33 @@ def _randint_like_front(call, input, *args, **kwargs):
 
 
 @composite(method=False, front=_randint_like_front)
-def randint_like(input, low, high, *, dtype=None, layout=None, device=None, requires_grad=False, memory_format=None):
+def randint_like(
+    input,
+    low,
+    high,
+    *,
+    dtype=None,
+    layout=None,
+    device=None,
+    requires_grad=False,
+    memory_format=None,
+):
     """Integers from [low, high) in the shape and type of another tensor."""
-    return ops.randint(low, high, tuple(input.shape), dtype=dtype or input.dtype, requires_grad=requires_grad)
+    return ops.randint(
+        low, high, tuple(input.shape), dtype=dtype or input.dtype, requires_grad=requires_grad
+    )
 
 
-def _randperm(n, *, generator=None, dtype=None, layout=None, device=None, requires_grad=False, pin_memory=False):
+def _randperm(
+    n,
+    *,
+    generator=None,
+    dtype=None,
+    layout=None,
+    device=None,
+    requires_grad=False,
+    pin_memory=False,
+):
     """A random order of 0 to n - 1."""
     _randperm_spec(n, generator, dtype)
     return _permutation(*_state(generator, rng.advance(n, True)), n, (dtype or dtypes.int64).numpy)
@@ -195,7 +274,9 @@ def _randperm_spec(n, generator, dtype, *rest):
 randperm = _declare(
     Creation(_randperm, name="randperm", spec=_randperm_spec, random=True),
     lambda n, *rest: rng.advance(n, True),
-    lambda state, extra, n, generator, dtype, *rest: ops.philox_permutation(state, n, dtype or dtypes.int64, extra),
+    lambda state, extra, n, generator, dtype, *rest: ops.philox_permutation(
+        state, n, dtype or dtypes.int64, extra
+    ),
 )
 
 
@@ -212,7 +293,8 @@ def _check_shares(array: np.ndarray) -> None:
 
 
 def _unit(generator: Any, shape: Any, kind: np.dtype) -> np.ndarray:
-    """Uniform numbers to compare with shares or to transform, in float64 for doubles and float32 otherwise."""
+    """Uniform numbers to compare with shares or to transform, in float64 for doubles and float32
+    otherwise."""
     wide = np.dtype(np.float64 if kind == np.float64 else np.float32)
     seed, offset = _state(generator, rng.advance(numel(shape), rng.is_wide(wide)))
     return rng.uniform(seed, offset, numel(shape), wide).reshape(shape)
@@ -232,7 +314,9 @@ def _unit_twin(state: Any, extra: Any, input: Any) -> Any:
 
 def _bernoulli_spec(input, p, generator):
     if p is None and not input.dtype.is_floating_point:
-        raise RuntimeError(f"bernoulli() expects probabilities of a floating point type, got {input.dtype}")
+        raise RuntimeError(
+            f"bernoulli() expects probabilities of a floating point type, got {input.dtype}"
+        )
     return _same_spec(input)
 
 
@@ -254,15 +338,26 @@ def _bernoulli_into(target, p, generator):
     target[...] = _bernoulli_kernel(target, p, generator)
 
 
-@extern(spec=_bernoulli_spec, vjp=_bernoulli_vjp, saves="", random=True, method=False, front=_bernoulli_front, inplace=_bernoulli_into)
+@extern(
+    spec=_bernoulli_spec,
+    vjp=_bernoulli_vjp,
+    saves="",
+    random=True,
+    method=False,
+    front=_bernoulli_front,
+    inplace=_bernoulli_into,
+)
 def bernoulli(input, p=None, generator=None):
     """1 with the probability that the input says (or `p` everywhere), else 0."""
     return _bernoulli_kernel(input, p, generator).astype(input.dtype)
 
 
 _declare(
-    bernoulli, _unit_blocks,
-    lambda state, extra, input, p, generator: ops.convert(_unit_twin(state, extra, input) < (input if p is None else p), input.dtype),
+    bernoulli,
+    _unit_blocks,
+    lambda state, extra, input, p, generator: ops.convert(
+        _unit_twin(state, extra, input) < (input if p is None else p), input.dtype
+    ),
 )
 Tensor.bernoulli = lambda self, p=None, *, generator=None: bernoulli(self, p, generator=generator)  # type: ignore[attr-defined]
 
@@ -276,11 +371,14 @@ Tensor.bernoulli_ = _bernoulli_  # type: ignore[attr-defined]
 
 
 def _drawn(transform: Callable) -> tuple[Callable, Callable]:
-    """A kernel and an in-place kernel that transform uniform numbers: `transform(numbers, *parameters)`."""
+    """A kernel and an in-place kernel that transform uniform numbers: `transform(numbers,
+    *parameters)`."""
 
     def run(input, *rest):
         *parameters, generator = rest
-        return np.asarray(transform(_unit(generator, input.shape, input.dtype), *parameters)).astype(input.dtype)
+        return np.asarray(
+            transform(_unit(generator, input.shape, input.dtype), *parameters)
+        ).astype(input.dtype)
 
     def into(target, *rest):
         target[...] = run(target, *rest)
@@ -293,16 +391,27 @@ def _zero_vjp(g, out, *bound):
 
 
 def _overwriting(transform: Callable, pure: Callable) -> Callable:
-    """Declare an operator that has the shape and type of its input and random values; `x.name_()` overwrites x with them.
+    """Declare an operator that has the shape and type of its input and random values; `x.name_()`
+    overwrites x with them.
 
     `transform` works on arrays of uniform numbers, `pure` is the same in operators.
     """
     run, into = _drawn(transform)
 
     def declare(function: Callable) -> Any:
-        op = extern(function, spec=_same_spec, vjp=_zero_vjp, saves="", random=True, method=False, inplace=into)
+        op = extern(
+            function,
+            spec=_same_spec,
+            vjp=_zero_vjp,
+            saves="",
+            random=True,
+            method=False,
+            inplace=into,
+        )
         op.function = run
-        twin = lambda state, extra, input, *rest: ops.convert(pure(_unit_twin(state, extra, input), *rest[:-1]), input.dtype)  # noqa: E731
+        twin = lambda state, extra, input, *rest: ops.convert(
+            pure(_unit_twin(state, extra, input), *rest[:-1]), input.dtype
+        )  # noqa: E731
         op.in_place.random = True
         return _declare(op, _unit_blocks, twin)
 
@@ -311,7 +420,9 @@ def _overwriting(transform: Callable, pure: Callable) -> Callable:
 
 def _uniform(u, low, high):
     if low > high:
-        raise RuntimeError(f"uniform_ expects to return a [from, to) range, but found from={low} > to={high}")
+        raise RuntimeError(
+            f"uniform_ expects to return a [from, to) range, but found from={low} > to={high}"
+        )
     return u * u.dtype.type(high - low) + u.dtype.type(low)
 
 
@@ -320,7 +431,10 @@ def uniform(input, from_=0.0, to=1.0, generator=None):
     """Numbers drawn evenly from [from, to), in the shape and type of the input."""
 
 
-@_overwriting(lambda u, rate: -np.log1p(-u) / u.dtype.type(rate), lambda u, rate: ops.log1p(u * -1) * (-1 / rate))
+@_overwriting(
+    lambda u, rate: -np.log1p(-u) / u.dtype.type(rate),
+    lambda u, rate: ops.log1p(u * -1) * (-1 / rate),
+)
 def exponential(input, lambd=1.0, generator=None):
     """Numbers of the exponential distribution."""
 
@@ -342,8 +456,16 @@ def cauchy(input, median=0.0, sigma=1.0, generator=None):
 
 
 def _normal_values(input: np.ndarray, mean: Any, std: Any, generator: Any) -> np.ndarray:
-    if not isinstance(std, np.ndarray) and std < 0 or isinstance(std, np.ndarray) and std.size and std.min() < 0:
-        raise RuntimeError(f"normal expects std >= 0.0, but found std {std if np.ndim(std) == 0 else np.min(std)}")
+    if (
+        not isinstance(std, np.ndarray)
+        and std < 0
+        or isinstance(std, np.ndarray)
+        and std.size
+        and std.min() < 0
+    ):
+        raise RuntimeError(
+            f"normal expects std >= 0.0, but found std {std if np.ndim(std) == 0 else np.min(std)}"
+        )
     wide = np.dtype(np.float64 if input.dtype == np.float64 else np.float32)
     seed, offset = _state(generator, rng.advance(input.size, rng.is_wide(wide)))
     values = rng.normal(seed, offset, input.size, wide).reshape(input.shape)
@@ -360,8 +482,23 @@ def _normal_into(target, mean, std, generator):
     target[...] = _normal_values(target, mean, std, generator)
 
 
-def _normal_front(call, mean, std=None, size=None, generator_=None, *, generator=None, dtype=None, layout=None, device=None, requires_grad=False, pin_memory=False, out=None):
-    """PyTorch's forms `(mean, std, size)`, `(mean, std)` with tensors; the declared form is `(input, mean, std, generator)`."""
+def _normal_front(
+    call,
+    mean,
+    std=None,
+    size=None,
+    generator_=None,
+    *,
+    generator=None,
+    dtype=None,
+    layout=None,
+    device=None,
+    requires_grad=False,
+    pin_memory=False,
+    out=None,
+):
+    """PyTorch's forms `(mean, std, size)`, `(mean, std)` with tensors; the declared form is
+    `(input, mean, std, generator)`."""
     if isinstance(mean, Tensor) and size is not None and not isinstance(size, (tuple, list)):
         return call(mean, std, size, generator_ or generator)
     std = 1.0 if std is None else std
@@ -376,14 +513,26 @@ def _normal_front(call, mean, std=None, size=None, generator_=None, *, generator
     return result if out is None else out.copy_(result)
 
 
-@extern(spec=_same_spec, vjp=(_zero_vjp, None, None), saves="", random=True, method=False, inplace=_normal_into, front=_normal_front)
+@extern(
+    spec=_same_spec,
+    vjp=(_zero_vjp, None, None),
+    saves="",
+    random=True,
+    method=False,
+    inplace=_normal_into,
+    front=_normal_front,
+)
 def normal(input, mean, std, generator=None):
-    """Normally distributed numbers in the shape and type of the input; also `normal(mean, std)` and `normal(mean, std, size)`."""
+    """Normally distributed numbers in the shape and type of the input; also `normal(mean, std)` and
+    `normal(mean, std, size)`."""
     return _normal_values(input, mean, std, generator)
 
 
 def _normal_twin(state, extra, input, mean, std, generator):
-    return ops.convert(ops.philox_normal(state, tuple(input.shape), _unit_kind(input.dtype), extra) * std + mean, input.dtype)
+    return ops.convert(
+        ops.philox_normal(state, tuple(input.shape), _unit_kind(input.dtype), extra) * std + mean,
+        input.dtype,
+    )
 
 
 _declare(normal, _unit_blocks, _normal_twin)
@@ -395,7 +544,9 @@ def _normal_(self: Tensor, mean: float = 0.0, std: float = 1.0, *, generator: An
     return ops.normal_(self, mean, std, generator)
 
 
-def _uniform_(self: Tensor, a: float = 0.0, b: float = 1.0, *, generator: Any = None, **given: Any) -> Tensor:
+def _uniform_(
+    self: Tensor, a: float = 0.0, b: float = 1.0, *, generator: Any = None, **given: Any
+) -> Tensor:
     """`uniform_(from=0, to=1)`: overwrite with numbers drawn evenly."""
     return ops.uniform_(self, given.pop("from", a), given.pop("to", b), generator)
 
@@ -410,12 +561,16 @@ def _geometric_(self: Tensor, p: float, *, generator: Any = None) -> Tensor:
     return ops.geometric_(self, p, generator)
 
 
-def _cauchy_(self: Tensor, median: float = 0.0, sigma: float = 1.0, *, generator: Any = None) -> Tensor:
+def _cauchy_(
+    self: Tensor, median: float = 0.0, sigma: float = 1.0, *, generator: Any = None
+) -> Tensor:
     """Overwrite with numbers of the Cauchy distribution."""
     return ops.cauchy_(self, median, sigma, generator)
 
 
-def _log_normal_(self: Tensor, mean: float = 1.0, std: float = 2.0, *, generator: Any = None) -> Tensor:
+def _log_normal_(
+    self: Tensor, mean: float = 1.0, std: float = 2.0, *, generator: Any = None
+) -> Tensor:
     """Overwrite with numbers whose logarithms are normally distributed."""
     return ops.normal_(self, mean, std, generator).exp_()
 
@@ -427,7 +582,13 @@ def _random_(self: Tensor, *bounds: Any, generator: Any = None, **given: Any) ->
     if high is None:
         kind = self.dtype
         digits = {dtypes.float16: 11, dtypes.bfloat16: 8, dtypes.float32: 24, dtypes.float64: 53}
-        high = 2 ** digits[kind] + 1 if kind in digits else 2 if kind is dtypes.bool_ else int(np.iinfo(kind.numpy).max)
+        high = (
+            2 ** digits[kind] + 1
+            if kind in digits
+            else 2
+            if kind is dtypes.bool_
+            else int(np.iinfo(kind.numpy).max)
+        )
     return ops.copy_(self, ops.randint(low, high, tuple(self.shape), generator=generator))
 
 
@@ -443,11 +604,15 @@ def _multinomial_spec(input, num_samples, replacement, generator):
     if input.ndim not in (1, 2):
         raise RuntimeError("prob_dist must be 1 or 2 dim")
     if not input.dtype.is_floating_point:
-        raise RuntimeError(f"multinomial only supports floating-point dtypes for input, got: {input.dtype}")
+        raise RuntimeError(
+            f"multinomial only supports floating-point dtypes for input, got: {input.dtype}"
+        )
     if num_samples <= 0:
         raise RuntimeError("cannot sample n_sample <= 0 samples")
     if not replacement and num_samples > input.shape[-1]:
-        raise RuntimeError("cannot sample n_sample > prob_dist.size(-1) samples without replacement")
+        raise RuntimeError(
+            "cannot sample n_sample > prob_dist.size(-1) samples without replacement"
+        )
     return Spec((*input.shape[:-1], num_samples), dtypes.int64, input.device)
 
 
@@ -463,8 +628,12 @@ def _choose(shares: np.ndarray, num_samples: int, replacement: bool, draw: Calla
         places = draw((*shares.shape[:-1], num_samples))
         return (places[..., None] >= edges[..., None, :]).sum(-1).astype(np.int64)
     if (np.count_nonzero(shares, -1) < num_samples).any():
-        raise RuntimeError("invalid multinomial distribution (with replacement=False, not enough non-negative category to sample)")
-    # the smallest of exponential times at rates `shares`: a race that each category wins with its share
+        raise RuntimeError(
+            "invalid multinomial distribution (with replacement=False, not enough non-negative "
+            "category to sample)"
+        )
+    # the smallest of exponential times at rates `shares`: a race that each category wins with its
+    # share
     times = -np.log1p(-draw(shares.shape)) / np.where(shares > 0, shares, 1)
     times = np.where(shares > 0, times, np.inf)
     return np.argsort(times, -1, kind="stable")[..., :num_samples]
@@ -478,25 +647,46 @@ def _multinomial_count(input, num_samples, replacement, generator):
 @extern(spec=_multinomial_spec, saves="", random=True)
 def multinomial(input, num_samples, replacement=False, *, generator=None):
     """Indices drawn with the probabilities that each row's weights say."""
-    if input.ndim not in (1, 2) or input.dtype.kind != "f" or num_samples <= 0 or (not replacement and num_samples > input.shape[-1]):
+    if (
+        input.ndim not in (1, 2)
+        or input.dtype.kind != "f"
+        or num_samples <= 0
+        or (not replacement and num_samples > input.shape[-1])
+    ):
         raise ValueError
     seed, offset = _state(generator, _multinomial_count(input, num_samples, replacement, generator))
-    return _choose(input, num_samples, replacement, lambda shape: rng.uniform(seed, offset, numel(shape), np.dtype(np.float64)).reshape(shape))
+    return _choose(
+        input,
+        num_samples,
+        replacement,
+        lambda shape: rng.uniform(seed, offset, numel(shape), np.dtype(np.float64)).reshape(shape),
+    )
 
 
 @extern(
-    spec=lambda seed, input, num_samples, replacement, extra: _multinomial_spec(input, num_samples, replacement, None), saves="",
+    spec=lambda seed, input, num_samples, replacement, extra: _multinomial_spec(
+        input, num_samples, replacement, None
+    ),
+    saves="",
     method=False,
 )
 def philox_multinomial(seed, input, num_samples, replacement=False, extra=0):
     """`multinomial` from a tensor (seed, offset), `extra` blocks after the offset."""
     first, offset = _seeded(seed, extra)
-    return _choose(input, num_samples, replacement, lambda shape: rng.uniform(first, offset, numel(shape), np.dtype(np.float64)).reshape(shape))
+    return _choose(
+        input,
+        num_samples,
+        replacement,
+        lambda shape: rng.uniform(first, offset, numel(shape), np.dtype(np.float64)).reshape(shape),
+    )
 
 
 _declare(
-    multinomial, _multinomial_count,
-    lambda state, extra, input, num_samples, replacement, generator: ops.philox_multinomial(state, input, num_samples, replacement, extra),
+    multinomial,
+    _multinomial_count,
+    lambda state, extra, input, num_samples, replacement, generator: ops.philox_multinomial(
+        state, input, num_samples, replacement, extra
+    ),
 )
 
 
@@ -519,4 +709,8 @@ def philox_poisson(seed, input, extra=0):
     return _poisson(input, *_seeded(seed, extra))
 
 
-_declare(poisson, lambda *bound: 1, lambda state, extra, input, generator: ops.philox_poisson(state, input, extra))
+_declare(
+    poisson,
+    lambda *bound: 1,
+    lambda state, extra, input, generator: ops.philox_poisson(state, input, extra),
+)

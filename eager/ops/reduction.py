@@ -1,4 +1,5 @@
-"""Reductions: sums, products, extrema, truth, statistics, norms. A derivative sees its gradient with the reduced dimensions kept."""
+"""Reductions: sums, products, extrema, truth, statistics, norms. A derivative sees its gradient
+with the reduced dimensions kept."""
 
 from __future__ import annotations
 
@@ -16,7 +17,11 @@ from eager.tensor import Tensor
 
 def _wide(array: np.ndarray) -> np.ndarray:
     """Half precision is summed in float32."""
-    return array.astype(np.float32) if array.dtype.itemsize == 2 and array.dtype.kind in "fV" else array
+    return (
+        array.astype(np.float32)
+        if array.dtype.itemsize == 2 and array.dtype.kind in "fV"
+        else array
+    )
 
 
 def _sum(array, axes, keepdim, dtype):
@@ -24,7 +29,10 @@ def _sum(array, axes, keepdim, dtype):
 
 
 @reduction(
-    combine="sum", promote="sum", saves="", run=_sum,
+    combine="sum",
+    promote="sum",
+    saves="",
+    run=_sum,
     vjp=lambda g, out, input, dim, keepdim, dtype: ops.expand(g, tuple(input.shape)),
 )
 def sum(s, input, dim=None, keepdim=False, *, dtype=None):
@@ -51,7 +59,14 @@ def _mean_vjp(g, out, input, dim, keepdim, dtype):
     return ops.expand(g / count, tuple(input.shape))
 
 
-@reduction(combine="sum", promote="float", saves="", run=_mean, vjp=_mean_vjp, finish=lambda s, total, count: total / count)
+@reduction(
+    combine="sum",
+    promote="float",
+    saves="",
+    run=_mean,
+    vjp=_mean_vjp,
+    finish=lambda s, total, count: total / count,
+)
 def mean(s, input, dim=None, keepdim=False, *, dtype=None):
     """The arithmetic mean. Raises RuntimeError for integers unless `dtype` is a float."""
     return input
@@ -68,7 +83,8 @@ def _prod_others_kernel(input, dim):
 
 
 def _prod_others_vjp(g, out, input, dim):
-    # d out[i] / d input[k] is the product of all but i and k: the same operator over copies in which element i is 1
+    # d out[i] / d input[k] is the product of all but i and k: the same operator over copies in
+    # which element i is 1
     d = normalize_dim(dim, input.ndim)
     rows = ops.movedim(input, d, -1)
     size = rows.shape[-1]
@@ -79,7 +95,11 @@ def _prod_others_vjp(g, out, input, dim):
     return ops.movedim(grads, -1, d)
 
 
-@extern(spec=lambda input, dim: Spec(input.shape, input.dtype, input.device), vjp=_prod_others_vjp, method=False)
+@extern(
+    spec=lambda input, dim: Spec(input.shape, input.dtype, input.device),
+    vjp=_prod_others_vjp,
+    method=False,
+)
 def prod_others(input, dim):
     """At each place along a dimension the product of the elements at all other places."""
     return _prod_others_kernel(input, dim)
@@ -95,7 +115,9 @@ def _prod_vjp(g, out, input, dim, keepdim, dtype):
     order = (*rest, *dims)
     moved = ops.permute(input, order)
     shape = tuple(moved.shape)
-    others = ops.prod_others(ops.reshape(moved, (*shape[: len(rest)], _count(input.shape, dims))), -1)
+    others = ops.prod_others(
+        ops.reshape(moved, (*shape[: len(rest)], _count(input.shape, dims))), -1
+    )
     back = [0] * len(order)
     for i, d in enumerate(order):
         back[d] = i
@@ -103,7 +125,10 @@ def _prod_vjp(g, out, input, dim, keepdim, dtype):
 
 
 @reduction(
-    combine="prod", promote="sum", saves="input", vjp=_prod_vjp,
+    combine="prod",
+    promote="sum",
+    saves="input",
+    vjp=_prod_vjp,
     run=lambda a, axes, keepdim, dtype: np.multiply.reduce(_wide(a), axis=axes, keepdims=keepdim),
 )
 def prod(s, input, dim=None, keepdim=False, *, dtype=None):
@@ -155,7 +180,8 @@ def argmin(s, input, dim=None, keepdim=False):
 
 
 def along(input: np.ndarray, dim: int) -> tuple[np.ndarray, int]:
-    """The array and the dimension, zero-dimensional arrays taken as one element. Raises IndexError for a wrong dimension."""
+    """The array and the dimension, zero-dimensional arrays taken as one element. Raises IndexError
+    for a wrong dimension."""
     d = normalize_dim(dim, input.ndim)
     return (input.reshape(1), 0) if input.ndim == 0 else (input, d)
 
@@ -174,7 +200,8 @@ def pair_spec(input: Any, dim: int, keepdim: bool) -> tuple[Spec, Spec]:
 
 
 def place_gradient(g: Any, indices: Any, input: Any, dim: int, keepdim: bool) -> Any:
-    """The gradient of values taken along a dimension at `indices`, sent back to where they came from."""
+    """The gradient of values taken along a dimension at `indices`, sent back to where they came
+    from."""
     if input.ndim == 0:
         return g
     if not keepdim:
@@ -182,7 +209,7 @@ def place_gradient(g: Any, indices: Any, input: Any, dim: int, keepdim: bool) ->
     return ops.scatter_add(ops.zeros(tuple(input.shape), dtype=g.dtype), dim, indices, g)
 
 
-def _pair_vjp(g, out, input, dim, keepdim):
+def pair_vjp(g, out, input, dim, keepdim):
     return None if g[0] is None else place_gradient(g[0], out[1], input, dim, keepdim)
 
 
@@ -193,22 +220,27 @@ def _arg_pair(function, combine, name):
             raise IndexError(f"{name}(): Expected reduction dim {d} to have non-zero size.")
         indices = function(array, axis=d, keepdims=keepdim)
         values = combine.reduce(array, axis=d, keepdims=keepdim)
-        return np.reshape(values, np.shape(indices) if input.ndim else ()), np.reshape(indices, np.shape(indices) if input.ndim else ())
+        return np.reshape(values, np.shape(indices) if input.ndim else ()), np.reshape(
+            indices, np.shape(indices) if input.ndim else ()
+        )
 
     return run
 
 
-_max_pair, _min_pair = _arg_pair(np.argmax, np.maximum, "max"), _arg_pair(np.argmin, np.minimum, "min")
+_max_pair, _min_pair = (
+    _arg_pair(np.argmax, np.maximum, "max"),
+    _arg_pair(np.argmin, np.minimum, "min"),
+)
 _Max, _Min = namedtuple("max", "values indices"), namedtuple("min", "values indices")
 
 
-@extern(spec=pair_spec, vjp=_pair_vjp, saves="out", method=False)
+@extern(spec=pair_spec, vjp=pair_vjp, saves="out", method=False)
 def max_dim(input, dim, keepdim=False):
     """The largest values along a dimension and their indices."""
     return _max_pair(input, dim, keepdim)
 
 
-@extern(spec=pair_spec, vjp=_pair_vjp, saves="out", method=False)
+@extern(spec=pair_spec, vjp=pair_vjp, saves="out", method=False)
 def min_dim(input, dim, keepdim=False):
     """The smallest values along a dimension and their indices."""
     return _min_pair(input, dim, keepdim)
@@ -223,7 +255,8 @@ def _extremum_front(call, *args, **kwargs):
 def _whole(name: str, input: Any) -> None:
     if input.numel() == 0:
         raise RuntimeError(
-            f"{name}(): Expected reduction dim to be specified for input.numel() == 0. Specify the reduction dim with the 'dim' argument."
+            f"{name}(): Expected reduction dim to be specified for input.numel() == 0. Specify "
+            "the reduction dim with the 'dim' argument."
         )
 
 
@@ -233,7 +266,11 @@ def max(input, dim=None, keepdim=False):
     if dim is None:
         _whole("max", input)
         return ops.amax(input)
-    return ops.maximum(input, dim) if isinstance(dim, Tensor) else _Max(*ops.max_dim(input, dim, keepdim))
+    return (
+        ops.maximum(input, dim)
+        if isinstance(dim, Tensor)
+        else _Max(*ops.max_dim(input, dim, keepdim))
+    )
 
 
 @composite(front=_extremum_front)
@@ -242,7 +279,11 @@ def min(input, dim=None, keepdim=False):
     if dim is None:
         _whole("min", input)
         return ops.amin(input)
-    return ops.minimum(input, dim) if isinstance(dim, Tensor) else _Min(*ops.min_dim(input, dim, keepdim))
+    return (
+        ops.minimum(input, dim)
+        if isinstance(dim, Tensor)
+        else _Min(*ops.min_dim(input, dim, keepdim))
+    )
 
 
 _Aminmax = namedtuple("aminmax", "min max")
@@ -259,7 +300,9 @@ def aminmax(input, *, dim=None, keepdim=False):
 
 def _truth(function):
     def run(array, axes, keepdim):
-        return function(array if array.dtype == np.bool_ else array != 0, axis=axes, keepdims=keepdim)
+        return function(
+            array if array.dtype == np.bool_ else array != 0, axis=axes, keepdims=keepdim
+        )
 
     return run
 
@@ -286,7 +329,8 @@ def count_nonzero(input, dim=None):
 
 
 def _spread_front(call, input, *args, **kwargs):
-    """The forms `(input, unbiased)`, `(input, dim, unbiased, keepdim)`, `(input, dim, *, correction, keepdim)`."""
+    """The forms `(input, unbiased)`, `(input, dim, unbiased, keepdim)`, `(input, dim, *,
+    correction, keepdim)`."""
     if args and isinstance(args[0], bool) or "unbiased" in kwargs and not args:
         given: Any = kwargs.pop("unbiased", None)
         kwargs["correction"] = float(args[0] if given is None else given)
@@ -306,9 +350,13 @@ def _spread_front(call, input, *args, **kwargs):
 
 def _spread_spec(input, dim, correction, keepdim):
     if input.dtype.category < dtypes.FLOATING:
-        raise RuntimeError(f"std and var only support floating point and complex dtypes, got {input.dtype}")
+        raise RuntimeError(
+            f"std and var only support floating point and complex dtypes, got {input.dtype}"
+        )
     dims = normalize_dims(dim, input.ndim)
-    shape = tuple(1 if i in dims else n for i, n in enumerate(input.shape) if keepdim or i not in dims)
+    shape = tuple(
+        1 if i in dims else n for i, n in enumerate(input.shape) if keepdim or i not in dims
+    )
     return Spec(shape, input.dtype.to_real(), input.device)
 
 
@@ -319,7 +367,9 @@ def _variance(input, dim, correction, keepdim, with_mean=False):
     wide, count = _wide(input), _count(input.shape, axes)
     center = np.add.reduce(wide, axis=axes, keepdims=True) / (count or np.nan)
     apart = wide - center
-    squares = (apart * apart.conj()).real if apart.dtype.kind == "c" else np.square(apart, out=apart)
+    squares = (
+        (apart * apart.conj()).real if apart.dtype.kind == "c" else np.square(apart, out=apart)
+    )
     left = count - correction if count - correction > 0 else 0
     total = np.add.reduce(squares, axis=axes, keepdims=keepdim)
     variance = total / wide.real.dtype.type(left)
@@ -327,7 +377,9 @@ def _variance(input, dim, correction, keepdim, with_mean=False):
     variance = np.asarray(variance).astype(kind, copy=False)
     if not with_mean:
         return variance
-    return variance, np.asarray(center if keepdim else center.squeeze(axes)).astype(input.dtype, copy=False)
+    return variance, np.asarray(center if keepdim else center.squeeze(axes)).astype(
+        input.dtype, copy=False
+    )
 
 
 def _kept(g: Any, input: Any, dim: Any, keepdim: bool) -> Any:
@@ -357,8 +409,13 @@ def _var_decompose(input, dim=None, correction=1, keepdim=False):
 
 
 @extern(
-    spec=_spread_spec, front=_spread_front, decompose=_var_decompose, saves="input",
-    vjp=lambda g, out, input, dim, correction, keepdim: _variance_vjp(g, input, dim, correction, keepdim),
+    spec=_spread_spec,
+    front=_spread_front,
+    decompose=_var_decompose,
+    saves="input",
+    vjp=lambda g, out, input, dim, correction, keepdim: _variance_vjp(
+        g, input, dim, correction, keepdim
+    ),
 )
 def var(input, dim=None, correction=1, keepdim=False):
     """The variance: squared distances from the mean over (count - correction)."""
@@ -367,12 +424,19 @@ def var(input, dim=None, correction=1, keepdim=False):
 
 def _std_vjp(g, out, input, dim, correction, keepdim):
     half = g / (out * 2)
-    return _variance_vjp(ops.where(out == 0, ops.zeros_like(half), half), input, dim, correction, keepdim)
+    return _variance_vjp(
+        ops.where(out == 0, ops.zeros_like(half), half), input, dim, correction, keepdim
+    )
 
 
 @extern(
-    spec=_spread_spec, front=_spread_front, saves="input out", vjp=_std_vjp,
-    decompose=lambda input, dim=None, correction=1, keepdim=False: ops.sqrt(_var_decompose(input, dim, correction, keepdim)),
+    spec=_spread_spec,
+    front=_spread_front,
+    saves="input out",
+    vjp=_std_vjp,
+    decompose=lambda input, dim=None, correction=1, keepdim=False: ops.sqrt(
+        _var_decompose(input, dim, correction, keepdim)
+    ),
 )
 def std(input, dim=None, correction=1, keepdim=False):
     """The standard deviation: the square root of `var`."""
@@ -399,7 +463,14 @@ def _var_mean_decompose(input, dim=None, correction=1, keepdim=False):
     return variance, center if keepdim else ops.reshape(center, tuple(variance.shape))
 
 
-@extern(spec=_var_mean_spec, front=_spread_front, decompose=_var_mean_decompose, saves="input", vjp=_var_mean_vjp, method=False)
+@extern(
+    spec=_var_mean_spec,
+    front=_spread_front,
+    decompose=_var_mean_decompose,
+    saves="input",
+    vjp=_var_mean_vjp,
+    method=False,
+)
 def var_mean(input, dim=None, correction=1, keepdim=False):
     """Variance and mean in one."""
     return _variance(input, dim, correction, keepdim, True)
@@ -415,7 +486,11 @@ def std_mean(input, dim=None, correction=1, keepdim=False):
 @composite
 def nansum(input, dim=None, keepdim=False, *, dtype=None):
     """The sum, NaN counted as 0."""
-    clean = input if input.dtype.category < dtypes.FLOATING else ops.where(ops.isnan(input), ops.zeros_like(input), input)
+    clean = (
+        input
+        if input.dtype.category < dtypes.FLOATING
+        else ops.where(ops.isnan(input), ops.zeros_like(input), input)
+    )
     return ops.sum(clean, dim, keepdim, dtype=dtype)
 
 
@@ -451,12 +526,19 @@ def _norm_two_vjp(g, out, input, dim, keepdim):
 
 def _norm_two(array, axes, keepdim):
     wide = _wide(array)
-    squares = np.square(wide.real) + np.square(wide.imag) if wide.dtype.kind == "c" else np.square(wide)
+    squares = (
+        np.square(wide.real) + np.square(wide.imag) if wide.dtype.kind == "c" else np.square(wide)
+    )
     return np.sqrt(np.add.reduce(squares, axis=axes, keepdims=keepdim))
 
 
 @reduction(
-    combine="sum", promote="float", saves="input out", vjp=_norm_two_vjp, run=_norm_two, method=False,
+    combine="sum",
+    promote="float",
+    saves="input out",
+    vjp=_norm_two_vjp,
+    run=_norm_two,
+    method=False,
     finish=lambda s, total, count: s.sqrt(total),
 )
 def euclidean_norm(s, input, dim=None, keepdim=False):
@@ -470,7 +552,10 @@ def linalg_vector_norm(x, ord=2, dim=None, keepdim=False, *, dtype=None):
     if dtype is not None:
         x = ops.convert(x, dtype)
     if x.dtype.category < dtypes.FLOATING:
-        raise RuntimeError(f"linalg.vector_norm: Expected a floating point or complex tensor as input. Got {x.dtype}")
+        raise RuntimeError(
+            "linalg.vector_norm: Expected a floating point or complex tensor as input. Got "
+            f"{x.dtype}"
+        )
     if x.is_complex():
         x = ops.abs(x)
     if ord == 2:
@@ -507,108 +592,3 @@ def renorm(input, p, dim, maxnorm):
     others = tuple(i for i in range(input.ndim) if i != normalize_dim(dim, input.ndim))
     size = ops.linalg_vector_norm(input, p, others, True)
     return input * ops.where(size > maxnorm, maxnorm / (size + 1e-7), ops.ones_like(size))
-
-
-# -- order statistics ------------------------------------------------------------------------------
-
-
-def _median(input, dim, keepdim, skip_nan=False):
-    array, d = along(input, dim)
-    order = np.argsort(array, axis=d, kind="stable")
-    size = array.shape[d]
-    if size == 0:
-        raise IndexError(f"median(): Expected reduction dim {d} to have non-zero size.")
-    missing = np.isnan(array).sum(d, keepdims=True) if array.dtype.kind == "f" else np.zeros((1,) * array.ndim, np.int64)
-    place = np.full([1 if i == d else n for i, n in enumerate(array.shape)], (size - 1) // 2)
-    if skip_nan:
-        place = np.maximum(size - missing - 1, 0) // 2
-    else:
-        place = np.where(missing > 0, size - missing, place)  # NaN sorts last: the first of them
-    indices = np.take_along_axis(order, np.broadcast_to(place, [1 if i == d else n for i, n in enumerate(array.shape)]), d)
-    values = np.take_along_axis(array, indices, d)
-    if input.ndim == 0:
-        return values.reshape(()), indices.reshape(())
-    return (values, indices) if keepdim else (values.squeeze(d), indices.squeeze(d))
-
-
-_Median, _Nanmedian, _Mode = (namedtuple(n, "values indices") for n in ("median", "nanmedian", "mode"))
-
-
-@extern(spec=pair_spec, vjp=_pair_vjp, saves="out", method=False)
-def median_dim(input, dim, keepdim=False):
-    """The (lower) medians along a dimension and their indices."""
-    return _median(input, dim, keepdim)
-
-
-@extern(spec=pair_spec, vjp=_pair_vjp, saves="out", method=False)
-def nanmedian_dim(input, dim, keepdim=False):
-    """The (lower) medians of what is not NaN along a dimension, and their indices."""
-    return _median(input, dim, keepdim, True)
-
-
-@composite
-def median(input, dim=None, keepdim=False):
-    """The median, of two middle values the lower; along a dimension, values and indices."""
-    if dim is None:
-        return ops.median_dim(ops.reshape(input, (-1,)), 0)[0]
-    return _Median(*ops.median_dim(input, dim, keepdim))
-
-
-@composite
-def nanmedian(input, dim=None, keepdim=False):
-    """`median` of the elements that are not NaN."""
-    if dim is None:
-        return ops.nanmedian_dim(ops.reshape(input, (-1,)), 0)[0]
-    return _Nanmedian(*ops.nanmedian_dim(input, dim, keepdim))
-
-
-def _mode_kernel(input, dim, keepdim):
-    array, d = along(input, dim)
-    rows = np.moveaxis(array, d, -1)
-    values = np.empty(rows.shape[:-1], array.dtype)
-    indices = np.empty(rows.shape[:-1], np.int64)
-    for place in np.ndindex(*rows.shape[:-1]):
-        found, counts = np.unique(rows[place], return_counts=True)
-        values[place] = found[np.argmax(counts)]
-        indices[place] = np.flatnonzero(rows[place] == values[place])[-1]
-    if input.ndim and keepdim:
-        return np.expand_dims(values, d), np.expand_dims(indices, d)
-    return values, indices
-
-
-@extern(spec=pair_spec, vjp=_pair_vjp, saves="out", front=lambda call, *a, **k: _Mode(*call(*a, **k)))
-def mode(input, dim=-1, keepdim=False):
-    """The most frequent values along a dimension and the last index of each."""
-    return _mode_kernel(input, dim, keepdim)
-
-
-@composite
-def quantile(input, q, dim=None, keepdim=False, *, interpolation="linear"):
-    """Values below which a share `q` of the elements lies. Raises RuntimeError for types other than float and double."""
-    if input.dtype not in (dtypes.float32, dtypes.float64):
-        raise RuntimeError("quantile() input tensor must be either float or double dtype")
-    share = q if isinstance(q, Tensor) else ops.full((), float(q), dtype=input.dtype)
-    rows = ops.reshape(input, (-1,)) if dim is None else ops.movedim(input, dim, -1)
-    ordered = ops.sort(rows, -1)[0]
-    size = ordered.shape[-1]
-    place = ops.reshape(share, (-1,)) * (size - 1)
-    if interpolation == "nearest":
-        place = ops.round(place)
-    elif interpolation in ("lower", "higher"):
-        place = ops.floor(place) if interpolation == "lower" else ops.ceil(place)
-    elif interpolation not in ("linear", "midpoint"):
-        raise RuntimeError(
-            "quantile() interpolation must be one of linear, lower, higher, midpoint or nearest, but got " + interpolation
-        )
-    below = ops.floor(place)
-    weight = place - below if interpolation != "midpoint" else ops.convert(place != below, input.dtype) * 0.5
-    low = ops.index_select(ordered, -1, ops.convert(below, dtypes.int64))
-    high = ops.index_select(ordered, -1, ops.convert(ops.ceil(place), dtypes.int64))
-    found = ops.lerp(low, high, weight)  # (..., number of q)
-    found = ops.where(ops.any(ops.isnan(ordered), -1, True), float("nan"), found)
-    if keepdim:
-        shape = (1,) * input.ndim if dim is None else reduced_shape(input, dim, True)
-        result = ops.reshape(ops.movedim(found, -1, 0), (-1, *shape))
-    else:
-        result = ops.movedim(found, -1, 0)
-    return result if share.ndim else ops.squeeze(result, 0)

@@ -22,7 +22,13 @@ def _spec(input, dim, dtype=None):
 
 def _accumulate(function: Any, input: np.ndarray, dim: int, dtype: Any) -> np.ndarray:
     d = normalize_dim(dim, input.ndim)
-    want = dtype.numpy if dtype is not None else np.dtype(np.int64) if input.dtype.kind in "iub" else input.dtype
+    want = (
+        dtype.numpy
+        if dtype is not None
+        else np.dtype(np.int64)
+        if input.dtype.kind in "iub"
+        else input.dtype
+    )
     half = want.itemsize == 2 and want.kind in "fV"
     array = input.astype(np.float32 if half else want, copy=False)
     if input.ndim == 0:
@@ -35,7 +41,12 @@ def _reversed(function: Any, input: Any, dim: int) -> Any:
     return ops.flip(function(ops.flip(input, (dim,)), dim), (dim,)) if input.ndim else input
 
 
-@extern(spec=_spec, vjp=lambda g, out, input, dim, dtype: _reversed(ops.cumsum, g, dim), saves="", inplace=True)
+@extern(
+    spec=_spec,
+    vjp=lambda g, out, input, dim, dtype: _reversed(ops.cumsum, g, dim),
+    saves="",
+    inplace=True,
+)
 def cumsum(input, dim, *, dtype=None):
     """Running sums."""
     return _accumulate(np.add, input, dim, dtype)
@@ -45,7 +56,9 @@ def _shifted(input: Any, dim: int, first: float) -> Any:
     """Elements moved one place up along a dimension, a number coming in at the start."""
     d = normalize_dim(dim, input.ndim)
     shape = tuple(1 if i == d else n for i, n in enumerate(input.shape))
-    return ops.cat([ops.full(shape, first, dtype=input.dtype), ops.narrow(input, d, 0, input.shape[d] - 1)], d)
+    return ops.cat(
+        [ops.full(shape, first, dtype=input.dtype), ops.narrow(input, d, 0, input.shape[d] - 1)], d
+    )
 
 
 def _recurrence_vjp(g, out, input, decay, dim):
@@ -55,8 +68,11 @@ def _recurrence_vjp(g, out, input, decay, dim):
 
 
 @extern(
-    spec=lambda input, decay, dim: Spec(input.shape, input.dtype, input.device), saves="decay out", method=False,
-    joint=True, vjp=lambda g, out, needs, input, decay, dim: _recurrence_vjp(g, out, input, decay, dim),
+    spec=lambda input, decay, dim: Spec(input.shape, input.dtype, input.device),
+    saves="decay out",
+    method=False,
+    joint=True,
+    vjp=lambda g, out, needs, input, decay, dim: _recurrence_vjp(g, out, input, decay, dim),
 )
 def recurrence(input, decay, dim):
     """The linear recurrence `s[k] = decay[k] * s[k - 1] + input[k]` along a dimension, from 0."""
@@ -68,7 +84,8 @@ def recurrence(input, decay, dim):
 
 
 def _cumprod_vjp(g, out, input, dim, dtype):
-    # no division, so zeros do not matter: (product before k) * (g[k] + x[k+1] * (g[k+1] + x[k+2] * …))
+    # no division, so zeros do not matter: (product before k) * (g[k] + x[k+1] * (g[k+1] + x[k+2] *
+    # …))
     if input.ndim == 0 or input.shape[normalize_dim(dim, input.ndim)] == 0:
         return g
     factors = ops.conj(input if input.dtype is g.dtype else ops.convert(input, g.dtype))
@@ -97,7 +114,9 @@ def _running(function: Any, input: np.ndarray, dim: int) -> tuple[np.ndarray, np
 
 def _running_spec(input, dim):
     normalize_dim(dim, input.ndim)
-    return Spec(input.shape, input.dtype, input.device), Spec(input.shape, dtypes.int64, input.device)
+    return Spec(input.shape, input.dtype, input.device), Spec(
+        input.shape, dtypes.int64, input.device
+    )
 
 
 def _running_vjp(g, out, input, dim):
@@ -107,13 +126,23 @@ def _running_vjp(g, out, input, dim):
 _Cummax, _Cummin = namedtuple("cummax", "values indices"), namedtuple("cummin", "values indices")
 
 
-@extern(spec=_running_spec, vjp=_running_vjp, saves="out", front=lambda call, *a, **k: _Cummax(*call(*a, **k)))
+@extern(
+    spec=_running_spec,
+    vjp=_running_vjp,
+    saves="out",
+    front=lambda call, *a, **k: _Cummax(*call(*a, **k)),
+)
 def cummax(input, dim):
     """The largest value so far, and its last index."""
     return _running(np.maximum, input, dim)
 
 
-@extern(spec=_running_spec, vjp=_running_vjp, saves="out", front=lambda call, *a, **k: _Cummin(*call(*a, **k)))
+@extern(
+    spec=_running_spec,
+    vjp=_running_vjp,
+    saves="out",
+    front=lambda call, *a, **k: _Cummin(*call(*a, **k)),
+)
 def cummin(input, dim):
     """The smallest value so far, and its last index."""
     return _running(np.minimum, input, dim)

@@ -14,7 +14,11 @@ from eager.ops.reduction import along, pair_spec, place_gradient
 from eager.shape import normalize_dim
 from eager.spec import Spec
 
-_Sort, _Topk, _Kth = namedtuple("sort", "values indices"), namedtuple("topk", "values indices"), namedtuple("kthvalue", "values indices")
+_Sort, _Topk, _Kth = (
+    namedtuple("sort", "values indices"),
+    namedtuple("topk", "values indices"),
+    namedtuple("kthvalue", "values indices"),
+)
 
 
 def order(array: np.ndarray, dim: int, descending: bool) -> np.ndarray:
@@ -34,7 +38,9 @@ def _sort_front(call, input, *args, **kwargs):
 
 def _sort_spec(input, dim, descending, stable):
     normalize_dim(dim, input.ndim)
-    return Spec(input.shape, input.dtype, input.device), Spec(input.shape, dtypes.int64, input.device)
+    return Spec(input.shape, input.dtype, input.device), Spec(
+        input.shape, dtypes.int64, input.device
+    )
 
 
 def _sort_vjp(g, out, input, dim, descending, stable):
@@ -47,7 +53,9 @@ def sort(input, dim=-1, descending=False, *, stable=False):
     array, d = along(input, dim)
     indices = order(array, d, descending)
     values = np.take_along_axis(array, indices, d)
-    return np.ascontiguousarray(values).reshape(input.shape), np.ascontiguousarray(indices).reshape(input.shape)
+    return np.ascontiguousarray(values).reshape(input.shape), np.ascontiguousarray(indices).reshape(
+        input.shape
+    )
 
 
 @composite
@@ -81,11 +89,15 @@ def _first(array: np.ndarray, k: int, dim: int, largest: bool) -> np.ndarray:
     if k == 0 or k * 8 > size or array.dtype.kind == "V":
         return np.take(order(array, dim, largest), np.arange(k), dim)
     parted = np.argpartition(array, size - k if largest else k - 1, dim)
-    some = np.sort(np.take(parted, np.arange(size - k, size) if largest else np.arange(k), dim), dim)
+    some = np.sort(
+        np.take(parted, np.arange(size - k, size) if largest else np.arange(k), dim), dim
+    )
     return np.take_along_axis(some, order(np.take_along_axis(array, some, dim), dim, largest), dim)
 
 
-@extern(spec=_topk_spec, vjp=_topk_vjp, saves="out", front=lambda call, *a, **k: _Topk(*call(*a, **k)))
+@extern(
+    spec=_topk_spec, vjp=_topk_vjp, saves="out", front=lambda call, *a, **k: _Topk(*call(*a, **k))
+)
 def topk(input, k, dim=-1, largest=True, sorted=True):
     """The k largest (or smallest) values along a dimension, in order, and where they were."""
     array, d = along(input, dim)
@@ -134,19 +146,27 @@ def _depends(name: str) -> Any:
 def _distinct(array: np.ndarray, dim: Any) -> tuple:
     axis = None if dim is None else normalize_dim(dim, array.ndim)
     values, inverse, counts = np.unique(array, return_inverse=True, return_counts=True, axis=axis)
-    return values, inverse.reshape(array.shape if dim is None else -1).astype(np.int64), counts.astype(np.int64)
+    return (
+        values,
+        inverse.reshape(array.shape if dim is None else -1).astype(np.int64),
+        counts.astype(np.int64),
+    )
 
 
 @extern(spec=_depends("unique"), name="distinct_values", method=False)
 def distinct_values(input, dim=None):
-    """Distinct values in order, for each element the place of its value, and how often each occurs."""
+    """Distinct values in order, the place of each element's value, how often each occurs."""
     return _distinct(input, dim)
 
 
 def _runs(array: np.ndarray, dim: Any) -> tuple:
     rows = array.reshape(-1) if dim is None else np.moveaxis(array, dim, 0)
     if not len(rows):
-        return array.copy(), np.zeros(array.shape if dim is None else 0, np.int64), np.zeros(0, np.int64)
+        return (
+            array.copy(),
+            np.zeros(array.shape if dim is None else 0, np.int64),
+            np.zeros(0, np.int64),
+        )
     fresh = np.ones(len(rows), bool)
     fresh[1:] = (rows[1:] != rows[:-1]).reshape(len(rows) - 1, -1).any(1)
     places = np.flatnonzero(fresh)
@@ -158,7 +178,8 @@ def _runs(array: np.ndarray, dim: Any) -> tuple:
 
 @extern(spec=_depends("unique_consecutive"), name="distinct_runs", method=False)
 def distinct_runs(input, dim=None):
-    """The values of runs of equal elements, for each element the place of its run, and the lengths of runs."""
+    """The values of runs of equal elements, for each element the place of its run, and the lengths
+    of runs."""
     return _runs(input, None if dim is None else normalize_dim(dim, input.ndim))
 
 
@@ -169,7 +190,8 @@ def _chosen(found: tuple, inverse: bool, counts: bool) -> Any:
 
 @composite
 def unique(input, sorted=True, return_inverse=False, return_counts=False, dim=None):
-    """The distinct values in order; on request where each element's value is and how often each occurs."""
+    """The distinct values in order; on request where each element's value is and how often each
+    occurs."""
     return _chosen(ops.distinct_values(input, dim), return_inverse, return_counts)
 
 
@@ -187,32 +209,42 @@ def _search(edges: np.ndarray, values: np.ndarray, right: bool) -> np.ndarray:
     if edges.ndim == 1:
         return np.searchsorted(edges, values, side)
     rows, wanted = edges.reshape(-1, edges.shape[-1]), values.reshape(-1, values.shape[-1])
-    return np.stack([np.searchsorted(r, w, side) for r, w in zip(rows, wanted)]).reshape(values.shape)
+    return np.stack([np.searchsorted(r, w, side) for r, w in zip(rows, wanted)]).reshape(
+        values.shape
+    )
 
 
 def _search_check(edges: Any, values: Any) -> None:
     if edges.ndim > 1 and tuple(edges.shape[:-1]) != tuple(values.shape[:-1]):
         raise RuntimeError(
             "torch.searchsorted(): boundaries tensor should be 1 dimension or the first N-1 "
-            f"dimensions of boundaries tensor and input value tensor must match, but we got boundaries tensor {list(edges.shape)} and input value tensor {list(values.shape)}"
+            "dimensions of boundaries tensor and input value tensor must match, but we got "
+            f"boundaries tensor {list(edges.shape)} and input value tensor {list(values.shape)}"
         )
 
 
 def _search_spec(edges, values, out_int32, right, side, sorter):
     _search_check(edges, values)
-    return Spec(values.shape if hasattr(values, "shape") else (), dtypes.int32 if out_int32 else dtypes.int64)
+    return Spec(
+        values.shape if hasattr(values, "shape") else (),
+        dtypes.int32 if out_int32 else dtypes.int64,
+    )
 
 
 @extern(spec=_search_spec, method=False)
 def searchsorted(sorted_sequence, input, *, out_int32=False, right=False, side=None, sorter=None):
     """Where each value would be inserted to keep the last dimension sorted."""
     if side not in (None, "left", "right"):
-        raise RuntimeError(f"torch.searchsorted(): side can only be 'left' or 'right' but got {side}")
+        raise RuntimeError(
+            f"torch.searchsorted(): side can only be 'left' or 'right' but got {side}"
+        )
     values = np.asarray(input)
     if sorted_sequence.ndim > 1 and sorted_sequence.shape[:-1] != values.shape[:-1]:
         raise ValueError
     edges = sorted_sequence if sorter is None else np.take_along_axis(sorted_sequence, sorter, -1)
-    return np.asarray(_search(edges, values, right or side == "right")).astype(np.int32 if out_int32 else np.int64)
+    return np.asarray(_search(edges, values, right or side == "right")).astype(
+        np.int32 if out_int32 else np.int64
+    )
 
 
 @composite(method=False)
@@ -230,12 +262,15 @@ def bincount(input, weights=None, minlength=0):
         return np.bincount(input, minlength=minlength).astype(np.int64)
     if weights.shape != input.shape:
         raise RuntimeError("weights should be 1-d and have the same length as input")
-    return np.bincount(input, weights, minlength).astype(weights.dtype if weights.dtype == np.float32 else np.float64)
+    return np.bincount(input, weights, minlength).astype(
+        weights.dtype if weights.dtype == np.float32 else np.float64
+    )
 
 
 @extern(spec=lambda input, bins, min, max: Spec((bins,), input.dtype, input.device))
 def histc(input, bins=100, min=0, max=0):
-    """How many elements fall into each of equal bins between two bounds (those of the data if both are 0)."""
+    """How many elements fall into each of equal bins between two bounds (those of the data if both
+    are 0)."""
     low, high = min, max
     if low == high and input.size:
         low, high = input.min(), input.max()

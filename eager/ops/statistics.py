@@ -1,4 +1,5 @@
-"""Statistics composed of other operators, and in-place forms that PyTorch has without a functional one."""
+"""Statistics composed of other operators, and in-place forms that PyTorch has without a functional
+one."""
 
 from __future__ import annotations
 
@@ -14,7 +15,10 @@ from eager.tensor import Tensor
 def cov(input, *, correction=1, fweights=None, aweights=None):
     """The covariances of the rows (variables) over the columns (observations)."""
     if input.ndim > 2:
-        raise RuntimeError(f"cov(): expected input to have two or fewer dimensions but got an input with {input.ndim} dimensions")
+        raise RuntimeError(
+            "cov(): expected input to have two or fewer dimensions but got an input with "
+            f"{input.ndim} dimensions"
+        )
     rows = input if input.ndim == 2 else ops.reshape(input, (1, -1))
     if rows.dtype.category < dtypes.FLOATING:
         rows = ops.convert(rows, dtypes.get_default_dtype())
@@ -30,7 +34,9 @@ def cov(input, *, correction=1, fweights=None, aweights=None):
     else:
         total = ops.sum(weight)
         center = ops.sum(rows * weight, 1, True) / total
-        left = total - (correction * ops.sum(weight * aweights) / total if aweights is not None else correction)
+        left = total - (
+            correction * ops.sum(weight * aweights) / total if aweights is not None else correction
+        )
     apart = rows - center
     scaled = apart if weight is None else apart * weight
     found = ops.mm(scaled, ops.conj(ops.transpose(apart, 0, 1))) / left
@@ -61,8 +67,12 @@ def nanquantile(input, q, dim=None, keepdim=False, *, interpolation="linear"):
     high = ops.gather(ordered, -1, ops.convert(ops.ceil(place), dtypes.int64))
     found = ops.movedim(ops.lerp(low, high, place - ops.floor(place)), -1, 0)
     if keepdim:
-        shape = (1,) * input.ndim if dim is None else tuple(
-            1 if i == normalize_dim(dim, input.ndim) else n for i, n in enumerate(input.shape)
+        shape = (
+            (1,) * input.ndim
+            if dim is None
+            else tuple(
+                1 if i == normalize_dim(dim, input.ndim) else n for i, n in enumerate(input.shape)
+            )
         )
         found = ops.reshape(found, (-1, *shape))
     return found if share.ndim else ops.squeeze(found, 0)
@@ -88,12 +98,15 @@ def pdist(input, p=2.0):
     """The p-norm distances of all pairs of different rows."""
     count = input.shape[0]
     places = ops.triu_indices(count, count, 1)
-    return ops.linalg_vector_norm(ops.index_select(input, 0, places[0]) - ops.index_select(input, 0, places[1]), p, -1)
+    return ops.linalg_vector_norm(
+        ops.index_select(input, 0, places[0]) - ops.index_select(input, 0, places[1]), p, -1
+    )
 
 
 @composite(inplace=True)
 def float_power(input, exponent):
     """`pow` in float64 (complex128)."""
+
     def wide(x: Any) -> Any:
         if not isinstance(x, Tensor):
             return x

@@ -1,4 +1,5 @@
-"""Subscripts: reading, writing, gradients, errors, the memory they touch, and the same answers as NumPy and torch."""
+"""Subscripts: reading, writing, gradients, errors, the memory they touch, and the same answers as
+NumPy and torch."""
 
 import numpy as np
 import pytest
@@ -23,13 +24,39 @@ def make(*shape):
 
 
 BASIC = [
-    0, -1, (0, 1), (slice(None), 1), (slice(1, None), slice(None, -1)), (..., 0), (None, 0), (0, None, ...), (slice(None, None, 2),),
-    (slice(5, 2), 0), (slice(-100, 100),), (..., None), (), ..., None, (1, ..., 2),
+    0,
+    -1,
+    (0, 1),
+    (slice(None), 1),
+    (slice(1, None), slice(None, -1)),
+    (..., 0),
+    (None, 0),
+    (0, None, ...),
+    (slice(None, None, 2),),
+    (slice(5, 2), 0),
+    (slice(-100, 100),),
+    (..., None),
+    (),
+    ...,
+    None,
+    (1, ..., 2),
 ]
 ADVANCED = [
-    [0, 2], ([0, 2], [1, 1]), (slice(None), [0, 2]), ([[0, 1], [2, 0]],), (0, [1, 2]), ([0, 1], slice(None), [1, 0]),
-    (None, [0, 1], 1), (slice(1, 3), [1, 0], None), ([True, False, True],), ([0, -1], ..., 1), (0, slice(None), [0, 1]),
-    np.array([2, 0]), (np.array([True, True, False]), 0), ([1, 2], [0], ...), ([], 0),
+    [0, 2],
+    ([0, 2], [1, 1]),
+    (slice(None), [0, 2]),
+    ([[0, 1], [2, 0]],),
+    (0, [1, 2]),
+    ([0, 1], slice(None), [1, 0]),
+    (None, [0, 1], 1),
+    (slice(1, 3), [1, 0], None),
+    ([True, False, True],),
+    ([0, -1], ..., 1),
+    (0, slice(None), [0, 1]),
+    np.array([2, 0]),
+    (np.array([True, True, False]), 0),
+    ([1, 2], [0], ...),
+    ([], 0),
 ]
 
 
@@ -127,13 +154,21 @@ ERRORS = [
     (lambda x: x.sum()[0], IndexError, "0-dim"),
     (lambda x: x.index_select(0, tensor([3])), IndexError, "out of range"),
     (lambda x: x.index_select(0, tensor([-1])), IndexError, "out of range"),
-    (lambda x: x.gather(0, tensor([[3]])), RuntimeError, "index 3 is out of bounds for dimension 0 with size 3"),
+    (
+        lambda x: x.gather(0, tensor([[3]])),
+        RuntimeError,
+        "index 3 is out of bounds for dimension 0 with size 3",
+    ),
     (lambda x: x.gather(0, tensor([[-1]])), RuntimeError, "out of bounds"),
     (lambda x: x.gather(0, tensor([0])), RuntimeError, "same number of dimensions"),
     (lambda x: x.take(tensor([12])), IndexError, "out of range"),
     (lambda x: x.narrow(0, 2, 2), RuntimeError, "exceeds dimension size"),
     (lambda x: x.select(0, 3), IndexError, "out of"),
-    (lambda x: ops.cat([x, x[:, :2]]), RuntimeError, "Sizes of tensors must match except in dimension 0"),
+    (
+        lambda x: ops.cat([x, x[:, :2]]),
+        RuntimeError,
+        "Sizes of tensors must match except in dimension 0",
+    ),
     (lambda x: ops.cat([]), ValueError, "non-empty list"),
     (lambda x: ops.stack([x, x[0]]), RuntimeError, "equal size"),
     (lambda x: x.split([1, 1]), RuntimeError, "split_sizes"),
@@ -195,8 +230,15 @@ def test_index_tensors_select_by_value_and_zero_dimensional_ones_as_numbers():
 # -- torch -----------------------------------------------------------------------------------------
 
 items = st.one_of(
-    st.integers(-3, 2), st.none(), st.just(Ellipsis),
-    st.builds(slice, st.one_of(st.none(), st.integers(-5, 5)), st.one_of(st.none(), st.integers(-5, 5)), st.one_of(st.none(), st.integers(1, 3))),
+    st.integers(-3, 2),
+    st.none(),
+    st.just(Ellipsis),
+    st.builds(
+        slice,
+        st.one_of(st.none(), st.integers(-5, 5)),
+        st.one_of(st.none(), st.integers(-5, 5)),
+        st.one_of(st.none(), st.integers(1, 3)),
+    ),
     st.lists(st.integers(-3, 2), min_size=1, max_size=3),
     st.lists(st.lists(st.integers(-3, 2), min_size=2, max_size=2), min_size=1, max_size=2),
     st.lists(st.booleans(), min_size=3, max_size=3),
@@ -212,7 +254,11 @@ def outcome(call):
 
 @pytest.mark.torch
 @settings(max_examples=400, deadline=None)
-@given(st.lists(items, min_size=1, max_size=4).map(tuple).filter(lambda i: sum(p is ... for p in i) < 2))
+@given(
+    st.lists(items, min_size=1, max_size=4)
+    .map(tuple)
+    .filter(lambda i: sum(p is ... for p in i) < 2)
+)
 def test_subscripts_agree_with_torch(index):
     torch = pytest.importorskip("torch")
     x = array_of(3, 3, 3)
@@ -238,12 +284,18 @@ def test_scatter_reduce_agrees_with_torch(reduce, include_self):
     torch = pytest.importorskip("torch")
     source = np.random.default_rng(0)
     x, src, index = source.random((4, 5)), source.random((3, 5)), source.integers(0, 4, (3, 5))
-    mine = Tensor._wrap(x.copy()).scatter_reduce(0, Tensor._wrap(index), Tensor._wrap(src), reduce, include_self=include_self)
-    theirs = torch.from_numpy(x.copy()).scatter_reduce(0, torch.from_numpy(index), torch.from_numpy(src), reduce, include_self=include_self)
+    mine = Tensor._wrap(x.copy()).scatter_reduce(
+        0, Tensor._wrap(index), Tensor._wrap(src), reduce, include_self=include_self
+    )
+    theirs = torch.from_numpy(x.copy()).scatter_reduce(
+        0, torch.from_numpy(index), torch.from_numpy(src), reduce, include_self=include_self
+    )
     np.testing.assert_allclose(mine.numpy(), theirs.numpy())
 
 
-@pytest.mark.parametrize("shape, count", [((7, 20), 50), ((5, 3), 30), ((4, 4, 20), 9), ((6, 16), 0), ((3,), 20)])
+@pytest.mark.parametrize(
+    "shape, count", [((7, 20), 50), ((5, 3), 30), ((4, 4, 20), 9), ((6, 16), 0), ((3,), 20)]
+)
 def test_adding_at_repeated_places_is_adding_one_by_one(shape, count):
     source = np.random.default_rng(0)
     index = source.integers(-shape[0], shape[0], count)
@@ -251,11 +303,17 @@ def test_adding_at_repeated_places_is_adding_one_by_one(shape, count):
     expected = np.zeros(shape)
     np.add.at(expected, index, values)
     mine, places = Tensor._wrap(np.zeros(shape)), Tensor._wrap(index)
-    np.testing.assert_allclose(mine.index_put((places,), Tensor._wrap(values), True).numpy(), expected)
-    np.testing.assert_allclose(mine.index_add(0, places % shape[0], Tensor._wrap(values)).numpy(), expected)
+    np.testing.assert_allclose(
+        mine.index_put((places,), Tensor._wrap(values), True).numpy(), expected
+    )
+    np.testing.assert_allclose(
+        mine.index_add(0, places % shape[0], Tensor._wrap(values)).numpy(), expected
+    )
     turned = Tensor._wrap(np.zeros(shape[::-1]))
     last = turned.index_add(-1, places % shape[0], Tensor._wrap(np.ascontiguousarray(values.T)))
     np.testing.assert_allclose(last.numpy(), expected.T)
-    column = np.full((count, *shape[1:]), 0.0) + index.reshape(-1, *[1] * (len(shape) - 1)) % shape[0]
+    column = (
+        np.full((count, *shape[1:]), 0.0) + index.reshape(-1, *[1] * (len(shape) - 1)) % shape[0]
+    )
     scattered = mine.scatter_add(0, Tensor._wrap(column.astype(np.int64)), Tensor._wrap(values))
     np.testing.assert_allclose(scattered.numpy(), expected)

@@ -1,6 +1,8 @@
-"""Every operator: shape rule = run, derivative = finite differences, decomposition = run, in-place = out-of-place, agreement with torch.
+"""Every operator: shape rule = run, derivative = finite differences, decomposition = run, in-place
+= out-of-place, agreement with torch.
 
-Nothing here names operators but the lists of what is left out and why; samples come from `eager.samples`.
+Nothing here names operators but the lists of what is left out and why; samples come from
+`eager.samples`.
 """
 
 import numpy as np
@@ -13,17 +15,34 @@ from eager.op import ops, registry
 from eager.samples import RANDOM, samples
 from eager.tensor import Tensor
 
-OURS = "pointwise copying view creation reduction scan indexing joining linalg sorting fft statistics".split()
+OURS = (
+    "pointwise copying view creation reduction scan indexing joining linalg sorting fft statistics "
+    "subscript scatter masking einsum decomposition order"
+).split()
 OPERATORS = sorted(
-    {op.name: op for op in registry.values() if op.function.__module__.rsplit(".")[-1] in OURS and op.kind != "inplace"}.items()
+    {
+        op.name: op
+        for op in registry.values()
+        if op.function.__module__.rsplit(".")[-1] in OURS and op.kind != "inplace"
+    }.items()
 )
 SAMPLED = [(name, op) for name, op in OPERATORS if samples(op)]
 CASES = [(name, number) for name, op in SAMPLED for number in range(len(samples(op)))]
 # Derivatives that finite differences cannot see: constant outputs, or several right answers.
 NOT_DIFFERENTIATED = {
-    "detach": "cut off on purpose", "round": "flat", "sgn": "declared without a derivative",
-    "remainder": "jumps", "fmod": "jumps", "floor_divide": "jumps", "trunc_divide": "jumps",
-    "nanmedian": "same as median", "mode": "ties", "convert": "rounds to float32", "argwhere": "integers", "linalg_eig": "no derivative", "linalg_pinv": "no derivative",
+    "detach": "cut off on purpose",
+    "round": "flat",
+    "sgn": "declared without a derivative",
+    "remainder": "jumps",
+    "fmod": "jumps",
+    "floor_divide": "jumps",
+    "trunc_divide": "jumps",
+    "nanmedian": "same as median",
+    "mode": "ties",
+    "convert": "rounds to float32",
+    "argwhere": "integers",
+    "linalg_eig": "no derivative",
+    "linalg_pinv": "no derivative",
 }
 
 
@@ -46,7 +65,9 @@ def leaves(value):
 def mapped(value, function):
     if isinstance(value, Tensor):
         return function(value)
-    if isinstance(value, (tuple, list)) and any(isinstance(v, (Tensor, tuple, list)) for v in value):
+    if isinstance(value, (tuple, list)) and any(
+        isinstance(v, (Tensor, tuple, list)) for v in value
+    ):
         return type(value)(mapped(v, function) for v in value)
     return value
 
@@ -59,7 +80,9 @@ def assert_equal(found, expected, exact=False):
         if exact:
             np.testing.assert_array_equal(a.detach().numpy(), b.detach().numpy())
         else:
-            np.testing.assert_allclose(a.detach().numpy(), b.detach().numpy(), rtol=1e-10, atol=1e-12)
+            np.testing.assert_allclose(
+                a.detach().numpy(), b.detach().numpy(), rtol=1e-10, atol=1e-12
+            )
 
 
 def test_every_operator_of_a_kind_without_definition_has_samples():
@@ -112,7 +135,11 @@ def plain(op, args, kwargs):
 def differentiable(name, number):
     """The sample as a function of its floating tensors, which require grad."""
     op, args, kwargs = build(name, number)
-    inputs = [t for t in leaves((args, tuple(kwargs.values()))) if t.dtype.is_floating_point or t.dtype.is_complex]
+    inputs = [
+        t
+        for t in leaves((args, tuple(kwargs.values())))
+        if t.dtype.is_floating_point or t.dtype.is_complex
+    ]
     inputs = [t.detach().clone().requires_grad_() for t in inputs]
 
     def function(*given):
@@ -149,21 +176,28 @@ def test_derivative_of_the_derivative(name):
     assert gradgradcheck(function, inputs, atol=2e-4)
 
 
-@pytest.mark.parametrize("name, number", [case for case in CASES if registry[case[0]].decompose is not None])
+@pytest.mark.parametrize(
+    "name, number", [case for case in CASES if registry[case[0]].decompose is not None]
+)
 def test_decomposition_is_what_running_gives(name, number):
     op, args, kwargs = build(name, number)
     args, kwargs = plain(op, args, kwargs)
     assert_equal(op.decompose(*op.bind(args, kwargs)), op(*args, **kwargs))
 
 
-@pytest.mark.parametrize("name, number", [case for case in CASES if hasattr(registry[case[0]], "in_place")])
+@pytest.mark.parametrize(
+    "name, number", [case for case in CASES if hasattr(registry[case[0]], "in_place")]
+)
 def test_in_place_is_out_of_place(name, number):
     op, args, kwargs = build(name, number)
     args, kwargs = plain(op, args, kwargs)
     if not isinstance(args[0], Tensor):
         pytest.skip("writes into a number")
     expected = op(*args, **kwargs)
-    if tuple(expected.shape) != tuple(args[0].shape) or expected.dtype.category > args[0].dtype.category:
+    if (
+        tuple(expected.shape) != tuple(args[0].shape)
+        or expected.dtype.category > args[0].dtype.category
+    ):
         with pytest.raises(RuntimeError):
             op.in_place(args[0].clone(), *args[1:], **kwargs)
         return
@@ -174,7 +208,9 @@ def test_in_place_is_out_of_place(name, number):
     assert_equal(target, ops.convert(expected, target.dtype))
 
 
-@pytest.mark.parametrize("name, number", [case for case in CASES if registry[case[0]].kind == "view"])
+@pytest.mark.parametrize(
+    "name, number", [case for case in CASES if registry[case[0]].kind == "view"]
+)
 def test_view_shares_memory_and_its_geometry_is_what_running_gives(name, number):
     op, args, kwargs = build(name, number)
     base = args[0]
@@ -204,7 +240,9 @@ def test_kernel_does_not_write_its_arguments(name, number):
 # -- random operators ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name, number", [(name, n) for name in RANDOM for n in range(len(RANDOM[name]()))])
+@pytest.mark.parametrize(
+    "name, number", [(name, n) for name in RANDOM for n in range(len(RANDOM[name]()))]
+)
 def test_random_operator_is_its_twin(name, number):
     from eager import rng
 
@@ -216,7 +254,9 @@ def test_random_operator_is_its_twin(name, number):
         rng.default_generator.set_offset(skip)
         drawn = op(*args, **kwargs)
         assert rng.default_generator.get_offset() == skip + op.count(*bound)
-        state = Tensor._wrap(np.array([seed, skip - 3], np.uint64 if skip > 2 else np.int64).view(np.int64))
+        state = Tensor._wrap(
+            np.array([seed, skip - 3], np.uint64 if skip > 2 else np.int64).view(np.int64)
+        )
         found = op.twin(state, 3, *bound)
         assert found.dtype is drawn.dtype and found.shape == drawn.shape
         np.testing.assert_allclose(found.numpy(), drawn.numpy(), rtol=1e-6)
@@ -229,16 +269,21 @@ def test_random_operator_has_the_shape_it_says(name):
         real = op(*args, **kwargs)
     args, kwargs = plain(op, args, kwargs)
     found = op.fake(op.bind(args, kwargs))
-    assert found.shape == real.shape and found.dtype is real.dtype and found.stride() == real.stride()
+    assert (
+        found.shape == real.shape and found.dtype is real.dtype and found.stride() == real.stride()
+    )
 
 
 # -- agreement with torch --------------------------------------------------------------------------
 
 WITHOUT_PEER = set(
-    """prod_others recurrence convert trunc_divide select_where euclidean_norm max_dim min_dim median_dim nanmedian_dim scatter_src
-    scatter_value nonzero_rows distinct_values distinct_runs linalg_solve_plain view_dtype slice_backward diagonal_backward
-    unfold_backward as_strided_backward fill copy getitem slice alias new_zeros new_ones new_full as_strided index fft_complex
-    fft_real fft_half select_backward""".split()
+    """
+    prod_others recurrence convert trunc_divide select_where euclidean_norm max_dim min_dim
+    median_dim nanmedian_dim scatter_src scatter_value nonzero_rows distinct_values distinct_runs
+    linalg_solve_plain view_dtype slice_backward diagonal_backward unfold_backward
+    as_strided_backward fill copy getitem slice alias new_zeros new_ones new_full as_strided index
+    fft_complex fft_real fft_half select_backward
+    """.split()
 )
 SIGN_FREE = {"linalg_svd", "linalg_qr", "linalg_eigh", "linalg_eig"}
 

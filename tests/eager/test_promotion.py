@@ -1,4 +1,5 @@
-"""Type promotion: every pair of types, zero-dimensional tensors and numbers, against torch; and the lattice's own laws."""
+"""Type promotion: every pair of types, zero-dimensional tensors and numbers, against torch; and the
+lattice's own laws."""
 
 import numpy as np
 import pytest
@@ -46,7 +47,20 @@ def test_promote_types_agrees_with_torch(a):
 operand = st.one_of(
     st.tuples(st.sampled_from(TYPES), st.sampled_from([(), (2,)])), st.sampled_from(NUMBERS)
 )
-OPERATORS = ["add", "sub", "mul", "div", "eq", "lt", "maximum", "where", "pow", "floor_divide", "atan2", "remainder"]
+OPERATORS = [
+    "add",
+    "sub",
+    "mul",
+    "div",
+    "eq",
+    "lt",
+    "maximum",
+    "where",
+    "pow",
+    "floor_divide",
+    "atan2",
+    "remainder",
+]
 
 
 @pytest.mark.torch
@@ -56,7 +70,9 @@ def test_results_of_operators_agree_with_torch(operator, left, right):
     torch = pytest.importorskip("torch")
     if not isinstance(left, tuple) and not isinstance(right, tuple):
         return
-    if operator in ("maximum", "atan2") and not (isinstance(left, tuple) and isinstance(right, tuple)):
+    if operator in ("maximum", "atan2") and not (
+        isinstance(left, tuple) and isinstance(right, tuple)
+    ):
         return
 
     def call(library, make, names):
@@ -68,16 +84,27 @@ def test_results_of_operators_agree_with_torch(operator, left, right):
     if "float16" in (both := repr((left, right))) and ("complex" in both or "j" in both):
         return  # torch's complex numbers of half precision
     try:
-        theirs = call(torch, lambda d, s: torch.ones(s, dtype=getattr(torch, getattr(d, "name", d))), lambda n: n)
+        theirs = call(
+            torch,
+            lambda d, s: torch.ones(s, dtype=getattr(torch, getattr(d, "name", d))),
+            lambda n: n,
+        )
     except (RuntimeError, TypeError, NotImplementedError):
-        return  # refused by torch: what it does not implement for a type is not ours to copy
+        return  # what torch does not implement for a type is not ours to copy
     mine = call(ops, make, lambda n: dtypes.bool_)
-    assert (name(mine), tuple(mine.shape)) == (str(theirs.dtype), tuple(theirs.shape)), (left, right)
+    assert (name(mine), tuple(mine.shape)) == (str(theirs.dtype), tuple(theirs.shape)), (
+        left,
+        right,
+    )
 
 
 @pytest.mark.torch
 @pytest.mark.parametrize("dtype", TYPES, ids=str)
-@pytest.mark.parametrize("operator", "sum prod cumsum cumprod exp sqrt abs neg floor argmax any sigmoid square relu mean isnan sign".split())
+@pytest.mark.parametrize(
+    "operator",
+    "sum prod cumsum cumprod exp sqrt abs neg floor argmax any sigmoid square relu mean isnan "
+    "sign".split(),
+)
 def test_types_of_one_operand_agree_with_torch(dtype, operator):
     torch = pytest.importorskip("torch")
     more = (0,) if operator.startswith("cum") else ()

@@ -1,4 +1,5 @@
-"""Random numbers: Philox's known answers, streams that depend on seed and offset only, distributions, generators."""
+"""Random numbers: Philox's known answers, streams that depend on seed and offset only,
+distributions, generators."""
 
 import copy
 import pickle
@@ -24,7 +25,8 @@ def test_known_answers(counter, key, result):
 
 
 def plain_philox(seed, offset):
-    """The algorithm of Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", in Python's integers."""
+    """The algorithm of Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", in Python's
+    integers."""
     c = [offset & 0xFFFFFFFF, offset >> 32, 0, 0]
     k = [seed & 0xFFFFFFFF, seed >> 32]
     for _ in range(10):
@@ -34,7 +36,9 @@ def plain_philox(seed, offset):
     return c
 
 
-@pytest.mark.parametrize("seed, offset", [(0, 0), (1, 2), (2**64 - 1, 2**32 - 2), (123456789123456789, 2**40 + 17)])
+@pytest.mark.parametrize(
+    "seed, offset", [(0, 0), (1, 2), (2**64 - 1, 2**32 - 2), (123456789123456789, 2**40 + 17)]
+)
 def test_vectorised_is_the_plain_algorithm(seed, offset):
     expected = [plain_philox(seed, offset + i) for i in range(5)]
     np.testing.assert_array_equal(rng.blocks(seed, offset, 5), expected)
@@ -43,7 +47,9 @@ def test_vectorised_is_the_plain_algorithm(seed, offset):
 def test_chunks_do_not_show():
     count = rng._BLOCKS * 2 + 3
     whole = rng.blocks(5, 7, count)
-    np.testing.assert_array_equal(whole[rng._BLOCKS + 1 :], rng.blocks(5, 7 + rng._BLOCKS + 1, count - rng._BLOCKS - 1))
+    np.testing.assert_array_equal(
+        whole[rng._BLOCKS + 1 :], rng.blocks(5, 7 + rng._BLOCKS + 1, count - rng._BLOCKS - 1)
+    )
 
 
 @pytest.mark.parametrize("dtype", [dtypes.float32, dtypes.float64])
@@ -116,8 +122,12 @@ def draws(fill):
 @pytest.mark.parametrize(
     "fill, mean, variance",
     [
-        (lambda x: x.uniform_(-1, 3), 1.0, 16 / 12), (lambda x: x.normal_(2, 3), 2.0, 9.0), (lambda x: x.exponential_(0.5), 2.0, 4.0),
-        (lambda x: x.bernoulli_(0.3), 0.3, 0.21), (lambda x: x.geometric_(0.25), 4.0, 12.0), (lambda x: x.random_(10), 4.5, 99 / 12),
+        (lambda x: x.uniform_(-1, 3), 1.0, 16 / 12),
+        (lambda x: x.normal_(2, 3), 2.0, 9.0),
+        (lambda x: x.exponential_(0.5), 2.0, 4.0),
+        (lambda x: x.bernoulli_(0.3), 0.3, 0.21),
+        (lambda x: x.geometric_(0.25), 4.0, 12.0),
+        (lambda x: x.random_(10), 4.5, 99 / 12),
         (lambda x: x.log_normal_(0, 0.5), np.exp(0.125), (np.exp(0.25) - 1) * np.exp(0.25)),
         (lambda x: ops.poisson(x.fill_(3.0)), 3.0, 3.0),
     ],
@@ -130,7 +140,9 @@ def test_moments(fill, mean, variance):
 
 def test_distribution_of_uniform_and_normal_numbers():
     even = np.sort(draws(lambda x: x.uniform_()))
-    assert np.abs(even - (np.arange(N) + 0.5) / N).max() < 1.95 / np.sqrt(N)  # Kolmogorov and Smirnov, at 0.1 %
+    assert np.abs(even - (np.arange(N) + 0.5) / N).max() < 1.95 / np.sqrt(
+        N
+    )  # Kolmogorov and Smirnov, at 0.1 %
     assert even[0] >= 0 and even[-1] < 1
     normal = Tensor._wrap(np.sort(draws(lambda x: x.normal_())))
     share = (ops.erf(normal / 2**0.5) + 1) / 2
@@ -140,7 +152,11 @@ def test_distribution_of_uniform_and_normal_numbers():
 def test_integers_and_orders():
     rng.manual_seed(5)
     found = ops.randint(-2, 3, (N,)).numpy()
-    assert np.abs(np.bincount(found + 2) / N - 0.2).max() < 0.01 and found.min() == -2 and found.max() == 2
+    assert (
+        np.abs(np.bincount(found + 2) / N - 0.2).max() < 0.01
+        and found.min() == -2
+        and found.max() == 2
+    )
     assert sorted(ops.randperm(50).tolist()) == list(range(50))
     assert ops.randperm(0).shape == (0,)
     first = np.bincount([ops.randperm(4)[0].item() for _ in range(400)], minlength=4)
@@ -151,7 +167,9 @@ def test_choices_follow_the_weights():
     rng.manual_seed(5)
     weights = ops.convert(ops.arange(4), dtypes.float32)
     found = ops.multinomial(weights, N, True).numpy()
-    np.testing.assert_allclose(np.bincount(found, minlength=4) / N, np.array([0, 1, 2, 3]) / 6, atol=0.01)
+    np.testing.assert_allclose(
+        np.bincount(found, minlength=4) / N, np.array([0, 1, 2, 3]) / 6, atol=0.01
+    )
     first = [ops.multinomial(weights, 3).tolist() for _ in range(300)]
     assert all(sorted(f) == [1, 2, 3] for f in first)
     assert np.bincount([f[0] for f in first], minlength=4)[3] > 110
@@ -161,9 +179,15 @@ def test_choices_follow_the_weights():
 @pytest.mark.parametrize(
     "call",
     [
-        lambda: ops.rand(2, dtype=dtypes.int64), lambda: ops.randint(5, 5, (2,)), lambda: ops.bernoulli(ops.full((2,), 1.5)),
-        lambda: ops.multinomial(ops.ones(2), 3), lambda: ops.multinomial(ops.zeros(2), 1), lambda: ops.empty(2).normal_(0, -1),
-        lambda: ops.empty(2).uniform_(2, 1), lambda: ops.randperm(-1), lambda: ops.multinomial(ops.ones(2, 2, 2), 1),
+        lambda: ops.rand(2, dtype=dtypes.int64),
+        lambda: ops.randint(5, 5, (2,)),
+        lambda: ops.bernoulli(ops.full((2,), 1.5)),
+        lambda: ops.multinomial(ops.ones(2), 3),
+        lambda: ops.multinomial(ops.zeros(2), 1),
+        lambda: ops.empty(2).normal_(0, -1),
+        lambda: ops.empty(2).uniform_(2, 1),
+        lambda: ops.randperm(-1),
+        lambda: ops.multinomial(ops.ones(2, 2, 2), 1),
     ],
 )
 def test_wrong_parameters_are_refused(call):

@@ -1,0 +1,159 @@
+"""Masks: filling, selecting and scattering where a condition holds, and finding the places."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from eager import dtype as dtypes
+from eager.fake import DataDependent
+from eager.op import composite, extern, ops
+from eager.shape import broadcast_shapes, like_strides, numel
+from eager.spec import Spec
+from eager.tensor import Tensor
+
+
+def _check_mask(name: str, mask: Any) -> None:
+    if mask.dtype is not dtypes.bool_:
+        raise RuntimeError(
+            f"{name} only supports boolean masks, but got mask with dtype {mask.dtype}"
+        )
+
+
+def _masked_fill_spec(input, mask, value):
+    _check_mask("masked_fill", mask)
+    shape = broadcast_shapes(input.shape, mask.shape)
+    if hasattr(value, "shape") and value.ndim:
+        raise RuntimeError(
+            "masked_fill only supports a 0-dimensional value tensor, but got tensor with "
+            f"{value.ndim} dimension(s)."
+        )
+    full = [t for t in (input, mask) if tuple(t.shape) == tuple(shape)]
+    return Spec(shape, input.dtype, input.device, like_strides(shape, full[:1] or [input]))
+
+
+def _mask_fill_into(target, mask, value):
+    np.copyto(target, value, where=mask, casting="unsafe")
+
+
+def _masked_fill_decompose(input, mask, value):
+    filler = value if isinstance(value, Tensor) else ops.full((), value, dtype=input.dtype)
+    return ops.select_where(
+        mask, filler if filler.dtype is input.dtype else ops.convert(filler, input.dtype), input
+    )
+
+
+@extern(
+    spec=_masked_fill_spec,
+    saves="mask",
+    inplace=_mask_fill_into,
+    decompose=_masked_fill_decompose,
+    vjp=(
+        lambda g, out, input, mask, value: ops.masked_fill(g, mask, 0),
+        None,
+        lambda g, out, input, mask, value: ops.sum(ops.where(mask, g, ops.zeros_like(g))),
+    ),
+)
+def masked_fill(input, mask, value):
+    """The input with one value where the mask holds."""
+    if mask.dtype != np.bool_:
+        raise ValueError
+    shape = np.broadcast_shapes(input.shape, mask.shape)
+    result = input.copy(order="K") if input.shape == shape else np.broadcast_to(input, shape).copy()
+    np.copyto(result, value, where=mask, casting="unsafe")
+    return result
+
+
+def _data_dependent(name: str) -> Any:
+    def spec(*bound):
+        raise DataDependent(f"the shape of {name}() depends on values")
+
+    return spec
+
+
+def _masked_select_vjp(g, out, input, mask):
+    shape = broadcast_shapes(input.shape, mask.shape)
+    return ops.masked_scatter(ops.zeros(shape, dtype=g.dtype), ops.expand(mask, shape), g)
+
+
+def _masked_select_spec(input, mask):
+    _check_mask("masked_select: expected BoolTensor for mask;", mask)
+    raise DataDependent("the shape of masked_select() depends on values")
+
+
+@extern(spec=_masked_select_spec, vjp=(_masked_select_vjp, None), saves="mask")
+def masked_select(input, mask):
+    """A vector of the elements where the mask holds."""
+    if mask.dtype != np.bool_:
+        raise ValueError
+    values, where = np.broadcast_arrays(input, mask)
+    return values[where]
+
+
+def _masked_scatter_into(target, mask, source):
+    where = np.broadcast_to(mask, target.shape)
+    count = int(where.sum())
+    if source.size < count:
+        raise RuntimeError(
+            "masked_scatter: expected self and source to have same dtypes and "
+            f"enough elements in source: {count} wanted, {source.size} given"
+        )
+    target[where] = source.reshape(-1)[:count]
+
+
+def _masked_scatter_vjp(g, out, needs, input, mask, source):
+    to_source = None
+    if needs[2]:
+        taken = ops.masked_select(g, ops.expand(mask, tuple(g.shape)))
+        size = numel(source.shape)
+        padded = (
+            ops.cat([taken, ops.zeros((size - taken.numel(),), dtype=g.dtype)])
+            if size != taken.numel()
+            else taken
+        )
+        to_source = ops.reshape(padded, source.shape)
+    return ops.masked_fill(g, mask, 0) if needs[0] else None, None, to_source
+
+
+@extern(
+    spec=lambda input, mask, source: Spec(
+        broadcast_shapes(input.shape, mask.shape), input.dtype, input.device
+    ),
+    saves="mask",
+    vjp=_masked_scatter_vjp,
+    joint=True,
+    inplace=_masked_scatter_into,
+)
+def masked_scatter(input, mask, source):
+    """The input with the elements of `source`, in order, where the mask holds."""
+    result = np.broadcast_to(input, np.broadcast_shapes(input.shape, mask.shape)).copy()
+    _masked_scatter_into(result, mask, source)
+    return result
+
+
+@extern(spec=_data_dependent("nonzero"), method=False, name="nonzero_rows")
+def _nonzero_rows(input):
+    """The places of the non-zero elements, one row each."""
+    return (
+        np.argwhere(input != 0 if input.dtype != np.bool_ else input)
+        if input.ndim
+        else np.zeros((int(bool(input)), 0), np.int64)
+    )
+
+
+@composite
+def nonzero(input, *, as_tuple=False):
+    """The places of non-zero elements: one row each, or (`as_tuple`) one vector per dimension."""
+    rows = ops.nonzero_rows(input)
+    if not as_tuple:
+        return rows
+    if input.ndim == 0:
+        return (ops.zeros((rows.shape[0],), dtype=dtypes.int64),)
+    return tuple(ops.unbind(rows, 1))
+
+
+@composite
+def argwhere(input):
+    """`nonzero` as rows."""
+    return ops.nonzero(input)
