@@ -247,6 +247,11 @@ class Callback:
                 raise
             self._skip(where, code, error)
             return None
+        except RecursionError as error:
+            if self.fullgraph:
+                raise
+            self._skip(where, code, f"the compiler's own recursion went too deep: {error}")
+            return None
         except Exception as error:
             self.log.errors.append((code, error))
             if not config.suppress_errors:

@@ -60,6 +60,8 @@ class ClassValue(Value):
             return self._of_metaclass(m, name)
         if isinstance(member, classmethod):
             return MethodValue(self, m.wrap(member.__func__))
+        if isinstance(member, types.ClassMethodDescriptorType):
+            return ClassMethod(self, name)
         if isinstance(member, staticmethod):
             return m.wrap(member.__func__)
         if isinstance(member, (types.FunctionType, property)):
@@ -176,6 +178,11 @@ class ClassMethod(Value):
         if self.name in ("fromkeys",) and kind in DICT_TYPES:
             default = args[1] if len(args) > 1 else m.constant(None)
             return DictValue.of([(key, default) for key in args[0].items(m)], kind)
+        from dynamo.values.builtin import handler_of
+
+        handler = handler_of(getattr(kind, self.name))
+        if handler is not None:
+            return handler(m, *args, **kwargs)
         return m.run(getattr(kind, self.name), args, kwargs)
 
     def children(self) -> Sequence[Value]:

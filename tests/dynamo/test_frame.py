@@ -404,3 +404,12 @@ def test_importing_dynamo_loads_no_compiler():
         cwd=dynamo.__path__[0] + "/..",
     )  # fmt: skip
     assert done.stdout.split() == ["False", "False"], done.stderr
+
+
+def test_too_deep_for_the_compiler_runs_as_it_is(both):
+    both.raises = RecursionError("maximum recursion depth exceeded")
+    assert frame.optimize("eager")(fresh())(1) == (1, 2)
+    [(_, reason)] = frame.callback_for("eager").log.skipped
+    assert "went too deep" in reason
+    with pytest.raises(RecursionError):
+        frame.optimize("eager", fullgraph=True)(fresh())(1)

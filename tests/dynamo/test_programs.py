@@ -413,3 +413,8 @@ def test_multiple_results(x):
     first, rest = x.split([1, 2])
     values, indices = x.max(0)
     return first, rest, values, indices
+
+
+@program(vector)
+def test_class_methods_of_builtin_classes(x):
+    return list(dict.fromkeys([1, 1, 2])), int.from_bytes(b"\x01", "little"), x + 1
