@@ -428,10 +428,13 @@ class Capture:
     def _guard_aliases(self) -> None:
         """Different inputs must stay different objects, where any of them is written to."""
         sources = [v.source for v in self.inputs if not isinstance(v.source, ConstantSource)]
-        writes = any(getattr(n.target, "mutates", ()) for n in self.graph.nodes)
-        arguments = [s for s in sources if s.base is None] if not writes else sources
+        arguments = sources if self.writes() else [s for s in sources if s.base is None]
         if len(arguments) > 1:
             self.guards.add("NO_TENSOR_ALIASING", None, tuple(arguments), "inputs are different")
+
+    def writes(self) -> bool:
+        """Whether the graph changes tensors in place."""
+        return any(getattr(node.target, "mutates", ()) for node in self.graph.nodes)
 
     def operator_counts(self) -> dict[str, int]:
         counts: dict[str, int] = {}

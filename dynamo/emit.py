@@ -32,6 +32,7 @@ class Emitter:
         self.root = root
         self.capture = root.capture
         self.code: list[Instruction] = []
+        self.tail: list[Instruction] = []  # handlers, behind everything
         self.uses: dict[int, int] = {}
         self.outputs: list[TensorValue] = []
         self.sourced: list[Value] = []

@@ -14,7 +14,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dynamo import builder
-from dynamo.bytecode import Instruction, argument_count, assemble, make, stack_effect
+from dynamo.bytecode import (
+    ExceptionEntry,
+    Instruction,
+    argument_count,
+    assemble,
+    make,
+    stack_effect,
+)
 from dynamo.capture import Capture
 from dynamo.emit import Emitter
 from dynamo.guard import GuardSet
@@ -245,9 +252,37 @@ class RootFrame(Frame):
 
     def _begin(self, e: Emitter, module: GraphModule | None) -> None:
         if module is not None:
+            start = len(e.code)
             e.call_graph(self._compiled, self.capture.inputs)
+            if not self.capture.writes():
+                e.tail = self._replay_on_error(e.code[start:])
         if self.effects:
             e.preload()
+
+    def _replay_on_error(self, call: list[Instruction]) -> list[Instruction]:
+        """If the graph raises, run the frame as Python: it raises at the right line, inside the right `try`.
+
+        Nothing has happened before the call, so that the frame can begin again.
+        """
+        first = next(n for n, i in enumerate(self.instructions) if i.opname == "RESUME") + 1
+        body, copies = copy_body(self.code, first)
+        handler, reraise = make("PUSH_EXC_INFO"), make("SWAP", 2)
+        start = copies[self.instructions[first]]
+        for instruction in call:
+            instruction.exception_entry = ExceptionEntry(handler, 0, False)
+        return [
+            handler,
+            *builder.load_const(Exception),
+            make("CHECK_EXC_MATCH"),
+            make("POP_JUMP_IF_FALSE", target=reraise),
+            *builder.pop_top(),
+            make("POP_EXCEPT"),
+            *([] if body[0] is start else builder.jump(start)),
+            *body,
+            reraise,
+            make("POP_EXCEPT"),
+            make("RERAISE", 0),
+        ]
 
     def _effects(self, e: Emitter) -> None:
         """Replay what changed, cells of this frame last."""
@@ -278,10 +313,11 @@ class RootFrame(Frame):
         self, e: Emitter, breaks: list[Break], seconds: float, module: GraphModule | None
     ) -> None:
         prologue = builder.prefix(self.code.co_cellvars, self.code.co_freevars)
-        for instruction in [*prologue, *e.code]:
+        instructions = [*prologue, *e.code, *e.tail]
+        for instruction in instructions:
             if instruction.line is None and instruction.positions is None:
                 instruction.line = self.code.co_firstlineno
-        code = assemble([*prologue, *e.code], self.code)
+        code = assemble(instructions, self.code)
         self.output = CompiledFrame(
             code,
             self.capture.guards,

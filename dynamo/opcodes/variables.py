@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import builtins
-import importlib
 import sys
 import types
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,7 @@ from dynamo.unsupported import unsupported
 from dynamo.values.base import NULL, Value
 from dynamo.values.function import CellValue
 from dynamo.values.object import SuperValue
+from eager import dispatch
 
 if TYPE_CHECKING:
     from dynamo.machine import Frame
@@ -222,22 +222,12 @@ class Variables(Base):
     # -- imports -----------------------------------------------------------------------------------
 
     def IMPORT_NAME(self, i: Instruction) -> None:
-        names, level = self.pop(), self.pop()
-        wanted = names.unwrap()
-        package = self.globals.get("__package__") or ""
-        full = "." * level.unwrap() + i.argval
-        full = importlib.util.resolve_name(full, package) if level.unwrap() else full
-        if full not in sys.modules or any(
-            not hasattr(sys.modules[full], name) for name in wanted or ()
-        ):
-            unsupported(
-                "Import of a module that is not loaded",
-                f"import {full} runs the module's code",
-                "import it at the top of the file",
+        """Imports for real, as the program is about to: what is loaded already is only looked up."""
+        names, level = self.pop().unwrap(), self.pop().unwrap()
+        with dispatch.suspended():
+            module = self.evaluate(
+                builtins.__import__, i.argval, self.globals, None, names, level
             )
-        module = sys.modules[full if wanted else full.partition(".")[0]]
-        if not wanted and level.unwrap():
-            module = sys.modules[full]
         self.push(self.wrap(module, ConstantSource(module)))
 
     def IMPORT_FROM(self, i: Instruction) -> None:

@@ -82,7 +82,11 @@ class BuiltinValue(Value):
         if isinstance(real, types.MethodWrapperType):
             return m.wrap(real.__self__).method(m, real.__name__, args, kwargs)
         if isinstance(owner, type):
-            return m.wrap(owner).attribute(m, real.__name__).call(m, args, kwargs)
+            from dynamo.values.klass import ClassMethod, ClassValue
+
+            value = m.wrap(owner)
+            if isinstance(value, ClassValue):
+                return ClassMethod(value, real.__name__).call(m, args, kwargs)
         if is_pure(real):
             return self._pure(m, args, kwargs)
         return m.call_real(self, args, kwargs)

@@ -60,8 +60,6 @@ class ClassValue(Value):
             return self._of_metaclass(m, name)
         if isinstance(member, classmethod):
             return MethodValue(self, m.wrap(member.__func__))
-        if isinstance(member, types.ClassMethodDescriptorType):
-            return ClassMethod(self, name)
         if isinstance(member, staticmethod):
             return m.wrap(member.__func__)
         if isinstance(member, (types.FunctionType, property)):

@@ -318,3 +318,44 @@ def test_seed_then_draw(x):
     y = x * 2
     manual_seed(3)
     return y, ops.rand(3), ops.dropout(x, 0.5, True)
+
+
+def _table():
+    return tensor([[1.0, 2.0], [3.0, 4.0]]), tensor([0, 5])
+
+
+@program(_table)
+def test_error_of_the_graph_is_caught_where_it_would_be(table, index):
+    log = []
+    try:
+        log.append("try")
+        y = ops.embedding(index, table)
+    except IndexError:
+        log.append("except")
+        y = table * 2
+    return y + 1, log
+
+
+@program(_table)
+def test_error_of_the_graph_leaves_the_frame(table, index):
+    y = table + 1
+    return ops.embedding(index, y)
+
+
+def test_traceback_of_an_error_in_the_graph():
+    def f(table, index):
+        y = table + 1
+        return ops.embedding(index, y)  # the line
+
+    try:
+        optimize("eager")(f)(*_table())
+    except IndexError as error:
+        lines = []
+        trace = error.__traceback__
+        while trace is not None:
+            lines.append((trace.tb_frame.f_code.co_name, trace.tb_lineno))
+            trace = trace.tb_next
+        assert ("f", f.__code__.co_firstlineno + 2) in lines
+        assert error.__context__ is None
+    else:
+        raise AssertionError("nothing was raised")
