@@ -65,7 +65,7 @@ class Op:
         self.random = random
         self._saved_for: dict[tuple[int, ...], frozenset[str]] = {}
         if front is not None:
-            self.__class__ = _fronted(type(self))
+            self.__class__ = _fronted(type(self))  # type: ignore[arg-type]
             self.front = front
         self.saves = frozenset(self.parameters if saves is None else saves.split())
         if self.name in registry:

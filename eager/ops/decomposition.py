@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import namedtuple
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,7 @@ import numpy as np
 from eager import dtype as dtypes
 from eager.op import composite, extern, ops
 from eager.ops.linalg import conjugate, same_type, turned
+from eager.results import named
 from eager.shape import broadcast_shapes, normalize_dim
 from eager.spec import Spec
 
@@ -86,7 +86,7 @@ def _slogdet_spec(A):
     return Spec(shape, A.dtype, A.device), Spec(shape, A.dtype.to_real(), A.device)
 
 
-_Slogdet = namedtuple("slogdet", "sign logabsdet")
+_Slogdet = named("slogdet", "sign logabsdet")
 
 
 @extern(
@@ -201,10 +201,10 @@ def cholesky(input, upper=False):
 
 
 _QR, _SVD, _Eigh, _Eig = (
-    namedtuple("qr", "Q R"),
-    namedtuple("svd", "U S Vh"),
-    namedtuple("eigh", "eigenvalues eigenvectors"),
-    namedtuple("eig", "eigenvalues eigenvectors"),
+    named("qr", "Q R"),
+    named("svd", "U S Vh"),
+    named("eigh", "eigenvalues eigenvectors"),
+    named("eig", "eigenvalues eigenvectors"),
 )
 
 
@@ -310,7 +310,7 @@ def linalg_svdvals(A):
 def svd(input, some=True, compute_uv=True):
     """Singular values with V in place of its transpose (the older form)."""
     U, S, Vh = ops.linalg_svd(input, not some)
-    return namedtuple("svd", "U S V")(U, S, turned(Vh))
+    return named("svd", "U S V")(U, S, turned(Vh))
 
 
 def _eigh_vjp(g, out, A, UPLO):
@@ -380,7 +380,7 @@ def linalg_matrix_rank(A, tol=None):
     return np.asarray(np.linalg.matrix_rank(A, tol))
 
 
-_Lstsq = namedtuple("lstsq", "solution residuals rank singular_values")
+_Lstsq = named("lstsq", "solution residuals rank singular_values")
 
 
 def linalg_lstsq(A: Any, B: Any, rcond: Any = None, *, driver: Any = None) -> Any:

@@ -37,7 +37,8 @@ def check_range(
 def _places(input: np.ndarray, indices: Sequence[Any]) -> tuple:
     """Index arrays as NumPy takes them. Raises IndexError for masks that do not fit and for places
     outside."""
-    found, dim = [], 0
+    found: list[Any] = []
+    dim = 0
     for index in indices:
         if index is None:
             found.append(slice(None))

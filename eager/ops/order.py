@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections import namedtuple
-
 import numpy as np
 
 from eager import dtype as dtypes
 from eager.op import composite, extern, ops
 from eager.ops.reduction import along, pair_spec, pair_vjp, reduced_shape
+from eager.results import named
 from eager.tensor import Tensor
 
 
@@ -37,9 +36,7 @@ def _median(input, dim, keepdim, skip_nan=False):
     return (values, indices) if keepdim else (values.squeeze(d), indices.squeeze(d))
 
 
-_Median, _Nanmedian, _Mode = (
-    namedtuple(n, "values indices") for n in ("median", "nanmedian", "mode")
-)
+_Median, _Nanmedian, _Mode = (named(n, "values indices") for n in ("median", "nanmedian", "mode"))
 
 
 @extern(spec=pair_spec, vjp=pair_vjp, saves="out", method=False)

@@ -3,13 +3,13 @@ with the reduced dimensions kept."""
 
 from __future__ import annotations
 
-from collections import namedtuple
 from typing import Any
 
 import numpy as np
 
 from eager import dtype as dtypes
 from eager.op import composite, extern, ops, reduction
+from eager.results import named
 from eager.shape import normalize_dim, normalize_dims
 from eager.spec import Spec
 from eager.tensor import Tensor
@@ -231,7 +231,7 @@ _max_pair, _min_pair = (
     _arg_pair(np.argmax, np.maximum, "max"),
     _arg_pair(np.argmin, np.minimum, "min"),
 )
-_Max, _Min = namedtuple("max", "values indices"), namedtuple("min", "values indices")
+_Max, _Min = named("max", "values indices"), named("min", "values indices")
 
 
 @extern(spec=pair_spec, vjp=pair_vjp, saves="out", method=False)
@@ -286,7 +286,7 @@ def min(input, dim=None, keepdim=False):
     )
 
 
-_Aminmax = namedtuple("aminmax", "min max")
+_Aminmax = named("aminmax", "min max")
 
 
 @composite

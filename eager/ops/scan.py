@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import namedtuple
 from typing import Any
 
 import numpy as np
@@ -10,6 +9,7 @@ import numpy as np
 from eager import dtype as dtypes
 from eager.op import composite, extern, ops
 from eager.ops.reduction import place_gradient
+from eager.results import named
 from eager.shape import normalize_dim
 from eager.spec import Spec
 
@@ -123,7 +123,7 @@ def _running_vjp(g, out, input, dim):
     return None if g[0] is None else place_gradient(g[0], out[1], input, dim, True)
 
 
-_Cummax, _Cummin = namedtuple("cummax", "values indices"), namedtuple("cummin", "values indices")
+_Cummax, _Cummin = named("cummax", "values indices"), named("cummin", "values indices")
 
 
 @extern(

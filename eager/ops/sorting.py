@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import namedtuple
 from typing import Any
 
 import numpy as np
@@ -11,13 +10,14 @@ from eager import dtype as dtypes
 from eager.fake import DataDependent
 from eager.op import composite, extern, ops
 from eager.ops.reduction import along, pair_spec, place_gradient
+from eager.results import named
 from eager.shape import normalize_dim
 from eager.spec import Spec
 
 _Sort, _Topk, _Kth = (
-    namedtuple("sort", "values indices"),
-    namedtuple("topk", "values indices"),
-    namedtuple("kthvalue", "values indices"),
+    named("sort", "values indices"),
+    named("topk", "values indices"),
+    named("kthvalue", "values indices"),
 )
 
 
@@ -205,7 +205,7 @@ def unique_consecutive(input, return_inverse=False, return_counts=False, dim=Non
 
 
 def _search(edges: np.ndarray, values: np.ndarray, right: bool) -> np.ndarray:
-    side = "right" if right else "left"
+    side: Any = "right" if right else "left"
     if edges.ndim == 1:
         return np.searchsorted(edges, values, side)
     rows, wanted = edges.reshape(-1, edges.shape[-1]), values.reshape(-1, values.shape[-1])
