@@ -254,7 +254,7 @@ class Gemm:
         )
         a_size = self.block_rows * self.span + 16 * self.lanes
         b_size = (GROUP * self.depth + self.lanes) * self.width
-        self.a_bytes = a_size * self.itemsize * self.pack_a
+        self.a_bytes = -(-a_size * self.itemsize // 64) * 64 * self.pack_a
         self.b_bytes = b_size * self.itemsize * self.pack_b
 
     def _crowded(self) -> int:
