@@ -75,7 +75,6 @@ class GuardSet:
         self.source_text = ""
         self.function: types.FunctionType | None = None
         self._seen: set[Any] = set()
-        self._conditions: list[str] = []
         self._locate: Callable[..., int] | None = None
         self._writer: _Writer | None = None
 
@@ -111,7 +110,6 @@ class GuardSet:
             return self.function
         writer = _Writer(self, matcher)
         self.source_text = writer.text("return False", "True")
-        self._conditions = writer.conditions
         self.function = _define(self.source_text, writer.objects)
         self._writer = writer
         self.guards = [_loosened(guard) for guard in self.guards]
@@ -136,7 +134,8 @@ class GuardSet:
         guard = self.failing(function, slots)
         if guard is None:
             return ""
-        condition = self._conditions[self.guards.index(guard)]
+        assert self._writer is not None
+        condition = self._writer.expand(self._writer.conditions[self.guards.index(guard)])
         found = _describe_found(guard, self.code, function, slots)
         parts = [f"{guard.name}: {guard.kind} expected {_describe_payload(guard)}"]
         if found:
@@ -153,7 +152,9 @@ class GuardSet:
         if self.function is None:
             self.compile()
         rows = []
-        for guard, condition in zip(self.guards, self._conditions, strict=True):
+        assert self._writer is not None
+        expanded = map(self._writer.expand, self._writer.conditions)
+        for guard, condition in zip(self.guards, expanded, strict=True):
             why = "  # ".join(part for part in (guard.reason, guard.user_line) if part)
             rows.append(f"{condition}  # {why}" if why else condition)
         return rows
@@ -225,16 +226,16 @@ class _Writer:
                 self.lines.append((index, condition))
             written = self.readable or [text for owner, text in self.lines[start:] if owner >= 0]
             self.readable = None
-            self.conditions.append(self._expand(" and ".join(written)))
+            self.conditions.append(" and ".join(written))
 
-    def _expand(self, text: str) -> str:
+    def expand(self, text: str) -> str:
         """A condition with the user's expressions in place of the variables v0, v1, …"""
         text = re.sub(r"\bv\d+\b", self._show_variable, text)
         text = re.sub(r"\bc\d+\b(\(\))?", self._show_object, text)
         return re.sub(r"\bL_(\w+)", r"\1", text)
 
     def _show_variable(self, found: re.Match) -> str:
-        if len(self._kept) != len(self.variables):
+        if not self._kept:
             self._kept = {variable: source for source, variable in self.variables.items()}
         source = self._kept.get(found[0])
         return found[0] if source is None else source.name
