@@ -1,4 +1,5 @@
-"""Names of torch's C++ core that model code written in Python reaches for. Dispatch keys are names and sets of names here: nothing dispatches on them."""
+"""Names of torch's C++ core that model code written in Python reaches for. Dispatch keys are
+names and sets of names here: nothing dispatches on them."""
 
 from __future__ import annotations
 

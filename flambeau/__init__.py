@@ -25,7 +25,27 @@ from flambeau import neighbours
 
 neighbours.check()
 
+if TYPE_CHECKING:  # at run time they come from the registry, below
+    from eager.ops.activation import *
+    from eager.ops.attention import *
+    from eager.ops.convolution import *
+    from eager.ops.creation import *
+    from eager.ops.embedding import *
+    from eager.ops.indexing import *
+    from eager.ops.joining import *
+    from eager.ops.linalg import *
+    from eager.ops.normalization import *
+    from eager.ops.pointwise import *
+    from eager.ops.random import *
+    from eager.ops.reduction import *
+    from eager.ops.scan import *
+    from eager.ops.sorting import *
+    from eager.ops.statistics import *
+    from eager.ops.view import *
+    from eager.ops.windows import *
+
 from eager import Tensor
+from eager import dtype as _dtypes
 from eager.autograd import (
     enable_grad,
     inference_mode,
@@ -98,7 +118,7 @@ from flambeau.alias import alias
 from flambeau.amp import GradScaler, autocast
 from flambeau.compiler import compile, explain
 from flambeau.missing import lookup
-from flambeau.operators import ops
+from flambeau.operators import ops  # type: ignore[assignment]
 from flambeau.random import (
     Generator,
     default_generator,
@@ -108,7 +128,7 @@ from flambeau.random import (
     seed,
     set_rng_state,
 )
-from flambeau.settings import (
+from flambeau.settings import (  # type: ignore[assignment]
     _assert,
     are_deterministic_algorithms_enabled,
     channels_last,
@@ -143,40 +163,15 @@ from flambeau.settings import (
 )
 from flambeau.version import __version__
 
-if TYPE_CHECKING:
-    from eager.ops.activation import *
-    from eager.ops.attention import *
-    from eager.ops.convolution import *
-    from eager.ops.creation import *
-    from eager.ops.decomposition import *
-    from eager.ops.einsum import *
-    from eager.ops.embedding import *
-    from eager.ops.fft import *
-    from eager.ops.indexing import *
-    from eager.ops.joining import *
-    from eager.ops.linalg import *
-    from eager.ops.masking import *
-    from eager.ops.normalization import *
-    from eager.ops.order import *
-    from eager.ops.pointwise import *
-    from eager.ops.random import *
-    from eager.ops.reduction import *
-    from eager.ops.scan import *
-    from eager.ops.scatter import *
-    from eager.ops.sorting import *
-    from eager.ops.statistics import *
-    from eager.ops.view import *
-    from eager.ops.windows import *
-
-from eager import dtype as _dtypes
-
 for _kind in _dtypes._BY_NAME.values():
     for _name in (_kind.name, *_kind.aliases):
         globals()[_name] = _kind
 
 globals().update(LEGACY_TYPES)
+# Their torch.NAME takes its parameters in another order than the operator, which has the order of torch.nn.functional.
+_OTHER_ORDER = frozenset({"batch_norm", "embedding", "embedding_bag", "instance_norm"})
 for _name, _operator in registry.items():
-    if not _name.startswith("_"):
+    if not _name.startswith("_") and _name not in _OTHER_ORDER:
         globals().setdefault(_name, _operator)
 
 pi, e, inf, nan, newaxis = _math.pi, _math.e, _math.inf, _math.nan, None
@@ -186,5 +181,5 @@ _lookup = lookup(__name__)
 
 
 def __getattr__(name: str) -> Any:
-    operator = None if name.startswith("__") else registry.get(name)  # one that a program registered later
+    operator = None if name.startswith("__") or name in _OTHER_ORDER else registry.get(name)  # one that a program registered later
     return _lookup(name) if operator is None else operator

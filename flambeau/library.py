@@ -15,7 +15,6 @@ from eager.tensor import Tensor
 from flambeau.missing import lookup
 from flambeau.operators import registered
 
-
 # Rules for shapes that were registered before their operators.
 _waiting: dict[str, Callable] = {}
 

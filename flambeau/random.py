@@ -18,11 +18,11 @@ from eager.rng import (
 from flambeau.missing import lookup
 
 
-def _fill(distribution: str, seed: int, offset: int, out: Any) -> int:
+def _fill(distribution: str, key: int, offset: int, out: Any) -> int:
     """Many numbers come from the inductor's compiled generator, loaded when they are first asked for."""
     from inductor.draw import fill
 
-    return fill(distribution, seed, offset, out)
+    return fill(distribution, key, offset, out)
 
 
 rng.filler = _fill

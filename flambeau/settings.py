@@ -6,7 +6,7 @@ from typing import Any
 
 from eager import dtype as dtypes
 from eager.construct import legacy_dtype
-from eager.device import device, check
+from eager.device import check, device
 from eager.storage import Storage
 from eager.tensor import Tensor
 

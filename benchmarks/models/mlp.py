@@ -1,7 +1,6 @@
 """A multilayer perceptron: four layers of 256, ten classes."""
 
 import numpy as np
-import torch
 from torch import nn
 from torch.nn import functional as F
 

@@ -2,7 +2,6 @@
 
 import numpy as np
 import timm
-import torch
 from torch.nn import functional as F
 
 BATCH = {"inference": 1, "training": 4}

@@ -84,7 +84,7 @@ class Reader:
     def read(self, name: str) -> np.ndarray:
         """The bytes of a record as a writable uint8 array; mapped copy-on-write if the archive was opened with `mmap`."""
         info = self._info(name)
-        if self.mmap and info.file_size:
+        if self.mmap and info.file_size and self.path is not None:
             return np.memmap(
                 self.path, np.uint8, "c", self._data_offset(info), (info.file_size,)
             ).view(np.ndarray)

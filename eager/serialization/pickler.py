@@ -63,7 +63,10 @@ class Span:
         return flat[self.low - start : self.high - start]
 
 
-class Pickler(pickle._Pickler):  # type: ignore[name-defined]  # the Python one: save_global can be extended
+_Python: Any = pickle._Pickler  # type: ignore[attr-defined]  # the one in Python: its save_global can be extended
+
+
+class Pickler(_Python):
     """Writes one object. Run it twice over the same `spans`: the first run finds what the storages cover."""
 
     def __init__(self, file: Any, spans: dict[tuple[int, str], Span], copies: dict[int, np.ndarray]):

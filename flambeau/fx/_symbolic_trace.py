@@ -1,7 +1,7 @@
 """torch.fx._symbolic_trace."""
 
 import fx.tracer as _source
-from fx.tracer import Tracer, symbolic_trace, wrap
 from flambeau.missing import lookup
+from fx.tracer import Tracer, symbolic_trace, wrap
 
 __getattr__ = lookup(__name__, _source)

@@ -1,7 +1,7 @@
 """torch.fx.graph."""
 
 import fx.graph as _source
-from fx.graph import Graph
 from flambeau.missing import lookup
+from fx.graph import Graph
 
 __getattr__ = lookup(__name__, _source)

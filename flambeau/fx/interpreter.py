@@ -1,7 +1,7 @@
 """torch.fx.interpreter."""
 
 import fx.interpreter as _source
-from fx.interpreter import Interpreter
 from flambeau.missing import lookup
+from fx.interpreter import Interpreter
 
 __getattr__ = lookup(__name__, _source)

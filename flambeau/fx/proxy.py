@@ -1,7 +1,7 @@
 """torch.fx.proxy."""
 
 import fx.proxy as _source
-from fx.proxy import Attribute, Proxy, TraceError
 from flambeau.missing import lookup
+from fx.proxy import Attribute, Proxy, TraceError
 
 __getattr__ = lookup(__name__, _source)

@@ -1,7 +1,7 @@
 """torch.fx.subgraph_rewriter."""
 
 import fx.rewriter as _source
-from fx.rewriter import Match, replace_pattern, replace_pattern_with_filters
 from flambeau.missing import lookup
+from fx.rewriter import Match, replace_pattern, replace_pattern_with_filters
 
 __getattr__ = lookup(__name__, _source)

@@ -14,12 +14,12 @@ from eager.nn.parameter import Buffer, Parameter
 from flambeau.missing import lookup
 
 # not `from flambeau.nn import …`: the floor's modules of these names are here already, and would stay
-import flambeau.nn.functional as functional  # isort: skip
-import flambeau.nn.init as init  # isort: skip
+import flambeau.nn.functional as functional  # type: ignore[no-redef]  # isort: skip
+import flambeau.nn.init as init  # type: ignore[no-redef]  # isort: skip
 import flambeau.nn.parameter as parameter  # isort: skip
 import flambeau.nn.modules as modules  # isort: skip
 import flambeau.nn.common_types as common_types  # isort: skip
-import flambeau.nn.utils as utils  # isort: skip
+import flambeau.nn.utils as utils  # type: ignore[no-redef]  # isort: skip
 import flambeau.nn.parallel as parallel  # isort: skip
 import flambeau.nn.attention as attention  # isort: skip
 

@@ -7,7 +7,7 @@ import eager.optim as _optim
 from eager.optim import *
 from flambeau.missing import lookup
 
-import flambeau.optim.lr_scheduler as lr_scheduler  # isort: skip
+import flambeau.optim.lr_scheduler as lr_scheduler  # type: ignore[no-redef]  # isort: skip
 import flambeau.optim.optimizer as optimizer  # isort: skip
 
 __getattr__ = lookup(__name__, _optim)

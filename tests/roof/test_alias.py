@@ -75,7 +75,6 @@ def test_what_was_imported_is_set_aside_and_comes_back(package):
     with flambeau.alias("torch"):
         import needs_torch
         import plain_neighbour
-        import uses_net
 
         first = needs_torch
     assert "needs_torch" not in sys.modules and "needs_torch.net" not in sys.modules

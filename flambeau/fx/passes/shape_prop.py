@@ -1,7 +1,7 @@
 """torch.fx.passes.shape_prop."""
 
 import fx.passes.shape as _source
-from fx.passes.shape import ShapeProp, TensorMetadata
 from flambeau.missing import lookup
+from fx.passes.shape import ShapeProp, TensorMetadata
 
 __getattr__ = lookup(__name__, _source)
