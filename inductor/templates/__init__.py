@@ -1,0 +1,10 @@
+"""Kernels written as LLVM IR.
+
+emit         loops, addresses and vectors over llvmlite's builder
+lanes        the text of generated kernels, interpreted by vectors
+template     what a template hands over, and where its machine code comes from
+gemm         matrix products
+image        an image as a convolution reads it
+convolution  convolutions as implicit matrix products
+depthwise    convolutions with one channel per group
+"""
