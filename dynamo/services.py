@@ -251,6 +251,8 @@ class Services:
 
     def binary(self, function: Callable, left: Value, right: Value) -> Value:
         m: Any = self
+        if not isinstance(left, ObjectValue):
+            right = getattr(right, "storage", None) or right
         result = left.binary(m, function, right)
         if result is NotImplemented:
             result = right.reflected(m, function, left)
@@ -383,6 +385,13 @@ class Services:
 
     def is_subclass(self, kind: type, wanted: type) -> bool:
         return self.evaluate(issubclass, kind, wanted)
+
+    def has_own(self, real: Any, name: str) -> bool:
+        """Whether an object from outside has an attribute of its own, in its dictionary or a slot."""
+        if name in getattr(real, "__dict__", ()):
+            return True
+        member = lookup(type(real), name)
+        return isinstance(member, types.MemberDescriptorType) and hasattr(real, name)
 
     def class_of(self, value: Value) -> Value:
         kind = value.python_type()

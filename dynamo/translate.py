@@ -334,7 +334,7 @@ class RootFrame(Frame):
     def break_graph(self, instruction: Instruction, reason: Unsupported) -> None:
         """End the graph before an instruction, let Python execute it, and continue after it."""
         index = self.places[instruction]
-        if self.handled:
+        if self.handled or self._has_moved_cells():
             raise reason
         resumable = not in_loop(self.code, index)
         if not resumable and not any(n.op == "call_function" for n in self.capture.graph.nodes):
@@ -354,6 +354,13 @@ class RootFrame(Frame):
             self._continue_here(e, instruction, index)
         broken = Break.of(reason, resumable, self.code.co_qualname)
         self._assemble(e, [broken], seconds, compiled)
+
+    def _has_moved_cells(self) -> bool:
+        """Inside a comprehension that 3.12 has inlined, a cell may have made room for its variable."""
+        names = self.code.co_cellvars
+        return any(name in self.variables or name not in self.cells for name in names) or any(
+            isinstance(value, CellValue) for value in self.stack
+        )
 
     def _live(self, index: int) -> list[str]:
         live = live_variables(self.code)[index]

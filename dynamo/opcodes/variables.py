@@ -89,6 +89,7 @@ class Variables(Base):
             self.variables.pop(i.argval, None)
         elif isinstance(value, CellValue) and i.argval in self.code.co_cellvars:
             self.cells[i.argval] = value
+            self.variables.pop(i.argval, None)
         else:
             self.variables[i.argval] = value
 
@@ -160,7 +161,11 @@ class Variables(Base):
         self.cells[name] = cell
 
     def LOAD_CLOSURE(self, i: Instruction) -> None:
-        self.push(self.cell(i.argval))
+        """The cell; inside an inlined comprehension the slot may hold a plain value instead."""
+        if i.argval in self.cells:
+            self.push(self.cell(i.argval))
+        else:
+            self.LOAD_FAST(i)
 
     def LOAD_DEREF(self, i: Instruction) -> None:
         value = self.cell(i.argval).contents(self)

@@ -8,6 +8,7 @@
 - `function`: functions, nested functions with their cells, bound methods, partial
 - `iterator`: iterators, zip, enumerate, map, filter, itertools, generators
 - `exception`: exceptions that the program raises and catches
+- `attributes`: `__dict__` of an object
 - `object`: instances of user classes, descriptors, super
 - `module`: Python modules and nn.Module instances
 - `klass`: classes and what calling them gives

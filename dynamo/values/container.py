@@ -98,6 +98,7 @@ class SequenceValue(Value):
         return m.constant(any(m.same(own, item) for own in self.all(m)))
 
     def binary(self, m: Frame, function: Callable, other: Value) -> Value:
+        other = getattr(other, "storage", None) or other
         if function in (operator.add, operator.iadd) and isinstance(other, SequenceValue):
             if other.kind is not self.kind and function is operator.add:
                 return NotImplemented  # type: ignore[return-value]
@@ -170,6 +171,27 @@ class SequenceValue(Value):
 
     def method_eq(self, m: Frame, other: Value) -> Value:
         return self.binary(m, operator.eq, other)
+
+    def method_ne(self, m: Frame, other: Value) -> Value:
+        return self.binary(m, operator.ne, other)
+
+    def method_lt(self, m: Frame, other: Value) -> Value:
+        return self.binary(m, operator.lt, other)
+
+    def method_le(self, m: Frame, other: Value) -> Value:
+        return self.binary(m, operator.le, other)
+
+    def method_gt(self, m: Frame, other: Value) -> Value:
+        return self.binary(m, operator.gt, other)
+
+    def method_ge(self, m: Frame, other: Value) -> Value:
+        return self.binary(m, operator.ge, other)
+
+    def method_mul(self, m: Frame, other: Value) -> Value:
+        return self.binary(m, operator.mul, other)
+
+    def method_rmul(self, m: Frame, other: Value) -> Value:
+        return self.binary(m, operator.mul, other)
 
     def method_reversed(self, m: Frame) -> Value:
         return TupleValue(self.all(m)[::-1]).iterate(m)

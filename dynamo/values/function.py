@@ -9,12 +9,17 @@ import types
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from dynamo.unsupported import unsupported
+from dynamo.values.attributes import AttributeDictionary
 from dynamo.values.base import NO_KEYWORDS, Value
 
 if TYPE_CHECKING:
     from dynamo.emit import Emitter
     from dynamo.machine import Frame
+
+
+_FUNCTION_SLOTS = (
+    "__name__", "__qualname__", "__module__", "__doc__", "__annotations__", "__type_params__",
+)  # fmt: skip
 
 
 class CellValue(Value):
@@ -229,11 +234,24 @@ class NestedFunction(Value):
             value = known[name]
             return m.constant(value if isinstance(value, (str, types.CodeType)) else None)
         if name == "__dict__":
-            unsupported("Attribute of a function made in the frame", "__dict__ is read")
+            return AttributeDictionary(self)
         return m.throw(AttributeError, f"'function' object has no attribute '{name}'")
 
     def store_attribute(self, m: Frame, name: str, value: Value) -> None:
         self.attributes[name] = value
+
+    def own(self, m: Frame, name: str) -> Value | None:
+        """An attribute in the function's dictionary."""
+        return None if name in _FUNCTION_SLOTS else self.attributes.get(name)
+
+    def store_own(self, m: Frame, name: str, value: Value) -> None:
+        self.attributes[name] = value
+
+    def plain_delete(self, m: Frame, name: str) -> None:
+        del self.attributes[name]
+
+    def dictionary(self, m: Frame) -> list[tuple[str, Value]]:
+        return [(n, value) for n, value in self.attributes.items() if n not in _FUNCTION_SLOTS]
 
     def call(
         self, m: Frame, args: Sequence[Value], kwargs: dict[str, Value] = NO_KEYWORDS

@@ -6,6 +6,7 @@ import collections
 import enum
 import functools
 import itertools
+import operator
 import types
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -372,6 +373,13 @@ def _make_method(m: Frame, function: Value, owner: Value) -> Value:
     return MethodValue(owner, function)
 
 
+def _make_getter(kind: Any) -> Callable:
+    def make(m: Frame, *keys: Value) -> Value:
+        return m.wrap(kind(*[key.unwrap() for key in keys]))
+
+    return make
+
+
 def _make_proxy(m: Frame, mapping: Value) -> Value:
     assert isinstance(mapping, DictValue)
     view = DictValue(mapping._items, mapping.source, mapping.real, types.MappingProxyType)
@@ -404,6 +412,8 @@ _MAKERS: dict[Any, Callable] = {
     functools.partial: _make_partial,
     types.MethodType: _make_method,
     types.MappingProxyType: _make_proxy,
+    operator.itemgetter: _make_getter(operator.itemgetter),
+    operator.attrgetter: _make_getter(operator.attrgetter),
 }
 
 
@@ -440,8 +450,6 @@ def _itertools(
 def _accumulate(
     m: Frame, items: Value, function: Value | None = None, initial: Value | None = None
 ) -> list[Value]:
-    import operator
-
     def combine(left: Value, right: Value) -> Value:
         if function is None or (function.is_constant() and function.unwrap() is None):
             return m.binary(operator.add, left, right)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from dynamo.unsupported import NotConcrete, unsupported
+from dynamo.values.attributes import AttributeDictionary
 from dynamo.values.base import NO_KEYWORDS, Value
 from dynamo.values.container import ContainerMethod
 from dynamo.values.function import MethodValue
@@ -73,6 +74,14 @@ class ObjectValue(Value):
             return self.real
         if hasher is None:
             raise TypeError(f"unhashable type: '{self.kind.__name__}'")
+        if hasher is not object.__hash__ and self.storage is None:
+            unsupported(
+                "Hash of an object made in the frame",
+                f"{self.kind.__name__} brings its own __hash__",
+                "such objects are keys only in plain Python",
+            )
+        if self.storage is not None and hasher is not object.__hash__:
+            return self.storage.key()
         return super().key() if self.real is None else self.real
 
     # -- attributes --------------------------------------------------------------------------------
@@ -178,9 +187,8 @@ class ObjectValue(Value):
                 AttributeError, f"'{self.kind.__name__}' object has no attribute '{name}'"
             )
         m.effects.mutate(self)
-        if self.real is None:
-            del self.attributes[name]
-        else:
+        self.attributes.pop(name, None)
+        if self.real is not None and m.has_own(self.real, name):
             self.attributes[name] = DELETED
 
     def dictionary(self, m: Frame) -> list[tuple[str, Value]]:
@@ -202,6 +210,9 @@ class ObjectValue(Value):
     def call(
         self, m: Frame, args: Sequence[Value], kwargs: dict[str, Value] = NO_KEYWORDS
     ) -> Value:
+        getter = _GETTERS.get(self.kind)
+        if getter is not None:
+            return getter(m, self.real, *args)
         member = lookup(self.kind, "__call__")
         if member is MISSING:
             if self.constant_like:
@@ -310,6 +321,24 @@ class ObjectValue(Value):
         e.make_object(self)
 
 
+def _get_items(m: Frame, getter: Any, owner: Value) -> Value:
+    """operator.itemgetter"""
+    found = [owner.item(m, m.wrap(key)) for key in getter.__reduce__()[1]]
+    return found[0] if len(found) == 1 else m.tuple_of(found)
+
+
+def _get_attributes(m: Frame, getter: Any, owner: Value) -> Value:
+    """operator.attrgetter"""
+    found = []
+    for path in getter.__reduce__()[1]:
+        value = owner
+        for name in path.split("."):
+            value = value.attribute(m, name)
+        found.append(value)
+    return found[0] if len(found) == 1 else m.tuple_of(found)
+
+
+_GETTERS = {operator.itemgetter: _get_items, operator.attrgetter: _get_attributes}
 _OPERATORS = frozenset(
     ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul", "and", "or", "xor",
      "lshift", "rshift")
@@ -406,7 +435,8 @@ class BuiltinMember(Value):
         home = getattr(self.member, "__objclass__", None)
         storage = getattr(owner, "storage", None)
         if storage is not None and home is not object:
-            return storage.method(m, self.name, args, kwargs)
+            found = storage.method(m, self.name, args, kwargs)
+            return m.constant(NotImplemented) if found is NotImplemented else found
         if home is object or home is None:
             return object_method(m, owner, self.name, args, kwargs)
         if not isinstance(owner, ObjectValue):
@@ -457,85 +487,6 @@ def object_method(
     if isinstance(owner, ObjectValue):
         return unsupported("Method of a built-in class", f"{name} of {owner!r} is called")
     return ContainerMethod(owner, name).call(m, args, kwargs)
-
-
-class AttributeDictionary(Value):
-    """`x.__dict__`: reads and writes go to the instance."""
-
-    def __init__(self, owner: Any) -> None:
-        self.owner = owner
-
-    def __repr__(self) -> str:
-        return f"{self.owner!r}.__dict__"
-
-    def python_type(self) -> type:
-        return dict
-
-    def truth(self, m: Frame) -> bool:
-        return bool(self.owner.dictionary(m))
-
-    def length(self, m: Frame) -> Value:
-        return m.constant(len(self.owner.dictionary(m)))
-
-    def contains(self, m: Frame, item: Value) -> Value:
-        return m.constant(self._get(m, item) is not None)
-
-    def _get(self, m: Frame, key: Value) -> Value | None:
-        found = self.owner.own(m, key.unwrap())
-        if found is None:
-            m.guard_missing(self.owner, key.unwrap(), own=True)
-        return found
-
-    def item(self, m: Frame, key: Value) -> Value:
-        found = self._get(m, key)
-        return m.throw(KeyError, key.unwrap()) if found is None else found
-
-    def store_item(self, m: Frame, key: Value, value: Value) -> None:
-        self.owner.store_own(m, key.unwrap(), value)
-
-    def delete_item(self, m: Frame, key: Value) -> None:
-        self.item(m, key)
-        self.owner.plain_delete(m, key.unwrap())
-
-    def iterate(self, m: Frame) -> Value:
-        return self._copy(m).iterate(m)
-
-    def _copy(self, m: Frame) -> Value:
-        return m.dict_of([(m.constant(n), value) for n, value in self.owner.dictionary(m)])
-
-    def attribute(self, m: Frame, name: str) -> Value:
-        return ContainerMethod(self, name)
-
-    def method(
-        self, m: Frame, name: str, args: Sequence[Value], kwargs: dict[str, Value] = NO_KEYWORDS
-    ) -> Value:
-        if name in ("get", "pop", "setdefault"):
-            found = self._get(m, args[0])
-            if name == "pop" and found is not None:
-                self.owner.plain_delete(m, args[0].unwrap())
-            if name == "setdefault" and found is None:
-                self.store_item(m, args[0], args[1])
-            if found is None and name == "pop" and len(args) == 1:
-                m.throw(KeyError, args[0].unwrap())
-            default = args[1] if len(args) > 1 else m.constant(None)
-            return default if found is None else found
-        if name == "update":
-            pairs = [pair for other in args for pair in m.mapping_pairs(other)]
-            pairs += [(m.constant(key), value) for key, value in kwargs.items()]
-            for key, value in pairs:
-                self.store_item(m, key, value)
-            return m.constant(None)
-        if name == "__setitem__":
-            self.store_item(m, args[0], args[1])
-            return m.constant(None)
-        return self._copy(m).method(m, name, args, kwargs)
-
-    def children(self) -> Sequence[Value]:
-        return (self.owner,)
-
-    def rebuild(self, e: Emitter) -> None:
-        e.load(self.owner)
-        e.load_attr("__dict__")
 
 
 class SuperValue(Value):
