@@ -9,6 +9,9 @@
     linear, convolution, embedding, recurrent, attention, transformer    layers with weights
     normalization, activation, dropout, pooling, padding, flatten, upsampling    the others
     loss                      losses and distances as modules
+    sequence                  sequences of different lengths, padded and packed
+    parametrization           parameters computed from others; weight and spectral normalization
+    stateless                 calling a module with other parameters than its own
 """
 
 from eager.nn import clip as utils

@@ -11,6 +11,7 @@ from eager.nn import functional as F
 from eager.nn import init
 from eager.nn.module import Module
 from eager.nn.parameter import Parameter
+from eager.nn.sequence import PackedSequence
 from eager.registry import ops
 
 
@@ -146,21 +147,56 @@ class RNNBase(Module):
                 raise RuntimeError(f"Expected hidden {name} size {shape}, got {list(state.shape)}")
         return states
 
-    def _run(self, input: Any, state: tuple, names: list[str], backwards: bool) -> tuple:
-        """One layer in one direction: the outputs over time, and the last state."""
+    def _run(self, input: Any, sizes: list | None, start: tuple, names: list[str],
+             backwards: bool) -> tuple:
+        """One layer in one direction: the outputs over time, and the last state. `sizes` says how
+        many sequences each step of a packed input has."""
         weights = {name.rpartition("_l")[0]: getattr(self, name) for name in names}
         step = _step_of(self.mode)
         projected = ops.linear(input, weights["weight_ih"], weights.get("bias_ih"))
-        times = list(ops.unbind(projected, 0))
-        outputs = []
-        for x in reversed(times) if backwards else times:
+        times = list(ops.unbind(projected, 0) if sizes is None else ops.split(projected, sizes, 0))
+        if backwards:
+            times.reverse()
+        state = start if sizes is None else tuple(s[:times[0].shape[0]] for s in start)
+        outputs, ended = [], []
+        for x in times:
+            rows, had = (x.shape[0], state[0].shape[0]) if sizes is not None else (0, 0)
+            if rows < had:  # sequences that end here keep their states
+                ended.append([s[rows:] for s in state])
+                state = tuple(s[:rows] for s in state)
+            elif rows > had:  # backwards, sequences begin at their ends
+                state = tuple(ops.cat([s, first[had:rows]], 0) for s, first in zip(state, start))
             state = step(x, state, weights["weight_hh"], weights.get("bias_hh"))
             if "weight_hr" in weights:
                 state = (ops.linear(state[0], weights["weight_hr"]), *state[1:])
             outputs.append(state[0])
-        return ops.stack(outputs[::-1] if backwards else outputs, 0), state
+        if ended:
+            state = tuple(ops.cat([s, *(part[i] for part in reversed(ended))], 0)
+                          for i, s in enumerate(state))
+        if backwards:
+            outputs.reverse()
+        return ops.stack(outputs, 0) if sizes is None else ops.cat(outputs, 0), state
+
+    def _layers(self, x: Any, sizes: list | None, states: tuple) -> tuple:
+        """All layers in all directions: the outputs over time, and the last states."""
+        directions = 2 if self.bidirectional else 1
+        last: list[tuple] = []
+        for layer in range(self.num_layers):
+            outputs = []
+            for direction in range(directions):
+                place = layer * directions + direction
+                output, state = self._run(x, sizes, tuple(s[place] for s in states),
+                                          self._names[place], direction == 1)
+                outputs.append(output)
+                last.append(state)
+            x = outputs[0] if directions == 1 else ops.cat(outputs, -1)
+            if self.dropout > 0 and layer < self.num_layers - 1:
+                x = F.dropout(x, self.dropout, self.training)
+        return x, [ops.stack(list(parts), 0) for parts in zip(*last)]
 
     def forward(self, input: Any, hx: Any = None) -> tuple:
+        if isinstance(input, PackedSequence):
+            return self._forward_packed(input, hx)
         if input.dim() not in (2, 3):
             raise ValueError(f"{self._get_name()}: Expected input to be 2D or 3D, got "
                              f"{input.dim()}D instead")
@@ -170,24 +206,29 @@ class RNNBase(Module):
         single = input.dim() == 2
         turned = self.batch_first and not single
         x = input.unsqueeze(1) if single else input.transpose(0, 1) if turned else input
-        states, directions = self._start(x, hx, single), 2 if self.bidirectional else 1
-        last: list[tuple] = []
-        for layer in range(self.num_layers):
-            outputs = []
-            for direction in range(directions):
-                place = layer * directions + direction
-                output, state = self._run(x, tuple(s[place] for s in states), self._names[place],
-                                          direction == 1)
-                outputs.append(output)
-                last.append(state)
-            x = outputs[0] if directions == 1 else ops.cat(outputs, -1)
-            if self.dropout > 0 and layer < self.num_layers - 1:
-                x = F.dropout(x, self.dropout, self.training)
-        ends = [ops.stack(list(parts), 0) for parts in zip(*last)]
+        x, ends = self._layers(x, None, self._start(x, hx, single))
         if single:
             x, ends = x.squeeze(1), [end.squeeze(1) for end in ends]
         x = x.transpose(0, 1) if turned else x
         return x, tuple(ends) if self.mode == "LSTM" else ends[0]
+
+    def _forward_packed(self, input: PackedSequence, hx: Any) -> tuple:
+        sizes = input.batch_sizes.tolist()
+        if hx is not None and input.sorted_indices is not None:
+            hx = _permuted(hx, input.sorted_indices)
+        states = self._start(input.data[:sizes[0]].unsqueeze(0), hx, False)
+        x, ends = self._layers(input.data, sizes, states)
+        result: Any = tuple(ends) if self.mode == "LSTM" else ends[0]
+        if input.unsorted_indices is not None:
+            result = _permuted(result, input.unsorted_indices)
+        return PackedSequence(x, *input[1:]), result
+
+
+def _permuted(states: Any, order: Any) -> Any:
+    """States with their sequences in another order."""
+    if isinstance(states, (tuple, list)):
+        return tuple(ops.index_select(state, 1, order) for state in states)
+    return ops.index_select(states, 1, order)
 
 
 class RNN(RNNBase):

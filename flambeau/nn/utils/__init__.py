@@ -1,10 +1,18 @@
-"""torch.nn.utils: clipping gradients, parameters as one vector, folding normalization into the layer before.
+"""torch.nn.utils: clipping gradients, parameters as one vector, folding normalization, sequences, parametrizations.
 
-clip_grad.py, convert_parameters.py, fusion.py   torch's files
+clip_grad.py, convert_parameters.py, fusion.py, rnn.py, parametrize.py, parametrizations.py, stateless.py   torch's files
 """
 
 from flambeau.missing import lookup
-from flambeau.nn.utils import clip_grad, convert_parameters, fusion
+from flambeau.nn.utils import (
+    clip_grad,
+    convert_parameters,
+    fusion,
+    parametrizations,
+    parametrize,
+    rnn,
+    stateless,
+)
 from flambeau.nn.utils.clip_grad import clip_grad_norm_, clip_grad_value_, get_total_norm
 from flambeau.nn.utils.convert_parameters import parameters_to_vector, vector_to_parameters
 from flambeau.nn.utils.fusion import fuse_conv_bn_eval, fuse_conv_bn_weights

@@ -1,0 +1,6 @@
+"""torch.nn.utils.parametrizations: weight and spectral normalization."""
+
+from eager.nn.parametrization import spectral_norm, weight_norm
+from flambeau.missing import lookup
+
+__getattr__ = lookup(__name__)
