@@ -84,6 +84,8 @@ def _class_weights(input: Any, target: Any, weight: Any, ignore_index: int) -> t
 
 def _nll_vjp(g: tuple, out: tuple, input: Any, target: Any, weight: Any, reduction: str,
              ignore_index: int) -> Any:
+    if g[0] is None:  # the total weight is a count
+        return None
     dim = 0 if len(input.shape) == 1 else 1
     safe, share = _class_weights(input, target, weight, ignore_index)
     slope = -g[0] * share

@@ -8,6 +8,7 @@ Nothing here names operators but the lists of what is left out and why; samples 
 import numpy as np
 import pytest
 
+from eager import dtype as dtypes
 from eager.autograd import no_grad
 from eager.fake import DataDependent, FakeTensor
 from eager.gradcheck import gradcheck, gradgradcheck
@@ -15,19 +16,12 @@ from eager.op import ops, registry
 from eager.samples import RANDOM, samples
 from eager.tensor import Tensor
 
-OURS = (
-    "pointwise copying view creation reduction scan indexing joining linalg sorting fft statistics "
-    "subscript scatter masking einsum decomposition order"
-).split()
-OPERATORS = sorted(
-    {
-        op.name: op
-        for op in registry.values()
-        if op.function.__module__.rsplit(".")[-1] in OURS and op.kind != "inplace"
-    }.items()
-)
+OPERATORS = sorted({op.name: op for op in registry.values() if op.kind != "inplace"}.items())
 SAMPLED = [(name, op) for name, op in OPERATORS if samples(op)]
 CASES = [(name, number) for name, op in SAMPLED for number in range(len(samples(op)))]
+WRITTEN = [
+    case for case in CASES if hasattr(registry[case[0]], "in_place") and case[0] not in RANDOM
+]
 # Derivatives that finite differences cannot see: constant outputs, or several right answers.
 NOT_DIFFERENTIATED = {
     "detach": "cut off on purpose",
@@ -41,6 +35,7 @@ NOT_DIFFERENTIATED = {
     "mode": "ties",
     "convert": "rounds to float32",
     "argwhere": "integers",
+    "embedding": "the padding row has none: tests/nn",
     "linalg_eig": "no derivative",
     "linalg_pinv": "no derivative",
 }
@@ -87,7 +82,12 @@ def assert_equal(found, expected, exact=False):
 
 def test_every_operator_of_a_kind_without_definition_has_samples():
     missing = [name for name, op in OPERATORS if op.kind != "composite" and not samples(op)]
-    assert missing == ["empty", "empty_like", "empty_strided"], "their values are not defined"
+    pure = {name for name in missing if name.startswith("philox_")}  # tested as twins
+    assert set(missing) - pure == {
+        "empty",
+        "empty_like",
+        "empty_strided",
+    }  # their values are not defined
 
 
 @pytest.mark.parametrize("name, number", CASES)
@@ -135,18 +135,15 @@ def plain(op, args, kwargs):
 def differentiable(name, number):
     """The sample as a function of its floating tensors, which require grad."""
     op, args, kwargs = build(name, number)
-    inputs = [
-        t
-        for t in leaves((args, tuple(kwargs.values())))
-        if t.dtype.is_floating_point or t.dtype.is_complex
-    ]
+    takes = lambda t: t.dtype in (dtypes.float64, dtypes.complex128)  # noqa: E731
+    inputs = [t for t in leaves((args, tuple(kwargs.values()))) if takes(t)]
     inputs = [t.detach().clone().requires_grad_() for t in inputs]
 
     def function(*given):
         if name in SYMMETRIC:
             given = [(t + t.mT) / 2 for t in given]
         rest = iter(given)
-        take = lambda t: next(rest) if t.dtype.is_floating_point or t.dtype.is_complex else t  # noqa: E731
+        take = lambda t: next(rest) if takes(t) else t  # noqa: E731
         return op(*mapped(args, take), **mapped_values(kwargs, take))
 
     return function, inputs
@@ -154,6 +151,8 @@ def differentiable(name, number):
 
 def smooth(name):
     op = registry[name]
+    if op.random:
+        return False
     return name not in NOT_DIFFERENTIATED and (op.vjp is not None or op.kind == "composite")
 
 
@@ -185,9 +184,7 @@ def test_decomposition_is_what_running_gives(name, number):
     assert_equal(op.decompose(*op.bind(args, kwargs)), op(*args, **kwargs))
 
 
-@pytest.mark.parametrize(
-    "name, number", [case for case in CASES if hasattr(registry[case[0]], "in_place")]
-)
+@pytest.mark.parametrize("name, number", WRITTEN)
 def test_in_place_is_out_of_place(name, number):
     op, args, kwargs = build(name, number)
     args, kwargs = plain(op, args, kwargs)
@@ -282,7 +279,11 @@ WITHOUT_PEER = set(
     median_dim nanmedian_dim scatter_src scatter_value nonzero_rows distinct_values distinct_runs
     linalg_solve_plain view_dtype slice_backward diagonal_backward unfold_backward
     as_strided_backward fill copy getitem slice alias new_zeros new_ones new_full as_strided index
-    fft_complex fft_real fft_half select_backward
+    fft_complex fft_real fft_half select_backward adaptive_avg_pool adaptive_avg_pool_input_grad
+    adaptive_max_pool attention avg_pool avg_pool_input_grad binary_entropy convolution
+    convolution_input_grad convolution_weight_grad embedding_weight_grad max_pool
+    max_pool_input_grad max_pool_with_indices native_batch_norm native_layer_norm nll_loss_forward
+    one_hot_of prelu_kernel constant_pad_nd embedding
     """.split()
 )
 SIGN_FREE = {"linalg_svd", "linalg_qr", "linalg_eigh", "linalg_eig"}
@@ -292,7 +293,8 @@ def peer_of(torch, name):
     for part in ("linalg", "fft"):
         if name.startswith(part + "_"):
             return getattr(getattr(torch, part), name[len(part) + 1 :], None)
-    return getattr(torch, name, None) or getattr(torch.Tensor, name, None)
+    places = (torch, torch.Tensor, torch.nn.functional)
+    return next((getattr(p, name) for p in places if hasattr(p, name)), None)
 
 
 def to_torch(torch, value):
@@ -310,7 +312,9 @@ def to_torch(torch, value):
 
 
 @pytest.mark.torch
-@pytest.mark.parametrize("name, number", [case for case in CASES if case[0] not in WITHOUT_PEER])
+@pytest.mark.parametrize(
+    "name, number", [case for case in CASES if case[0] not in WITHOUT_PEER | set(RANDOM)]
+)
 def test_agreement_with_torch(name, number):
     torch = pytest.importorskip("torch")
     op, args, kwargs = build(name, number)
