@@ -64,8 +64,7 @@ class Emitter:
         """Call the compiled graph and keep its outputs in variables."""
         self.load_const(compiled)
         self.prepare_call()
-        for value in inputs:
-            self._load_source(value.source)
+        self._load_inputs([value.source for value in inputs])
         self.call(len(inputs))
         if not self.outputs:
             self.code += builder.pop_top()
@@ -73,6 +72,31 @@ class Emitter:
         self.code += builder.unpack_sequence(len(self.outputs))
         for value in self.outputs:
             self.code += builder.store_fast(self._keep(value))
+
+    def _load_inputs(self, sources: Sequence[Any]) -> None:
+        """Push the inputs; what several of them are read from is read once."""
+        uses: dict[Any, int] = {}
+        for source in sources:
+            while source.base is not None:
+                source = source.base
+                uses[source] = uses.get(source, 0) + 1
+                if uses[source] > 1:
+                    break
+        places: dict[Any, str] = {}
+
+        def load(source: Any) -> list[Instruction]:
+            if source in places:
+                return builder.load_fast(places[source])
+            if source.base is None:
+                return self._root(source)
+            code = source.emit(load)
+            if uses.get(source, 0) < 2:
+                return code
+            place = places[source] = self.temporary()
+            return [*code, *builder.copy(), *builder.store_fast(place)]
+
+        for source in sources:
+            self.code += load(source)
 
     def preload(self) -> None:
         """Read all sources now, because effects are about to change what they lead to."""
@@ -116,12 +140,12 @@ class Emitter:
             self.code += builder.store_fast(self._keep(value))
 
     def _load_source(self, source: Any) -> None:
-        if isinstance(source, LocalSource):
-            name = source.local
-            if name in self.root.code.co_cellvars:
-                self.code += builder.load_deref(name)
-                return
-        self.code += source.emit()
+        self.code += self._root(source) if source.base is None else source.emit()
+
+    def _root(self, source: Any) -> list[Instruction]:
+        if isinstance(source, LocalSource) and source.local in self.root.code.co_cellvars:
+            return builder.load_deref(source.local)
+        return source.emit()
 
     def load_output(self, value: TensorValue) -> None:
         unsupported("Tensor is not an output of the graph", f"{value!r}")

@@ -18,6 +18,7 @@ from dynamo import builder
 from dynamo.instruction import Instruction
 
 Bind = Callable[[Any], str]
+Load = Callable[["Source"], list[Instruction]]
 
 
 def literal(value: Any) -> str | None:
@@ -51,8 +52,8 @@ class Source:
         """Guard text that reads this from the text of its base; `bind` names an object."""
         raise NotImplementedError(type(self).__name__)
 
-    def emit(self) -> list[Instruction]:
-        """Instructions that push the value in the frame of the function."""
+    def emit(self, load: Load | None = None) -> list[Instruction]:
+        """Instructions that push the value in the frame of the function; `load` reads the base."""
         raise NotImplementedError(f"{type(self).__name__} cannot be read in the frame")
 
     def expression(self, bind: Bind = _show) -> str:
@@ -88,7 +89,7 @@ class LocalSource(Root):
     def step(self, base: str, bind: Bind) -> str:
         return f"L_{self.local}" if self.local.isidentifier() else f"L_{self.local[1:]}"
 
-    def emit(self) -> list[Instruction]:
+    def emit(self, load: Load | None = None) -> list[Instruction]:
         return builder.load_deref(self.local) if self.cell else builder.load_fast(self.local)
 
 
@@ -105,7 +106,7 @@ class GlobalSource(Root):
     def step(self, base: str, bind: Bind) -> str:
         return f"G[{self.global_name!r}]"
 
-    def emit(self) -> list[Instruction]:
+    def emit(self, load: Load | None = None) -> list[Instruction]:
         return builder.load_global(self.global_name)
 
 
@@ -122,7 +123,7 @@ class BuiltinSource(Root):
     def step(self, base: str, bind: Bind) -> str:
         return f"F.__builtins__[{self.builtin!r}]"
 
-    def emit(self) -> list[Instruction]:
+    def emit(self, load: Load | None = None) -> list[Instruction]:
         return builder.load_global(self.builtin)
 
 
@@ -137,7 +138,7 @@ class GlobalsSource(Root):
     def step(self, base: str, bind: Bind) -> str:
         return "G"
 
-    def emit(self) -> list[Instruction]:
+    def emit(self, load: Load | None = None) -> list[Instruction]:
         return [*builder.load_const(globals_of_caller), *builder.push_null(), *builder.call(0)]
 
 
@@ -171,7 +172,7 @@ class CellSource(Root):
     def step(self, base: str, bind: Bind) -> str:
         return f"F.__closure__[F.__code__.co_freevars.index({self.free!r})]"
 
-    def emit(self) -> list[Instruction]:
+    def emit(self, load: Load | None = None) -> list[Instruction]:
         return builder.load_closure(self.free)
 
 
@@ -192,7 +193,7 @@ class ClosureSource(Root):
     def step(self, base: str, bind: Bind) -> str:
         return f"{self.cell.step('', bind)}.cell_contents"
 
-    def emit(self) -> list[Instruction]:
+    def emit(self, load: Load | None = None) -> list[Instruction]:
         return builder.load_deref(self.free)
 
 
@@ -209,7 +210,7 @@ class ModuleSource(Root):
     def step(self, base: str, bind: Bind) -> str:
         return f"{bind(sys.modules)}[{self.module!r}]"
 
-    def emit(self) -> list[Instruction]:
+    def emit(self, load: Load | None = None) -> list[Instruction]:
         return [
             *builder.load_const(sys.modules),
             *builder.load_const(self.module),
@@ -230,7 +231,7 @@ class ConstantSource(Root):
     def step(self, base: str, bind: Bind) -> str:
         return literal(self.value) or bind(self.value)
 
-    def emit(self) -> list[Instruction]:
+    def emit(self, load: Load | None = None) -> list[Instruction]:
         return builder.load_const(self.value)
 
     def __eq__(self, other: object) -> bool:
@@ -257,8 +258,8 @@ class AttributeSource(Source):
     def step(self, base: str, bind: Bind) -> str:
         return f"{base}.{self.attribute}"
 
-    def emit(self) -> list[Instruction]:
-        return [*self.base.emit(), *builder.load_attr(self.attribute)]
+    def emit(self, load: Load | None = None) -> list[Instruction]:
+        return [*_read(self.base, load), *builder.load_attr(self.attribute)]
 
 
 @dataclass(frozen=True)
@@ -275,8 +276,8 @@ class ItemSource(Source):
     def step(self, base: str, bind: Bind) -> str:
         return f"{base}[{literal(self.key) or bind(self.key)}]"
 
-    def emit(self) -> list[Instruction]:
-        return [*self.base.emit(), *builder.load_const(self.key), *builder.binary_subscr()]
+    def emit(self, load: Load | None = None) -> list[Instruction]:
+        return [*_read(self.base, load), *builder.load_const(self.key), *builder.binary_subscr()]
 
 
 @dataclass(frozen=True)
@@ -286,8 +287,8 @@ class DictItemSource(ItemSource):
     def step(self, base: str, bind: Bind) -> str:
         return f"dict.__getitem__({base}, {literal(self.key) or bind(self.key)})"
 
-    def emit(self) -> list[Instruction]:
-        return _call(dict.__getitem__, self.base.emit(), builder.load_const(self.key))
+    def emit(self, load: Load | None = None) -> list[Instruction]:
+        return _call(dict.__getitem__, _read(self.base, load), builder.load_const(self.key))
 
 
 @dataclass(frozen=True)
@@ -307,9 +308,9 @@ class ChildSource(Source):
     def step(self, base: str, bind: Bind) -> str:
         return f"{base}.{self.table}[{self.child!r}]"
 
-    def emit(self) -> list[Instruction]:
+    def emit(self, load: Load | None = None) -> list[Instruction]:
         return [
-            *self.base.emit(),
+            *_read(self.base, load),
             *builder.load_attr(self.table),
             *builder.load_const(self.child),
             *builder.binary_subscr(),
@@ -330,9 +331,9 @@ class DictKeySource(Source):
     def step(self, base: str, bind: Bind) -> str:
         return f"list({base})[{self.index}]"
 
-    def emit(self) -> list[Instruction]:
+    def emit(self, load: Load | None = None) -> list[Instruction]:
         return [
-            *_call(list, self.base.emit()),
+            *_call(list, _read(self.base, load)),
             *builder.load_const(self.index),
             *builder.binary_subscr(),
         ]
@@ -351,8 +352,8 @@ class TypeSource(Source):
     def step(self, base: str, bind: Bind) -> str:
         return f"type({base})"
 
-    def emit(self) -> list[Instruction]:
-        return _call(type, self.base.emit())
+    def emit(self, load: Load | None = None) -> list[Instruction]:
+        return _call(type, _read(self.base, load))
 
 
 @dataclass(frozen=True)
@@ -373,9 +374,9 @@ class DefaultSource(Source):
     def step(self, base: str, bind: Bind) -> str:
         return f"{base}.{self._table}[{self.key!r}]"
 
-    def emit(self) -> list[Instruction]:
+    def emit(self, load: Load | None = None) -> list[Instruction]:
         return [
-            *self.base.emit(),
+            *_read(self.base, load),
             *builder.load_attr(self._table),
             *builder.load_const(self.key),
             *builder.binary_subscr(),
@@ -398,8 +399,8 @@ class CellContentsSource(Source):
         place = "" if self.index is None else f".__closure__[{self.index}]"
         return f"{base}{place}.cell_contents"
 
-    def emit(self) -> list[Instruction]:
-        out = self.base.emit()
+    def emit(self, load: Load | None = None) -> list[Instruction]:
+        out = _read(self.base, load)
         if self.index is not None:
             out += builder.load_attr("__closure__")
             out += [*builder.load_const(self.index), *builder.binary_subscr()]
@@ -420,8 +421,12 @@ class CallSource(Source):
     def step(self, base: str, bind: Bind) -> str:
         return f"{bind(self.function)}({base})"
 
-    def emit(self) -> list[Instruction]:
-        return _call(self.function, self.base.emit())
+    def emit(self, load: Load | None = None) -> list[Instruction]:
+        return _call(self.function, _read(self.base, load))
+
+
+def _read(source: Source, load: Load | None) -> list[Instruction]:
+    return source.emit() if load is None else load(source)
 
 
 def _call(function: Any, *arguments: list[Instruction]) -> list[Instruction]:
