@@ -26,10 +26,10 @@ import inductor.extern  # noqa: F401
 import inductor.indexing  # noqa: F401
 import inductor.scatter  # noqa: F401
 import inductor.window  # noqa: F401
-from inductor import config
+from inductor import config, threads
 from inductor.cache import Cache
 from inductor.epilogue import fuse
-from inductor.codegen import build
+from inductor.codegen import build, crew
 from inductor.codegen.kernel import Source, generate
 from inductor.dump import Dump
 from inductor.loops import ITEMSIZE, Buffer
@@ -50,6 +50,7 @@ class Report:
     fallbacks: list[tuple[str, str]] = field(default_factory=list)
     segments: int = 0
     workspace: int = 0
+    workers: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
 
 
@@ -121,9 +122,28 @@ def open_cache() -> Cache | None:
     return _cache[folder]
 
 
+def compile_ahead(c: Compilation, cache: Cache) -> None:
+    """On a cold start, kernels and templates into the cache, on all cores."""
+    texts = dict.fromkeys(u.source.text for u in c.units if u.source is not None)
+    missing = [text for text in texts if build.is_missing(text, cache)]
+    if not missing:
+        return
+    jobs: list[crew.Job] = [lambda text=text: build.kernel(text, cache) for text in missing]
+    nowhere = workspace(0)
+    jobs += [
+        lambda step=u.step: step.make(lambda buffer, offset=0: nowhere)
+        for u in c.units if u.step is not None
+    ]
+    if crew.workers_for(len(jobs), threads.available()) > 1:
+        build.prepare()
+        c.report.workers = crew.share(jobs, threads.available())
+
+
 def compile_kernels(c: Compilation) -> None:
     """Source text to machine code."""
     cache = open_cache()
+    if cache is not None:
+        compile_ahead(c, cache)
     for number, unit in enumerate(c.units):
         if unit.source is None:
             continue

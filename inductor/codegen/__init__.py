@@ -5,4 +5,5 @@ kernel      a group of loops as one function: nests, phases, accumulators
 intrinsics  what generated functions call beyond plain Python (imports numba)
 philox      random bits inside a kernel (imports numba)
 build       source text to a loaded native function, through the cache
+crew        compiling with all cores
 """

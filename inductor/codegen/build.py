@@ -66,7 +66,7 @@ def kernel(text: str, cache: Cache | None = None) -> native.NativeFunction:
     if found is not None:
         counters.shared += 1
         return found
-    key = key_of(text, *_versions(), *native.host())
+    key = _key(text)
     entry = cache.get(key) if cache is not None else None
     begin = time.perf_counter()
     loaded = None
@@ -85,6 +85,21 @@ def kernel(text: str, cache: Cache | None = None) -> native.NativeFunction:
     counters.seconds += time.perf_counter() - begin
     _kernels[text] = loaded
     return loaded
+
+
+def is_missing(text: str, cache: Cache) -> bool:
+    """Whether a kernel is neither in the process nor, by the look of it, in the cache."""
+    return text not in _kernels and not cache.path(_key(text)).exists()
+
+
+def _key(text: str) -> str:
+    return key_of(text, *_versions(), *native.host())
+
+
+def prepare() -> None:
+    """Import what compiling needs: before workers are forked, so that it is done once."""
+    _prepare()
+    _namespace()
 
 
 @functools.cache
@@ -117,6 +132,31 @@ def _prepare() -> None:
     assert numba is not None
 
 
+@functools.cache
+def _pipeline() -> Any:
+    """Numba's pipeline less the passes that our plain kernels have no use for."""
+    from numba.core import typed_passes, untyped_passes
+    from numba.core.compiler import CompilerBase
+    from numba.core.compiler_machinery import PassManager
+
+    passes = (
+        untyped_passes.TranslateByteCode, untyped_passes.FixupArgs, untyped_passes.IRProcessing,
+        untyped_passes.ReconstructSSA, typed_passes.NopythonTypeInference,
+        typed_passes.PreLowerStripPhis, typed_passes.IRLegalization, typed_passes.NativeLowering,
+        typed_passes.NoPythonBackend,
+    )
+
+    class KernelCompiler(CompilerBase):
+        def define_pipelines(self) -> list[PassManager]:
+            manager = PassManager("kernel")
+            for step in passes:
+                manager.add_pass(step, step.__name__)
+            manager.finalize()
+            return [manager]
+
+    return KernelCompiler
+
+
 def compile_source(text: str) -> tuple[bytes, str]:
     """Object code and the kernel's symbol. Raises numba's errors for text outside its dialect."""
     _prepare()
@@ -127,6 +167,8 @@ def compile_source(text: str) -> tuple[bytes, str]:
     namespace = dict(_namespace())
     exec(compile(text, name, "exec"), namespace)
     signature = types.int32(types.CPointer(types.int64), types.int64, types.int64)
-    decorate = cfunc(signature, fastmath={"contract"}, error_model="numpy")
+    decorate = cfunc(
+        signature, fastmath={"contract"}, error_model="numpy", pipeline_class=_pipeline()
+    )
     compiled: Any = decorate(namespace["kernel"])
     return compiled._library._get_compiled_object(), compiled._wrapper_name
