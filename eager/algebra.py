@@ -144,11 +144,9 @@ def _cody(x: Any, complement: bool) -> np.ndarray:
 
 
 def _sigmoid(x: Any) -> Any:
-    # tanh is accurate everywhere and does not overflow
-    half = np.asarray(x).dtype.type(0.5)
-    return (
-        half * np.tanh(half * x) + half if np.asarray(x).dtype.kind != "c" else 1 / (1 + np.exp(-x))
-    )
+    result = np.asarray(np.exp(np.negative(x)))  # infinite where the sigmoid is zero
+    result += 1
+    return np.reciprocal(result, out=result)
 
 
 def _erfinv(x: Any) -> np.ndarray:

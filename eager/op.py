@@ -281,8 +281,9 @@ def _describe(op: Op, error: Exception, bound: tuple) -> Exception:
     """PyTorch's exception for what a kernel raised: the shape rule is asked first, for it knows the words."""
     try:
         op.spec(bound)
-    except NotImplementedError:
-        pass
+    except NotImplementedError as better:
+        if better.args:  # without words: there is no rule
+            return better
     except Exception as better:
         return better
     if isinstance(error, (ValueError, TypeError)):
@@ -300,9 +301,10 @@ class Pointwise(Op):
     kind = "pointwise"
     hidden = 1
 
-    def __init__(self, function: Callable, *, promote: str = "default", operands: str | None = None, result: Any = "", inplace: Any = True, quick: Any = None, **given: Any):
+    def __init__(self, function: Callable, *, promote: str = "default", operands: str | None = None, result: Any = "", inplace: Any = True, quick: Any = None, refuse: Callable | None = None, **given: Any):
         self.promote, self.result = promote, "bool" if promote == "bool" else result
         self.quick = quick
+        self.refuse = refuse  # refuse(dtype, *bound) raises for a type that the operator does not take
         self.operands: tuple[int, ...] = ()
         super().__init__(function, inplace=inplace if promote != "bool" else False, **given)
         names = operands.split() if operands else self.parameters[: self.required]
@@ -353,6 +355,8 @@ class Pointwise(Op):
             found = next(bound[i] for i in self.operands if hasattr(bound[i], "shape")).dtype
         else:
             found = dtypes.result_type(*[bound[i] for i in self.operands])
+        if self.refuse is not None:
+            self.refuse(found, *bound)
         if self.promote == "float" and found.category < dtypes.FLOATING:
             return dtypes.get_default_dtype()
         return found

@@ -28,10 +28,10 @@ def widen(array: np.ndarray) -> np.ndarray:
 
 
 def require_floating(name: str, input: Any) -> None:
-    """Raises RuntimeError for types that a floating point kernel does not take."""
+    """Raises NotImplementedError for types that a floating point kernel does not take."""
     if not (input.dtype.is_floating_point or input.dtype.is_complex):
-        raise RuntimeError(f'"{name}" not implemented for {input.dtype}: convert the input to a '
-                           "floating point type")
+        raise NotImplementedError(f'"{name}" not implemented for {input.dtype}: convert the input '
+                                  "to a floating point type")
 
 
 @pointwise(vjp=lambda g, out, input: ops.where(out > 0, g, 0), saves="out")

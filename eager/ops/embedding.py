@@ -76,8 +76,9 @@ def embedding_weight_grad(g, indices, rows, padding_idx, scale_grad_by_freq):
 
 
 @extern(spec=lambda input, num_classes: Spec((*input.shape, num_classes), int64, input.device),
-        method=False, decompose=lambda input, num_classes: (
-            input.unsqueeze(-1) == ops.arange(num_classes, device=input.device)).to(int64))
+        method=False, decompose=lambda input, num_classes: ops.scatter_value(
+            ops.zeros((*input.shape, num_classes), dtype=int64, device=input.device), -1,
+            input.unsqueeze(-1), 1))  # scattering, because it refuses numbers out of range
 def one_hot_of(input, num_classes):
     """`one_hot` with a known number of classes."""
     if input.dtype != np.int64:

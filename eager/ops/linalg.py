@@ -175,6 +175,10 @@ def ger(input, vec2):
 def matmul(input, other):
     """The matrix product with broadcasting over batch dimensions; vectors take part as in
     `numpy.matmul`."""
+    if not hasattr(other, "ndim"):
+        raise TypeError(
+            "matmul(): argument 'other' (position 2) must be Tensor, not " + type(other).__name__
+        )
     a, b = input.ndim, other.ndim
     if a == 2 and b == 2:
         return ops.mm(input, other)

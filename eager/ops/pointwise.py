@@ -41,14 +41,22 @@ def add(s, input, other, *, alpha=1):
 
 
 def _subtract(input, other, alpha):
-    if getattr(input, "dtype", None) == np.bool_ and getattr(other, "dtype", np.bool_) == np.bool_:
-        raise TypeError(
-            "Subtraction, the `-` operator, with two bool tensors is not supported. Use the `^` or `logical_xor()` operator instead."
-        )
     return np.subtract(input, other) if alpha == 1 else np.subtract(input, np.multiply(other, alpha))
 
 
-@pointwise(vjp=(lambda g, out, a, b, alpha: g, lambda g, out, a, b, alpha: _scaled(-g, alpha)), saves="", run=_subtract, quick=np.subtract)
+def _no_bools(found: Any, input: Any, other: Any, alpha: Any) -> None:
+    if found is dtypes.bool_:
+        raise RuntimeError(
+            "Subtraction, the `-` operator, with two bool tensors is not supported. Use the `^` or `logical_xor()` operator instead."
+        )
+    if dtypes.bool_ in (getattr(input, "dtype", None), getattr(other, "dtype", None)):
+        raise RuntimeError(
+            "Subtraction, the `-` operator, with a bool tensor is not supported. If you are trying to invert a mask, use the `~` or"
+            " `logical_not()` operator instead."
+        )
+
+
+@pointwise(vjp=(lambda g, out, a, b, alpha: g, lambda g, out, a, b, alpha: _scaled(-g, alpha)), saves="", run=_subtract, quick=np.subtract, refuse=_no_bools)
 def sub(s, input, other, *, alpha=1):
     """`input - alpha * other`."""
     return input - other if alpha == 1 else input - other * alpha
@@ -179,7 +187,15 @@ def pow(s, input, exponent):
     return s.pow(input, exponent)
 
 
-@pointwise(vjp=lambda g, out, x: -g, saves="", run=np.negative, quick=np.negative)
+def _no_negative_bool(found: Any, input: Any) -> None:
+    if found is dtypes.bool_:
+        raise RuntimeError(
+            "Negation, the `-` operator, on a bool tensor is not supported. If you are trying to invert a mask, use the `~` or"
+            " `logical_not()` operator instead."
+        )
+
+
+@pointwise(vjp=lambda g, out, x: -g, saves="", run=np.negative, quick=np.negative, refuse=_no_negative_bool)
 def neg(s, input):
     """`-input`."""
     return s.neg(input)
@@ -216,7 +232,15 @@ def sign(s, input):
     return s.sign(input)
 
 
-@pointwise(run=_sgn)
+def _sgn_vjp(g, out, x):
+    if not x.is_complex():
+        return ops.zeros_like(g)
+    size = ops.abs(x)
+    along = out * ops.real(g * ops.conj(out))  # the part that only changes the magnitude
+    return ops.where(size == 0, ops.zeros_like(g), (g - along) / size)
+
+
+@pointwise(run=_sgn, vjp=_sgn_vjp, saves="input out")
 def sgn(s, input):
     """The sign; for complex numbers the number of magnitude one in the same direction."""
     return s.sign(input)
@@ -274,8 +298,8 @@ erf = _unary("erf", "The error function.", lambda g, out, x: g * (ops.exp(-(x * 
 erfc = _unary("erfc", "`1 - erf(input)`, accurate for large inputs.", lambda g, out, x: g * (ops.exp(-(x * x)) * -_TWO_OVER_SQRT_PI), "input")
 erfinv = _unary("erfinv", "The inverse error function.", lambda g, out, x: g * (ops.exp(out * out) / _TWO_OVER_SQRT_PI), "out")
 lgamma = _unary("lgamma", "The logarithm of the absolute value of the gamma function.", lambda g, out, x: g * ops.digamma(x), "input")
-digamma = _unary("digamma", "The derivative of `lgamma`.")
-i0 = _unary("i0", "The modified Bessel function of the first kind of order 0.")
+digamma = _unary("digamma", "The derivative of `lgamma`.", lambda g, out, x: g * ops.polygamma(1, x), "input")
+i0 = _unary("i0", "The modified Bessel function of the first kind of order 0.", saves="input")
 sigmoid = _unary("sigmoid", "`1 / (1 + exp(-input))`.", lambda g, out, x: g * ((1 - out) * out), "out")
 
 
@@ -485,15 +509,15 @@ def _tensor_where(self, condition, other):
 Tensor.where = _tensor_where  # type: ignore[attr-defined]
 
 
-@pointwise(
-    vjp=lambda g, out, x, nan, posinf, neginf: ops.where(ops.isfinite(x), g, ops.zeros_like(g)), operands="input",
-    run=lambda x, nan, posinf, neginf: np.nan_to_num(x, nan=nan or 0.0, posinf=posinf, neginf=neginf),
-)
-def nan_to_num(s, input, nan=None, posinf=None, neginf=None):
-    """NaN and infinities replaced by numbers."""
-    result = s.where(s.isnan(input), nan or 0.0, input)
-    result = s.where(s.eq(input, math.inf), 3.4028234663852886e38 if posinf is None else posinf, result)
-    return s.where(s.eq(input, -math.inf), -3.4028234663852886e38 if neginf is None else neginf, result)
+@composite(inplace=True)
+def nan_to_num(input, nan=None, posinf=None, neginf=None):
+    """NaN and infinities replaced by numbers; infinities by default by the type's largest."""
+    if input.dtype.category < dtypes.FLOATING:
+        return ops.clone(input)
+    largest = dtypes.finfo(input.dtype).max
+    result = ops.where(ops.isnan(input), nan or 0.0, input)
+    result = ops.where(input == math.inf, largest if posinf is None else posinf, result)
+    return ops.where(input == -math.inf, -largest if neginf is None else neginf, result)
 
 
 # -- comparison, logic, bits -----------------------------------------------------------------------
@@ -508,6 +532,16 @@ def _binary(name: str, doc: str, promote: str, run: Any, primitive: str | None =
     return pointwise(body, promote=promote, run=run, quick=quick, **given)
 
 
+def _bits(name: str) -> dict[str, Any]:
+    """What an operator on integers, and on bools unless it shifts or divides, refuses."""
+
+    def refuse(found: Any, *bound: Any) -> None:
+        if found.category >= dtypes.FLOATING or (found is dtypes.bool_ and not name.startswith("bitwise")):
+            raise NotImplementedError(f'"{name}_cpu" not implemented for {found.name!r}: it takes integers')
+
+    return {"promote": "default", "refuse": refuse}
+
+
 eq = _binary("eq", "`input == other`.", "bool", np.equal)
 ne = _binary("ne", "`input != other`.", "bool", np.not_equal)
 lt = _binary("lt", "`input < other`.", "bool", np.less)
@@ -517,19 +551,19 @@ ge = _binary("ge", "`input >= other`.", "bool", np.greater_equal)
 logical_and = _binary("logical_and", "Whether both are non-zero.", "bool", np.logical_and)
 logical_or = _binary("logical_or", "Whether either is non-zero.", "bool", np.logical_or)
 logical_xor = _binary("logical_xor", "Whether exactly one is non-zero.", "bool", np.logical_xor)
-bitwise_and = _binary("bitwise_and", "Bitwise and.", "default", np.bitwise_and)
-bitwise_or = _binary("bitwise_or", "Bitwise or.", "default", np.bitwise_or)
-bitwise_xor = _binary("bitwise_xor", "Bitwise exclusive or.", "default", np.bitwise_xor)
-bitwise_left_shift = _binary("bitwise_left_shift", "`input << other`.", "default", np.left_shift, "left_shift")
-bitwise_right_shift = _binary("bitwise_right_shift", "`input >> other`.", "default", np.right_shift, "right_shift")
-gcd = _binary("gcd", "The greatest common divisor.", "default", np.gcd)
-lcm = _binary("lcm", "The least common multiple.", "default", np.lcm)
+bitwise_and = _binary("bitwise_and", "Bitwise and.", run=np.bitwise_and, **_bits("bitwise_and"))
+bitwise_or = _binary("bitwise_or", "Bitwise or.", run=np.bitwise_or, **_bits("bitwise_or"))
+bitwise_xor = _binary("bitwise_xor", "Bitwise exclusive or.", run=np.bitwise_xor, **_bits("bitwise_xor"))
+bitwise_left_shift = _binary("bitwise_left_shift", "`input << other`.", run=np.left_shift, primitive="left_shift", **_bits("lshift"))
+bitwise_right_shift = _binary("bitwise_right_shift", "`input >> other`.", run=np.right_shift, primitive="right_shift", **_bits("bitwise_rshift"))
+gcd = _binary("gcd", "The greatest common divisor.", run=np.gcd, **_bits("gcd"))
+lcm = _binary("lcm", "The least common multiple.", run=np.lcm, **_bits("lcm"))
 isnan = _unary("isnan", "Whether each element is NaN.", promote="bool", run=np.isnan)
 isinf = _unary("isinf", "Whether each element is infinite.", promote="bool", run=np.isinf)
 isfinite = _unary("isfinite", "Whether each element is a finite number.", promote="bool", run=np.isfinite)
 signbit = _unary("signbit", "Whether the sign bit is set.", promote="bool", run=lambda x: np.signbit(x) if x.dtype.kind == "f" else x < 0)
 logical_not = _unary("logical_not", "Whether each element is zero.", promote="bool", run=np.logical_not)
-bitwise_not = _unary("bitwise_not", "Each bit inverted.", promote="default", run=np.invert)
+bitwise_not = _unary("bitwise_not", "Each bit inverted.", run=np.invert, **_bits("bitwise_not"))
 
 
 @composite
@@ -580,7 +614,15 @@ def imag(s, input):
     return s.imag(input)
 
 
-@pointwise(result="real", run=lambda x: np.angle(x).astype(x.real.dtype), promote="float", inplace=False)
+def _angle_vjp(g, out, x):
+    if not x.is_complex():
+        return ops.zeros_like(g)
+    return x * ops.complex(ops.zeros_like(g), g / ops.square(ops.abs(x)))
+
+
+@pointwise(
+    result="real", run=lambda x: np.angle(x).astype(x.real.dtype), promote="float", inplace=False, vjp=_angle_vjp, saves="input",
+)
 def angle(s, input):
     """The angle of a complex number in radians."""
     return s.angle(input)

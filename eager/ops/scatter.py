@@ -180,7 +180,7 @@ def _scatter_value_spec(input, dim, index):
     return Spec(input.shape, input.dtype, input.device, like_strides(input.shape, [input]))
 
 
-def _scatter_front(call, input, dim, index, src=None, *, value=None, reduce=None):
+def _scatter_front(call, input, dim, index, src=None, reduce=None, *, value=None):
     return call(input, dim, index, value if src is None else src, reduce)
 
 
