@@ -148,11 +148,23 @@ def _convolve(input: np.ndarray, weight: np.ndarray, size: tuple, stride: tuple,
     return result
 
 
+def _is_exact(spatial: tuple, size: tuple, reach: tuple, padding: tuple) -> bool:
+    """Whether every point of the input is under some patch, as without output padding."""
+    return all(n == m + r - p for n, m, r, p in zip(spatial, size, reach, padding))
+
+
 def _scatter(g: np.ndarray, weight: np.ndarray, spatial: tuple, stride: tuple, padding: tuple,
              dilation: tuple, groups: int) -> np.ndarray:
     """The derivative by input: every output value spread over the patch it came from."""
     samples, outputs, kernel, size = g.shape[0], weight.shape[0], weight.shape[2:], g.shape[2:]
     channels, length = weight.shape[1] * groups, _count(size)
+    reach = tuple(d * (k - 1) - p for k, p, d in zip(kernel, padding, dilation))
+    if all(s == 1 for s in stride) and min(reach) >= 0 and _is_exact(spatial, size, reach, padding):
+        # without steps a patch is also what reaches a point: gathering is cheaper than spreading
+        turned = weight.reshape(groups, outputs // groups, *weight.shape[1:]).swapaxes(1, 2)
+        turned = np.flip(turned, tuple(range(3, turned.ndim)))
+        turned = np.ascontiguousarray(turned).reshape(channels, outputs // groups, *kernel)
+        return _convolve(g, turned, spatial, stride, reach, dilation, groups)
     flat = weight.reshape(groups, outputs // groups, weight.shape[1] * _count(kernel))
     turned = np.ascontiguousarray(flat.transpose(0, 2, 1))
     g = np.ascontiguousarray(g).reshape(samples, groups, outputs // groups, length)
