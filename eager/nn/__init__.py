@@ -8,7 +8,8 @@
     container                 Sequential, ModuleList, ModuleDict, ParameterList, ParameterDict
     linear, convolution, embedding, recurrent, attention, transformer    layers with weights
     normalization, activation, dropout, pooling, padding, flatten, upsampling    the others
-    loss                      losses and distances as modules
+    lazy                      layers that take their sizes from their first input
+    loss, adaptive            losses and distances as modules; softmax over many classes
     sequence                  sequences of different lengths, padded and packed
     parametrization           parameters computed from others; weight and spectral normalization
     stateless                 calling a module with other parameters than its own
@@ -46,6 +47,7 @@ from eager.nn.activation import (
     Tanhshrink,
     Threshold,
 )
+from eager.nn.adaptive import AdaptiveLogSoftmaxWithLoss
 from eager.nn.attention import MultiheadAttention
 from eager.nn.container import ModuleDict, ModuleList, ParameterDict, ParameterList, Sequential
 from eager.nn.convolution import (
@@ -74,6 +76,21 @@ from eager.nn.flatten import (
     Unflatten,
     Unfold,
 )
+from eager.nn.lazy import (
+    LazyBatchNorm1d,
+    LazyBatchNorm2d,
+    LazyBatchNorm3d,
+    LazyConv1d,
+    LazyConv2d,
+    LazyConv3d,
+    LazyConvTranspose1d,
+    LazyConvTranspose2d,
+    LazyConvTranspose3d,
+    LazyInstanceNorm1d,
+    LazyInstanceNorm2d,
+    LazyInstanceNorm3d,
+    LazyLinear,
+)
 from eager.nn.linear import Bilinear, Identity, Linear
 from eager.nn.loss import (
     BCELoss,
@@ -81,6 +98,7 @@ from eager.nn.loss import (
     CosineEmbeddingLoss,
     CosineSimilarity,
     CrossEntropyLoss,
+    CTCLoss,
     GaussianNLLLoss,
     HingeEmbeddingLoss,
     HuberLoss,
@@ -132,7 +150,7 @@ from eager.nn.padding import (
     ZeroPad2d,
     ZeroPad3d,
 )
-from eager.nn.parameter import Buffer, Parameter
+from eager.nn.parameter import Buffer, Parameter, UninitializedBuffer, UninitializedParameter
 from eager.nn.pooling import (
     AdaptiveAvgPool1d,
     AdaptiveAvgPool2d,

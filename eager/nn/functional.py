@@ -30,6 +30,7 @@ from eager.ops.convolution import (
     conv_transpose2d,
     conv_transpose3d,
 )
+from eager.ops.ctc import ctc_loss
 from eager.ops.dropout import check_probability
 from eager.ops.embedding import one_hot
 from eager.ops.interpolate import (
@@ -102,7 +103,7 @@ __all__ = [
     "avg_pool2d", "avg_pool3d", "batch_norm", "bilinear", "binary_cross_entropy",
     "binary_cross_entropy_with_logits", "celu", "celu_", "channel_shuffle", "conv1d", "conv2d",
     "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "cosine_embedding_loss",
-    "cosine_similarity", "cross_entropy", "dropout", "dropout1d", "dropout2d", "dropout3d", "elu",
+    "cosine_similarity", "cross_entropy", "ctc_loss", "dropout", "dropout1d", "dropout2d", "dropout3d", "elu",
     "elu_", "embedding", "embedding_bag", "feature_alpha_dropout", "fold", "gaussian_nll_loss",
     "gelu", "glu", "grid_sample", "group_norm", "gumbel_softmax", "hardshrink", "hardsigmoid",
     "hardswish", "hardtanh", "hardtanh_", "hinge_embedding_loss", "huber_loss", "instance_norm",
@@ -398,6 +399,24 @@ def max_pool3d_with_indices(input: Any, kernel_size: Any, stride: Any = None, pa
                             return_indices: bool = False) -> Any:
     """The largest value of each window, and where it is."""
     return max_pool3d(input, kernel_size, stride, padding, dilation, ceil_mode, True)
+
+
+def adaptive_max_pool1d_with_indices(input: Any, output_size: Any,
+                                     return_indices: bool = False) -> Any:
+    """The largest values of windows that cover a line, and where they are."""
+    return adaptive_max_pool1d(input, output_size, True)
+
+
+def adaptive_max_pool2d_with_indices(input: Any, output_size: Any,
+                                     return_indices: bool = False) -> Any:
+    """The largest values of windows that cover an image, and where they are."""
+    return adaptive_max_pool2d(input, output_size, True)
+
+
+def adaptive_max_pool3d_with_indices(input: Any, output_size: Any,
+                                     return_indices: bool = False) -> Any:
+    """The largest values of windows that cover a volume, and where they are."""
+    return adaptive_max_pool3d(input, output_size, True)
 
 
 def upsample(input: Any, size: Any = None, scale_factor: Any = None, mode: str = "nearest",

@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 from eager.construct import tensor
+from eager.registry import ops
 from eager.tensor import Tensor
 
 
@@ -58,3 +59,54 @@ def _rebuild_parameter(kind: type, data: Tensor, requires_grad: bool) -> Paramet
 
 def _rebuild_buffer(kind: type, data: Tensor, persistent: bool) -> Buffer:
     return kind(data, persistent=persistent)
+
+
+class _Uninitialized:
+    """A tensor without a size, until `materialize` gives it one."""
+
+    is_uninitialized = True
+    _becomes: type
+
+    @property
+    def shape(self) -> Any:
+        raise RuntimeError(
+            "Can't access the shape of an uninitialized parameter or buffer. This error usually "
+            "happens in `load_state_dict` when trying to load an uninitialized parameter into an "
+            "initialized one. Call `forward` to initialize the parameters before accessing their "
+            "attributes.")
+
+    def materialize(self: Any, shape: Any, device: Any = None, dtype: Any = None) -> None:
+        """Gives it memory of a shape, and makes it an ordinary parameter or buffer."""
+        made = ops.empty(tuple(shape), dtype=dtype or self.dtype, device=device)
+        self.__class__ = self._becomes
+        self.data = made
+
+    def __deepcopy__(self: Any, memo: dict) -> Any:
+        if id(self) not in memo:
+            memo[id(self)] = type(self)(dtype=self.dtype)
+        return memo[id(self)]
+
+    def __repr__(self: Any) -> str:
+        return f"<{type(self).__name__}>"
+
+
+class UninitializedParameter(_Uninitialized, Parameter):
+    """A parameter of a lazy module."""
+
+    _becomes = Parameter
+
+    def __new__(cls, requires_grad: bool = True, device: Any = None,
+                dtype: Any = None) -> UninitializedParameter:
+        return _share(cls, ops.empty((0,), dtype=dtype, device=device), requires_grad)
+
+
+class UninitializedBuffer(_Uninitialized, Buffer):
+    """A buffer of a lazy module."""
+
+    _becomes = Buffer
+
+    def __new__(cls, requires_grad: bool = False, device: Any = None, dtype: Any = None,
+                persistent: bool = True) -> UninitializedBuffer:
+        made = _share(cls, ops.empty((0,), dtype=dtype, device=device), requires_grad)
+        made.persistent = persistent
+        return made

@@ -6,6 +6,7 @@ adam.py        Adam, AdamW, Adamax, NAdam, RAdam
 rmsprop.py     RMSprop and Rprop
 adagrad.py     Adagrad and Adadelta
 adafactor.py   Adafactor
+muon.py        Muon
 lbfgs.py       LBFGS
 scheduler.py   the schedules of the learning rate: LRScheduler and all that derive from it
 annealing.py   schedules that go up and down: cosine restarts, cyclic, one cycle
@@ -16,11 +17,12 @@ from eager.optim.adafactor import Adafactor
 from eager.optim.adagrad import Adadelta, Adagrad
 from eager.optim.adam import Adam, Adamax, AdamW, NAdam, RAdam
 from eager.optim.lbfgs import LBFGS
+from eager.optim.muon import Muon
 from eager.optim.optimizer import Optimizer
 from eager.optim.rmsprop import RMSprop, Rprop
 from eager.optim.sgd import ASGD, SGD
 
 __all__ = [
-    "ASGD", "LBFGS", "SGD", "Adadelta", "Adafactor", "Adagrad", "Adam", "AdamW", "Adamax", "NAdam",
+    "ASGD", "LBFGS", "SGD", "Adadelta", "Adafactor", "Adagrad", "Adam", "AdamW", "Adamax", "Muon", "NAdam",
     "Optimizer", "RAdam", "RMSprop", "Rprop", "lr_scheduler",
 ]

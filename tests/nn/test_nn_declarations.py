@@ -60,6 +60,9 @@ SAMPLES = {
         for w in (None, _x(3))
         for r in ("mean", "sum", "none")
     ],
+    "ctc_loss_forward": [
+        (_x(5, 2, 4).log_softmax(-1), _i([[1, 2, 2], [3, 1, 0]]), (5, 4), (3, 2), 0, True)
+    ],
     "binary_entropy": [(_x(4, 3).sigmoid(), _x(4, 3).sigmoid())],
     "constant_pad_nd": [(_x(2, 3, 4), (1, -1, 2, 0), 1.5)],
 }
@@ -106,7 +109,9 @@ def test_decomposition(name, sample):
 
 
 def test_every_operator_with_a_kernel_has_a_sample():
-    files = "activation attention convolution embedding loss normalization padding pooling".split()
+    files = (
+        "activation attention convolution ctc embedding loss normalization padding pooling".split()
+    )
     mine = {
         name
         for name, op in registry.items()

@@ -57,6 +57,7 @@ def test_recurrent_layers_over_packed_sequences(random, name, start):
         last = last if isinstance(last, tuple) else (last,)
         (padded.sin().sum() + sum(x.cos().sum() for x in last)).backward()
         return [padded, *last], [x.grad for x in (*leaves, *module.parameters())]
+
     ours, grads = run(mine, sequence, from_numpy)
     others, other_grads = run(theirs, torch.nn.utils.rnn, torch.from_numpy)
     for a, b in zip([*ours, *grads], [*others, *other_grads], strict=True):
@@ -75,8 +76,7 @@ def test_parametrization_and_its_removal():
     layer = nn.Linear(3, 3)
     parametrization.register_parametrization(layer, "weight", Symmetric())
     assert type(layer).__name__ == "ParametrizedLinear" and isinstance(layer, nn.Linear)
-    assert [n for n, _ in layer.named_parameters()] == [
-        "bias", "parametrizations.weight.original"]
+    assert [n for n, _ in layer.named_parameters()] == ["bias", "parametrizations.weight.original"]
     assert ops.allclose(layer.weight, layer.weight.t())
     layer(ops.ones((1, 3))).sum().backward()
     assert layer.parametrizations.weight.original.grad is not None
@@ -124,3 +124,21 @@ def test_functional_call():
         stateless.functional_call(net, {"0.size": eye}, x)
     with no_grad():
         assert net(x).tolist() != [[4.0, 4.0]]
+
+
+def test_adaptive_softmax(random):
+    torch = pytest.importorskip("torch")
+    theirs = torch.nn.AdaptiveLogSoftmaxWithLoss(8, 12, [3, 7], div_value=2.0, head_bias=True)
+    mine = nn.AdaptiveLogSoftmaxWithLoss(8, 12, [3, 7], div_value=2.0, head_bias=True)
+    assert repr(mine) == repr(theirs)
+    mine.load_state_dict({k: from_numpy(v.numpy()) for k, v in theirs.state_dict().items()})
+    x, y = random(5, 8), np.array([0, 2, 5, 11, 8])
+    a, b = mine(from_numpy(x), from_numpy(y)), theirs(torch.from_numpy(x), torch.from_numpy(y))
+    np.testing.assert_allclose(a.output.detach().numpy(), b.output.detach().numpy(), atol=1e-5)
+    assert a.loss.item() == pytest.approx(b.loss.item(), rel=1e-5)
+    assert mine.predict(from_numpy(x)).tolist() == theirs.predict(torch.from_numpy(x)).tolist()
+    a.loss.backward(), b.loss.backward()
+    for one, two in zip(mine.parameters(), theirs.parameters(), strict=True):
+        np.testing.assert_allclose(one.grad.numpy(), two.grad.numpy(), atol=1e-5)
+    with pytest.raises(ValueError, match="sorted in an increasing order"):
+        nn.AdaptiveLogSoftmaxWithLoss(8, 12, [7, 3])

@@ -169,3 +169,35 @@ def test_what_is_refused(ours, random):
         ours.F.mse_loss(x, ours.tensor(random(4)))
     with pytest.warns(UserWarning, match="reduction='sum'"):
         ours.F.l1_loss(x, x, size_average=False)
+
+
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+@pytest.mark.parametrize("flat", [True, False])
+def test_ctc(compare, random, reduction, flat):
+    labels = np.array([[1, 2, 2], [3, 1, 0], [2, 2, 2], [1, 1, 1]])
+    lengths, counts = np.array([7, 5, 6, 4]), np.array([3, 2, 0, 3])
+    if flat:
+        labels = np.concatenate([row[:n] for row, n in zip(labels, counts)])
+    compare(
+        lambda t, x, y, n, m: t.F.ctc_loss(
+            x.log_softmax(-1), y, n, m, reduction=reduction, zero_infinity=True
+        ),
+        random(7, 4, 5, dtype=np.float64),
+        labels,
+        lengths,
+        counts,
+        tolerance=1e-8,
+    )
+
+
+def test_ctc_of_one_sample_and_of_the_impossible(compare, random):
+    compare(
+        lambda t, x, y: t.nn.CTCLoss(blank=2)(x.log_softmax(-1), y, (6,), (3,)),
+        random(6, 5),
+        np.array([1, 3, 3]),
+    )
+    compare(
+        lambda t, x, y: t.F.ctc_loss(x.log_softmax(-1).detach(), y, (2, 2), (3, 1)),
+        random(2, 2, 5),
+        np.array([[1, 1, 1], [2, 2, 2]]),
+    )

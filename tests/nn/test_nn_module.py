@@ -472,3 +472,36 @@ def test_functional_signatures_are_torchs():
         if mine != theirs:
             wrong.append((name, mine, theirs))
     assert not wrong
+
+
+LAZY = {
+    "LazyLinear": (lambda nn: nn.LazyLinear(3), (2, 5)),
+    "LazyConv2d": (lambda nn: nn.LazyConv2d(4, 3, padding=1, bias=False), (2, 3, 5, 5)),
+    "LazyConvTranspose1d": (lambda nn: nn.LazyConvTranspose1d(4, 3, 2), (2, 3, 5)),
+    "LazyBatchNorm2d": (lambda nn: nn.LazyBatchNorm2d(), (2, 3, 5, 5)),
+    "LazyInstanceNorm1d": (lambda nn: nn.LazyInstanceNorm1d(affine=True), (2, 3, 5)),
+}
+
+
+@pytest.mark.filterwarnings("ignore:Lazy modules are a new feature")
+@pytest.mark.parametrize("name", LAZY)
+def test_lazy_layers(name):
+    make, shape = LAZY[name]
+    layer = make(nn)
+    state = layer.state_dict()
+    with pytest.raises(RuntimeError, match="shape of an uninitialized"):
+        layer.weight.shape  # noqa: B018
+    y = layer(ops.ones(shape))
+    assert type(layer).__name__ == name.removeprefix("Lazy") and type(layer.weight) is nn.Parameter
+    loaded = make(nn)
+    loaded.load_state_dict(layer.state_dict())
+    assert loaded.weight.tolist() == layer.weight.tolist()
+    assert loaded(ops.ones(shape)).tolist() == y.tolist()
+    assert list(state) == list(layer.state_dict())
+    torch = pytest.importorskip("torch")
+    theirs = make(torch.nn)
+    theirs(torch.ones(shape))
+    assert repr(layer) == repr(theirs)
+    assert [tuple(p.shape) for p in layer.parameters()] == [
+        tuple(p.shape) for p in theirs.parameters()
+    ]

@@ -22,13 +22,21 @@ class Residual:
                 return nn.functional.relu(self.norm(self.conv(x)) + x, inplace=True)
 
         return nn.Sequential(
-            nn.Conv2d(1, 8, 3, stride=2, padding=1), Block(8), nn.MaxPool2d(2),
-            nn.GroupNorm(2, 8), Block(8), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 4))
+            nn.Conv2d(1, 8, 3, stride=2, padding=1),
+            Block(8),
+            nn.MaxPool2d(2),
+            nn.GroupNorm(2, 8),
+            Block(8),
+            nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(),
+            nn.Linear(8, 4),
+        )
 
     @staticmethod
     def language(nn):
-        layer = nn.TransformerEncoderLayer(16, 2, 32, dropout=0.0, activation="gelu",
-                                           batch_first=True, norm_first=True)
+        layer = nn.TransformerEncoderLayer(
+            16, 2, 32, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
+        )
         return nn.Sequential(nn.Embedding(12, 16), layer, nn.LayerNorm(16), nn.Linear(16, 4))
 
     @staticmethod
@@ -42,6 +50,7 @@ class Residual:
 
             def forward(self, x):
                 return self.out(self.lstm(self.table(x))[0][:, -1])
+
         return Last()
 
 
@@ -67,9 +76,15 @@ def _curve(model, nn, optim, convert, inputs, name):
     return losses
 
 
-@pytest.mark.parametrize("kind, inputs, optimizer", [
-    ("network", IMAGES, "SGD"), ("network", IMAGES, "AdamW"), ("language", WORDS, "Adam"),
-    ("recurrent", WORDS, "RMSprop")])
+@pytest.mark.parametrize(
+    "kind, inputs, optimizer",
+    [
+        ("network", IMAGES, "SGD"),
+        ("network", IMAGES, "AdamW"),
+        ("language", WORDS, "Adam"),
+        ("recurrent", WORDS, "RMSprop"),
+    ],
+)
 def test_the_same_curve(kind, inputs, optimizer):
     torch = pytest.importorskip("torch")
     torch.manual_seed(0)

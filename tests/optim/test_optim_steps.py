@@ -204,3 +204,24 @@ def test_state_is_cast_to_the_parameter():
     other.load_state_dict(optimizer.state_dict())
     state = other.state[double]
     assert state["exp_avg"].dtype is dtypes.float64 and state["step"].dtype is dtypes.float32
+
+
+@pytest.mark.parametrize(
+    "how", [dict(), dict(nesterov=False, adjust_lr_fn="match_rms_adamw")], ids=str
+)
+@pytest.mark.parametrize("shape", [(2, 3), (5, 3)])
+def test_muon(how, shape):
+    torch = pytest.importorskip("torch")
+    start = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+    mine, theirs = from_numpy(start.copy()).requires_grad_(), torch.from_numpy(start.copy())
+    theirs.requires_grad_()
+    ours, other = optim.Muon([mine], lr=0.02, **how), torch.optim.Muon([theirs], lr=0.02, **how)
+    for _ in range(5):
+        for parameter, optimizer in ((mine, ours), (theirs, other)):
+            optimizer.zero_grad()
+            ((parameter * parameter).sum() + parameter.sin().sum()).backward()
+            optimizer.step()
+    # the update is rounded to bfloat16
+    np.testing.assert_allclose(mine.detach().numpy(), theirs.detach().numpy(), atol=2e-3)
+    with pytest.raises(ValueError, match="only supports 2D"):
+        optim.Muon([tensor([1.0], requires_grad=True)])
