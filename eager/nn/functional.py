@@ -452,7 +452,7 @@ def unfold(input: Any, kernel_size: Any, dilation: Any = 1, padding: Any = 0,
     pick = ops.eye(count, dtype=input.dtype, device=input.device)
     found = ops.convolution(input, pick.reshape((count, channels, *kernel)), None, stride, padding,
                             dilation, 1)
-    return found.reshape((batch, count, -1))
+    return found.reshape((batch, count, found.shape[2] * found.shape[3]))
 
 
 def fold(input: Any, output_size: Any, kernel_size: Any, dilation: Any = 1, padding: Any = 0,

@@ -107,7 +107,7 @@ class LazyLinear(LazyModuleMixin, Linear):
 
 class _LazyConv(LazyModuleMixin):
     def __init__(self: Any, out_channels: int, kernel_size: Any, *args: Any, **kwargs: Any) -> None:
-        super().__init__(0, 0, kernel_size, *args, **kwargs)
+        super().__init__(0, 0, kernel_size, *args, **kwargs)  # type: ignore[call-arg]
         self.out_channels = out_channels
         weight = self.weight
         self._begin(weight.device, weight.dtype)
@@ -138,7 +138,8 @@ class _LazyNorm(LazyModuleMixin):
     def __init__(self: Any, eps: float = 1e-5, momentum: float | None = 0.1, affine: bool = True,
                  track_running_stats: bool = True, device: Any = None, dtype: Any = None, *,
                  bias: bool = True) -> None:
-        super().__init__(0, eps, momentum, affine, track_running_stats, device, dtype, bias=bias)
+        super().__init__(  # type: ignore[call-arg]
+            0, eps, momentum, affine, track_running_stats, device, dtype, bias=bias)
         self._begin(device, dtype)
 
     def reset_parameters(self: Any) -> None:

@@ -86,7 +86,7 @@ class _Uninitialized:
             memo[id(self)] = type(self)(dtype=self.dtype)
         return memo[id(self)]
 
-    def __repr__(self: Any) -> str:
+    def __repr__(self: Any, *, tensor_contents: Any = None) -> str:
         return f"<{type(self).__name__}>"
 
 

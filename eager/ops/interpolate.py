@@ -178,8 +178,9 @@ def _fetch(input: Any, coordinates: list) -> Any:
         whole = ops.clamp(coordinate, 0, n - 1).to(int64)
         index = whole if index is None else index * n + whole
     points = index.shape[1:]
-    flat = index.reshape((batch, 1, -1)).expand((batch, channels, -1))
-    found = ops.gather(input.reshape((batch, channels, -1)), 2, flat)
+    count, area = index.numel() // max(batch, 1), input.numel() // max(batch * channels, 1)
+    flat = index.reshape((batch, 1, count)).expand((batch, channels, count))
+    found = ops.gather(input.reshape((batch, channels, area)), 2, flat)
     found = found.reshape((batch, channels, *points))
     return found * inside.unsqueeze(1).to(found.dtype)
 

@@ -113,7 +113,7 @@ def native_batch_norm(input, weight, bias, eps):
     Returns the result, the means, and one over the standard deviations."""
     _batch_norm_spec(input_spec(input), weight, bias, eps)
     work = widen(input)
-    rows = np.ascontiguousarray(work).reshape(work.shape[0], work.shape[1], -1)
+    rows = np.ascontiguousarray(work).reshape(*work.shape[:2], _count(work.shape[2:]))
     mean = rows.mean(axis=(0, 2), dtype=work.dtype)
     centred = rows - mean[:, None]
     count = max(rows.shape[0] * rows.shape[2], 1)
@@ -155,6 +155,8 @@ def batch_norm(input, running_mean, running_var, weight=None, bias=None, trainin
         raise ValueError("Expected more than 1 value per channel when training, got input size "
                          f"{input.shape}")
     result, mean, rstd = ops.native_batch_norm(input, weight, bias, eps)
+    if count == 0:  # nothing to learn from
+        return result
     if running_mean is not None:
         running_mean.mul_(1 - momentum).add_(mean.detach(), alpha=momentum)
     if running_var is not None:
@@ -344,7 +346,8 @@ def local_response_norm(input, size, alpha=1e-4, beta=0.75, k=1.0):
     if len(input.shape) < 3:
         raise ValueError(f"Expected 3D or higher dimensionality input (got {len(input.shape)} "
                          "dimensions)")
-    square = (input * input).reshape((input.shape[0], 1, input.shape[1], -1))
+    shape = (input.shape[0], 1, input.shape[1], _count(input.shape[2:]))
+    square = (input * input).reshape(shape)
     padded = ops.constant_pad_nd(square, (0, 0, size // 2, (size - 1) // 2), 0)
     mean = ops.avg_pool2d(padded, (size, 1), stride=1).reshape(input.shape)
     return input / (mean * alpha + k).pow(beta)

@@ -427,7 +427,8 @@ def adaptive_max_pool(input, size):
     bounds = [_bounds(n, m) for n, m in zip(spatial, size)]
     for at in itertools.product(*map(range, size)):
         window = tuple(slice(b[0][i], b[1][i]) for b, i in zip(bounds, at))
-        flat = planes[(slice(None), *window)].reshape(planes.shape[0], -1)
+        part = planes[(slice(None), *window)]
+        flat = part.reshape(len(part), _plane(part.shape[1:]))
         best = flat.argmax(axis=1)
         shape = tuple(w.stop - w.start for w in window)
         place = [p + w.start for p, w in zip(np.unravel_index(best, shape), window)]
@@ -498,7 +499,8 @@ def _max_unpool(rank: int, input: Any, indices: Any, kernel_size: Any, stride: A
         spatial = tuple(output_size)[-rank:]
     lead = tuple(input.shape[:len(input.shape) - rank])
     empty = ops.zeros((*lead, _plane(spatial)), dtype=input.dtype, device=input.device)
-    flat = ops.scatter(empty, len(lead), indices.reshape((*lead, -1)), input.reshape((*lead, -1)))
+    rows = (*lead, _plane(input.shape[len(lead):]))
+    flat = ops.scatter(empty, len(lead), indices.reshape(rows), input.reshape(rows))
     return flat.reshape((*lead, *spatial))
 
 

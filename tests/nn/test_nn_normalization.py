@@ -144,3 +144,14 @@ def test_half_precision_statistics_are_single(ours, random):
     found = ours.F.layer_norm(x, (300,))
     assert found.dtype.name == "float16"
     assert abs(float(found.float().mean())) < 1e-3
+
+
+def test_empty_batches(compare):
+    def function(t, x):
+        norm = t.nn.BatchNorm2d(3)
+        return norm(x), norm.running_mean, norm.running_var, t.nn.GroupNorm(1, 3)(x)
+
+    compare(function, np.zeros((0, 3, 4, 4), np.float32))
+    compare(lambda t, x: t.F.local_response_norm(x, 3), np.zeros((0, 3, 4, 4), np.float32))
+    compare(lambda t, x: t.F.adaptive_max_pool2d(x, 2), np.zeros((0, 3, 4, 4), np.float32))
+    compare(lambda t, x: t.F.unfold(x, 2), np.zeros((0, 3, 4, 4), np.float32))
