@@ -114,10 +114,10 @@ def native_batch_norm(input, weight, bias, eps):
     _batch_norm_spec(input_spec(input), weight, bias, eps)
     work = widen(input)
     rows = np.ascontiguousarray(work).reshape(*work.shape[:2], _count(work.shape[2:]))
-    mean = rows.mean(axis=(0, 2), dtype=work.dtype)
+    count = work.dtype.type(max(rows.shape[0] * rows.shape[2], 1))
+    mean = rows.sum(axis=(0, 2)) / count
     centred = rows - mean[:, None]
-    count = max(rows.shape[0] * rows.shape[2], 1)
-    variance = np.einsum("ncl,ncl->c", centred, centred) / work.dtype.type(count)
+    variance = np.einsum("ncl,ncl->c", centred, centred) / count
     rstd = 1 / np.sqrt(variance + work.dtype.type(eps))
     centred *= (rstd if weight is None else rstd * weight.astype(work.dtype))[:, None]
     if bias is not None:
@@ -250,8 +250,8 @@ def native_layer_norm(input, normalized_shape, weight, bias, eps):
     work = widen(input)
     first = work.ndim - len(normalized_shape)
     rows = np.ascontiguousarray(work).reshape(*work.shape[:first], _count(normalized_shape))
-    count = work.dtype.type(rows.shape[-1])
-    mean = rows.mean(axis=-1, keepdims=True, dtype=work.dtype)
+    count = work.dtype.type(max(rows.shape[-1], 1))
+    mean = rows.sum(axis=-1, keepdims=True) / count
     centred = rows - mean
     variance = np.einsum("...l,...l->...", centred, centred)[..., None] / count
     rstd = 1 / np.sqrt(variance + work.dtype.type(eps))
