@@ -73,8 +73,8 @@ def compile(
     _dynamo()
     from dynamo.frame import optimize
 
-    run = optimize(_with_options(backend, options), fullgraph=fullgraph)(model)
-    return OptimizedModule(model, run) if isinstance(model, Module) else run
+    decorate = optimize(_with_options(backend, options), fullgraph=fullgraph)
+    return OptimizedModule(model, decorate) if isinstance(model, Module) else decorate(model)
 
 
 def _with_options(backend: str | Callable, options: dict[str, Any] | None) -> str | Callable:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -11,10 +12,11 @@ from eager.nn.module import Module
 class OptimizedModule(Module):
     """Calls the compiled form of `_orig_mod`; attributes, parameters and state are the module's own."""
 
-    def __init__(self, module: Module, run: Callable):
+    def __init__(self, module: Module, optimize: Callable):
         super().__init__()
         self._modules["_orig_mod"] = module
-        object.__setattr__(self, "_run", run)
+        object.__setattr__(self, "_optimize", optimize)
+        object.__setattr__(self, "_run", optimize(module))
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self._run(*args, **kwargs)
@@ -32,6 +34,9 @@ class OptimizedModule(Module):
             super().__setattr__(name, value)
             return
         setattr(self._modules["_orig_mod"], name, value)
+
+    def __deepcopy__(self, memo: dict) -> OptimizedModule:
+        return OptimizedModule(copy.deepcopy(self._modules["_orig_mod"], memo), self._optimize)
 
     def __repr__(self) -> str:
         return f"OptimizedModule({self._modules['_orig_mod']!r})"

@@ -197,12 +197,27 @@ def _put_copy(input, indices, values, accumulate):
     return result
 
 
+def _check_values(given, shape):
+    """Raises RuntimeError unless values of shape `given` can be written to places of `shape`."""
+    try:
+        fits = broadcast_shapes(given, shape) == tuple(shape)
+    except RuntimeError:
+        fits = False
+    if not fits:
+        raise RuntimeError(
+            f"shape mismatch: value tensor of shape {list(given)} cannot be broadcast to indexing"
+            f" result of shape {list(shape)}"
+        )
+
+
 def _put_spec(input, indices, values, accumulate=False):
     if values.dtype is not input.dtype:
         raise RuntimeError(
             f"Index put requires the source and destination dtypes match, got {input.dtype} for "
             f"the destination and {values.dtype} for the source."
         )
+    if not any(i is not None and i.dtype in (dtypes.bool_, dtypes.uint8) for i in indices):
+        _check_values(values.shape, _index_shape(input, indices))
     return Spec(input.shape, input.dtype, input.device, like_strides(input.shape, [input]))
 
 

@@ -186,7 +186,7 @@ def test_strided_inputs(backend, same, name, x):
 
 def test_result_layout_is_eagers(backend):
     def f(x):
-        return x * 2, torch.relu(x), x + x.contiguous()
+        return x * 2, torch.relu(x), x + x
 
     base = torch.arange(24.0).reshape(2, 3, 4)
     compiled = torch.compile(f, backend=backend)
