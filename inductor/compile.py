@@ -16,22 +16,21 @@ from typing import Any
 
 import numpy as np
 
+import inductor.extern  # noqa: F401
+import inductor.indexing  # noqa: F401
+import inductor.philox  # noqa: F401  (these declare lowerings)
+import inductor.scatter  # noqa: F401
+import inductor.window  # noqa: F401
 from eager.op import Op
 from eager.registry import registry
 from eager.tensor import Tensor
 from fx.graph_module import GraphModule
-
-import inductor.philox  # noqa: F401  (these declare lowerings)
-import inductor.extern  # noqa: F401
-import inductor.indexing  # noqa: F401
-import inductor.scatter  # noqa: F401
-import inductor.window  # noqa: F401
 from inductor import config, threads
 from inductor.cache import Cache
-from inductor.epilogue import fuse
 from inductor.codegen import build, crew
 from inductor.codegen.kernel import Source, generate
 from inductor.dump import Dump
+from inductor.epilogue import fuse
 from inductor.loops import ITEMSIZE, Buffer
 from inductor.lower import LOWERINGS, Fallback, Lowered, Lowering, Result, Step
 from inductor.memory import lifetimes, plan
@@ -297,6 +296,9 @@ class Compiled:
         self.segments: list[Any] = []
         self._cut(c)
         self.views = [self._view(r) for r in self.results]
+        numbers = [v[0] for v in self.views if not isinstance(v, Result)]
+        inputs = len(lowered.inputs)
+        self.exclusive = {n for n in numbers if n >= inputs and numbers.count(n) == 1}
         c.report.segments = sum(isinstance(s, Segment) for s in self.segments)
 
     def _crossing(self, units: list[Unit]) -> set[Buffer]:
@@ -380,7 +382,9 @@ class Compiled:
         if isinstance(how, Result):
             return tensors[how.input] if how.input >= 0 else how.constant
         number, dtype, shape, strides, offset = how
-        return Tensor._wrap(_strided(arrays[number], dtype, shape, strides, offset))
+        result = Tensor._wrap(_strided(arrays[number], dtype, shape, strides, offset))
+        result._exclusive = number in self.exclusive
+        return result
 
     def _fall_back(self, fallback: Fallback, arrays: list[Any]) -> None:
         """The eager kernel on views of our memory, its results copied into our buffers."""

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from fx.node import Node
-
 from inductor.index import contiguous_strides
 from inductor.loops import Buffer, TypedAlgebra, Value
 from inductor.lower import Lowering, Step, Unsupported, lowers, view

@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import Any
 
 from fx.node import Node
-
 from inductor.index import Index, contiguous_strides
 from inductor.loops import Buffer, TypedAlgebra, Value, pointwise
 from inductor.lower import Lowering, Unsupported, lowers, view

@@ -16,10 +16,22 @@ from typing import Any, TypeVar
 from eager.op import Op, coerce
 from fx.graph_module import GraphModule
 from fx.node import Node
-
-from inductor.index import Index, contiguous_strides, delinearize, dense_strides, linear, stride_order
+from inductor.index import (
+    Index,
+    contiguous_strides,
+    delinearize,
+    dense_strides,
+    linear,
+    stride_order,
+)
 from inductor.loops import (
-    ITEMSIZE, Buffer, Loop, TypedAlgebra, Value, pointwise, reduction,
+    ITEMSIZE,
+    Buffer,
+    Loop,
+    TypedAlgebra,
+    Value,
+    pointwise,
+    reduction,
 )
 from inductor.values import Computed, Coordinates, Lazy, Stored, Viewed, broadcast
 
@@ -401,8 +413,8 @@ class Lowering:
 
     def natural_strides(self, value: Lazy) -> tuple[int, ...]:
         """Packed strides in the order of dimensions of what the value is mostly computed from."""
-        from inductor.loops import Inspection
         from inductor.index import symbol
+        from inductor.loops import Inspection
 
         inspection = Inspection()
         variables = value.variables()

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from fx.node import Node
-
 from inductor.index import Index, contiguous_strides, linear
 from inductor.indexing import _meta
 from inductor.loops import TypedAlgebra, Value

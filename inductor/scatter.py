@@ -10,12 +10,10 @@ from __future__ import annotations
 from typing import Any
 
 from fx.node import Node
-
-from inductor.index import contiguous_strides, symbol
+from inductor.index import Variable, contiguous_strides, symbol
 from inductor.indexing import _meta, broadcast_shape, filled
 from inductor.loops import Loop, TypedAlgebra, Value
 from inductor.lower import Lowering, Unsupported, lowers
-from inductor.index import Variable
 from inductor.values import Computed, Coordinates, Lazy, Stored, broadcast
 
 

@@ -14,7 +14,14 @@ from numba import float32, float64, int64, njit
 
 from inductor import vectormath
 from inductor.codegen.intrinsics import (
-    absolute, bits, from_bits, round_down, round_to_zero, select, square_root, with_sign,
+    absolute,
+    bits,
+    from_bits,
+    round_down,
+    round_to_zero,
+    select,
+    square_root,
+    with_sign,
 )
 from inductor.vectormath import exp_float64, log1p_float64, log_float64, sin_float64, tan_float64
 

@@ -15,7 +15,15 @@ import numpy as np
 from numba import float32, float64, int32, int64, njit
 
 from inductor.codegen.intrinsics import (
-    absolute, bits, from_bits, polynomial, round_down, round_even, select, square_root, with_sign,
+    absolute,
+    bits,
+    from_bits,
+    polynomial,
+    round_down,
+    round_even,
+    select,
+    square_root,
+    with_sign,
 )
 
 FUNCTIONS: dict[str, Any] = {}

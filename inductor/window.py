@@ -7,7 +7,6 @@ import math
 from typing import Any
 
 from fx.node import Node
-
 from inductor.indexing import _meta, inside
 from inductor.loops import TypedAlgebra, Value, is_float
 from inductor.lower import Lowering, Unsupported, lowers

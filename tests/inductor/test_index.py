@@ -5,7 +5,14 @@ import random
 import pytest
 
 from inductor.index import (
-    Variable, constant, contiguous_strides, delinearize, evaluate, linear, split_points, symbol,
+    Variable,
+    constant,
+    contiguous_strides,
+    delinearize,
+    evaluate,
+    linear,
+    split_points,
+    symbol,
 )
 
 I, J, K = Variable("i", 4), Variable("j", 6), Variable("k", 10)

@@ -5,11 +5,11 @@ import pytest
 
 from eager import rng
 from eager.registry import ops
+from inductor.index import symbol
 from inductor.indexing import filled
+from inductor.loops import Inspection, temporary
 from inductor.lower import view
 from inductor.values import Stored
-from inductor.loops import Inspection, temporary
-from inductor.index import symbol
 
 
 def t(harness, *shape, **how):
