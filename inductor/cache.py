@@ -1,9 +1,12 @@
-"""The object-code cache on disk: relocatable object bytes and a line of JSON, one file per key. No pickle.
+"""The object-code cache on disk: relocatable object bytes and a line of JSON, one file per key. No
+pickle.
 
-A key is the hash of everything the bytes depend on: source text, versions of what compiled it, the CPU's name and features. An entry is
-written to a temporary file, flushed to the disk and renamed, so that a reader sees a whole entry or none. Whatever is wrong with one
-(truncated, garbled, of another key, of other versions) makes it a miss; it is then compiled and written anew. Since an entry is
-code that will run, the folder and every file must belong to this user and be writable by nobody else; otherwise the cache is off.
+A key is the hash of everything the bytes depend on: source text, versions of what compiled it, the
+CPU's name and features. An entry is written to a temporary file, flushed to the disk and renamed,
+so that a reader sees a whole entry or none. Whatever is wrong with one (truncated, garbled, of
+another key, of other versions) makes it a miss; it is then compiled and written anew. Since an
+entry is code that will run, the folder and every file must belong to this user and be writable by
+nobody else; otherwise the cache is off.
 """
 
 from __future__ import annotations
@@ -41,8 +44,8 @@ def _trusted(status: os.stat_result, folder: bool) -> bool:
 class Cache:
     """Entries of (object code, symbol) in `folder`, which is made (mode 0700) where it is missing.
 
-    Errors of the file system never surface: they make a `get` a miss and a `put` a no-op. A folder that others can write to is
-    refused with a RuntimeWarning.
+    Errors of the file system never surface: they make a `get` a miss and a `put` a no-op. A folder
+    that others can write to is refused with a RuntimeWarning.
     """
 
     def __init__(self, folder: Path | str):
@@ -54,7 +57,9 @@ class Cache:
         return self.folder / f"{key}.object"
 
     def _open_folder(self) -> int | None:
-        """A descriptor of the folder, through which alone its files are reached; None if it cannot be trusted."""
+        """A descriptor of the folder, through which alone its files are reached; None if it cannot
+        be trusted.
+        """
         if self._usable is False:
             return None
         try:

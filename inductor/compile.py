@@ -1,9 +1,11 @@
-"""The pipeline: a pure graph becomes one native program (or several, around operators that only eager knows).
+"""The pipeline: a pure graph becomes one native program (or several, around operators that only
+eager knows).
 
     lower -> schedule -> generate -> build -> link
 
-`compile_graph(graph_module, example_inputs)` runs the stages of `STAGES` in order, each a function of the `Compilation` before it, and returns a
-callable over tensors. `KEEP` names the operators that are to arrive whole. The callable's `report` says what became of the graph.
+`compile_graph(graph_module, example_inputs)` runs the stages of `STAGES` in order, each a function
+of the `Compilation` before it, and returns a callable over tensors. `KEEP` names the operators that
+are to arrive whole. The callable's `report` says what became of the graph.
 """
 
 from __future__ import annotations
@@ -173,7 +175,9 @@ STAGES: dict[str, Callable[[Compilation], None]] = {
 
 
 def compile_graph(module: GraphModule, examples: Sequence[Any]) -> Callable:
-    """A callable over tensors for a pure graph; its inputs must have the examples' shapes and dtypes."""
+    """A callable over tensors for a pure graph; its inputs must have the examples' shapes and
+    dtypes.
+    """
     c = Compilation(module, examples, Dump(), Report())
     if c.dump.active:
         c.dump.text("graph", str(module.graph))
@@ -331,7 +335,8 @@ class Compiled:
             self.segments.append(Segment(self, run, c))
 
     def _view(self, result: Result) -> Any:
-        """How a result is made from the arrays: (number, dtype, shape, byte strides, byte offset)."""
+        """How a result is made from the arrays: (number, dtype, shape, byte strides, byte offset).
+        """
         if result.buffer is None:
             return result
         size = ITEMSIZE[result.buffer.dtype]

@@ -1,8 +1,10 @@
-"""The compiler's settings: each is read from the environment when it is asked for, and may be set in the process.
+"""The compiler's settings: each is read from the environment when it is asked for, and may be set
+in the process.
 
-FLAMBEAU_CACHE_DIR   folder of the object-code cache; "0" turns it off        (default: the user's cache folder)
-FLAMBEAU_DUMP        folder into which each compilation writes its stages       (default: none)
-FLAMBEAU_LOGS        comma-separated names of stages to print to standard error (default: none)
+FLAMBEAU_CACHE_DIR   folder of the object-code cache; "0" turns it off        (default: the user's
+cache folder) FLAMBEAU_DUMP        folder into which each compilation writes its stages
+(default: none) FLAMBEAU_LOGS        comma-separated names of stages to print to standard error
+(default: none)
 """
 
 from __future__ import annotations
@@ -15,7 +17,8 @@ _set: dict[str, str] = {}
 
 
 def set(name: str, value: str | None) -> None:
-    """Override a setting in this process ("cache", "dump", "logs"); None gives it back to the environment.
+    """Override a setting in this process ("cache", "dump", "logs"); None gives it back to the
+    environment.
 
     Raises KeyError for a name that is no setting.
     """

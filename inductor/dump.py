@@ -1,4 +1,6 @@
-"""What a compilation leaves to look at: one folder per compilation (FLAMBEAU_DUMP), stages printed to standard error (FLAMBEAU_LOGS)."""
+"""What a compilation leaves to look at: one folder per compilation (FLAMBEAU_DUMP), stages printed
+to standard error (FLAMBEAU_LOGS).
+"""
 
 from __future__ import annotations
 

@@ -20,7 +20,9 @@ def _float32(*values: Lazy) -> bool:
 
 
 def _suits(value: Stored) -> bool:
-    """Whether a product can read it where it lies: one of the last two dimensions contiguous, nothing backwards."""
+    """Whether a product can read it where it lies: one of the last two dimensions contiguous,
+    nothing backwards.
+    """
     rows, columns = value.strides[-2:]
     if any(s < 0 for s in value.strides) or 1 not in (rows, columns):
         return False

@@ -1,7 +1,9 @@
-"""Index expressions: sums of integer multiples of loop variables, divisions and remainders, simplified by the ranges of the variables.
+"""Index expressions: sums of integer multiples of loop variables, divisions and remainders,
+simplified by the ranges of the variables.
 
-An `Index` is immutable and hashable. Its atoms are a `Variable` (0 <= v < size), a `Divided` or `Remainder` by a positive constant,
-and an `Indirect` (a value computed at run time that the kernel has checked to be in its range). Division rounds down, as Python's.
+An `Index` is immutable and hashable. Its atoms are a `Variable` (0 <= v < size), a `Divided` or
+`Remainder` by a positive constant, and an `Indirect` (a value computed at run time that the kernel
+has checked to be in its range). Division rounds down, as Python's.
 """
 
 from __future__ import annotations
@@ -221,7 +223,9 @@ def symbol(atom: Atom) -> Index:
 
 
 def _coarse(index: Index, n: int) -> tuple[int, Index, Index] | None:
-    """index as g * whole + fine, with g a divisor of n and 0 <= fine < g: fine does not matter to index // n."""
+    """index as g * whole + fine, with g a divisor of n and 0 <= fine < g: fine does not matter to
+    index // n.
+    """
     for g in sorted({math.gcd(k, n) for k in index.terms.values()} - {1}):
         fine = Index({a: k for a, k in index.terms.items() if k % g}, index.constant % g)
         low, high = fine.bounds()
@@ -266,7 +270,8 @@ def _remainder(rest: Index, n: int) -> Index:
 
 
 def _joined(index: Index) -> Index:
-    """(x // n) n k + (x % n) k becomes x k; ((x // n) % m) n k + (x % n) k becomes (x % (n m)) k."""
+    """(x // n) n k + (x % n) k becomes x k; ((x // n) % m) n k + (x % n) k becomes (x % (n m)) k.
+    """
     for atom, k in index.terms.items():
         if not isinstance(atom, Remainder):
             continue
@@ -313,7 +318,9 @@ def delinearize(index: Index, shape: Sequence[int]) -> tuple[Index, ...]:
 
 
 def split_points(indices: Iterable[Index], variable: Variable) -> int | None:
-    """A factor by which splitting the variable removes a division or remainder; None if there is none."""
+    """A factor by which splitting the variable removes a division or remainder; None if there is
+    none.
+    """
     found: int | None = None
 
     def visit(index: Index) -> None:
@@ -352,14 +359,16 @@ def dense_strides(shape: Sequence[int], order: Sequence[int]) -> tuple[int, ...]
 
 
 def stride_order(strides: Sequence[int], shape: Sequence[int]) -> list[int]:
-    """Dimensions from the outermost in memory to the innermost; those of size 1 keep their place."""
+    """Dimensions from the outermost in memory to the innermost; those of size 1 keep their place.
+    """
     return sorted(
         range(len(shape)), key=lambda d: (-abs(strides[d]) if shape[d] > 1 else -abs(strides[d]), d)
     )
 
 
 def evaluate(index: Index, values: Mapping[Any, int]) -> int:
-    """The number that an expression is for values of its variables: for tests and the interpreter."""
+    """The number that an expression is for values of its variables: for tests and the interpreter.
+    """
     total = index.constant
     for atom, k in index.terms.items():
         if isinstance(atom, Divided):

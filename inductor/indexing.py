@@ -1,7 +1,8 @@
-"""Externs that are loops all the same: creation, concatenation, padding, gathering, and gradients of views.
+"""Externs that are loops all the same: creation, concatenation, padding, gathering, and gradients
+of views.
 
-Indices read from tensors are checked where they are used: the kernel returns an error code, which becomes eager's IndexError, and reads
-nothing out of range.
+Indices read from tensors are checked where they are used: the kernel returns an error code, which
+becomes eager's IndexError, and reads nothing out of range.
 """
 
 from __future__ import annotations
@@ -125,7 +126,9 @@ def lower_stack(lowering: Lowering, node: Node, bound: tuple) -> Lazy:
 def inside(
     s: TypedAlgebra, position: Index, start: int, stop: int, step: int = 1
 ) -> tuple[Value | None, Index]:
-    """Whether start <= position < stop on the step, and which one it is: an index safe to read either way."""
+    """Whether start <= position < stop on the step, and which one it is: an index safe to read
+    either way.
+    """
     low, high = position.bounds()
     count = -(-(stop - start) // step)
     tests: list[Value] = []

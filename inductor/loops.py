@@ -1,9 +1,11 @@
 """The loop IR: buffers, and loops that fill them.
 
-A `Loop` computes one buffer: for every point of its dimensions the value of its body, or, for a reduction, the combination of the
-body over the reduced dimensions. A body is define-by-run: a function `body(s, coordinates)` of an algebra `s` and one `Index` per
-dimension. Running it under one handler emits code, under another lists what it reads (`Inspection`), under a third prints it.
-`TypedAlgebra` is what the handlers share: the scalar algebra of eager/algebra.py, with NumPy's rules for the types of results.
+A `Loop` computes one buffer: for every point of its dimensions the value of its body, or, for a
+reduction, the combination of the body over the reduced dimensions. A body is define-by-run: a
+function `body(s, coordinates)` of an algebra `s` and one `Index` per dimension. Running it under
+one handler emits code, under another lists what it reads (`Inspection`), under a third prints it.
+`TypedAlgebra` is what the handlers share: the scalar algebra of eager/algebra.py, with NumPy's
+rules for the types of results.
 """
 
 from __future__ import annotations
@@ -67,13 +69,15 @@ COMBINE = ("sum", "prod", "max", "min", "any", "all", "argmax", "argmin")
 
 @dataclass(eq=False)
 class Loop:
-    """Fills `target` at `write`, an index over `dims`; a reduction combines over `reduced` by `combine`.
+    """Fills `target` at `write`, an index over `dims`; a reduction combines over `reduced` by
+    `combine`.
 
-    `coordinates` say, in the loop's variables, at which point the body is to be run; they start as the variables themselves and
-    follow when a dimension is split. `finish(s, value)` maps the combined value to the result.
+    `coordinates` say, in the loop's variables, at which point the body is to be run; they start as
+    the variables themselves and follow when a dimension is split. `finish(s, value)` maps the
+    combined value to the result.
 
-    A scatter ("set" or "add") writes into a buffer that another loop has filled, at coordinates that `place` computes; its `dims` are
-    those of what is written, and `write` is not used.
+    A scatter ("set" or "add") writes into a buffer that another loop has filled, at coordinates
+    that `place` computes; its `dims` are those of what is written, and `write` is not used.
     """
 
     target: Buffer
@@ -144,7 +148,8 @@ class Loop:
 
 
 class Value:
-    """A scalar of one point of a loop, under one handler; `code` is what the handler knows it by."""
+    """A scalar of one point of a loop, under one handler; `code` is what the handler knows it by.
+    """
 
     __slots__ = ("s", "code", "dtype", "depends")
 
@@ -216,7 +221,8 @@ def is_integer(dtype: str) -> bool:
 
 
 class TypedAlgebra:
-    """The scalar algebra over `Value`s; a handler implements `operation`, `literal`, `load`, `index` and `indirect`.
+    """The scalar algebra over `Value`s; a handler implements `operation`, `literal`, `load`,
+    `index` and `indirect`.
 
     `operation(name, dtype, values)` gets operands that have been converted to one type.
     """
@@ -228,7 +234,8 @@ class TypedAlgebra:
 
         def __getattr__(self, name: str) -> Callable[..., Value]: ...
 
-    # -- what a handler implements ------------------------------------------------------------------
+    # -- what a handler implements
+    # ------------------------------------------------------------------
 
     def operation(self, name: str, dtype: str, values: tuple[Value, ...]) -> Value:
         raise NotImplementedError
@@ -244,14 +251,17 @@ class TypedAlgebra:
         raise NotImplementedError
 
     def indirect(self, value: Value, size: int, wrap: bool = False) -> Index:
-        """A computed number as an index into a dimension of `size`; the kernel fails where it is out of range.
+        """A computed number as an index into a dimension of `size`; the kernel fails where it is
+        out of range.
 
         With `wrap`, negative numbers count from the end.
         """
         raise NotImplementedError
 
     def clamped(self, value: Value, condition: Value, size: int) -> Index:
-        """A number as an index where the condition holds, 0 elsewhere: what is read there is not used."""
+        """A number as an index where the condition holds, 0 elsewhere: what is read there is not
+        used.
+        """
         raise NotImplementedError
 
     def convert(self, value: Value, dtype: str) -> Value:
@@ -261,7 +271,8 @@ class TypedAlgebra:
         """A random number, a pure function of seed, offset and position: see codegen/philox.py."""
         raise NotImplementedError
 
-    # -- shared -------------------------------------------------------------------------------------
+    # -- shared
+    # -------------------------------------------------------------------------------------
 
     def once(self, key: Any, compute: Callable[[], Any]) -> Any:
         """`compute()`, or what it gave for an equal key before."""

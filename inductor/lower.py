@@ -1,9 +1,10 @@
 """From a graph of operators to loops: one method per kind of operator.
 
-Pointwise operators become computations that are inlined into their readers; reductions become loops of their own; views only rewrite
-coordinates. Externs are looked up by name: in `indexing.py` those that are loops all the same (gather, cat, arange, …), in `native_steps.py`
-those with a template (matrix products, convolutions, pooling). What is left runs as a *fallback*: the eager kernel, called from Python
-between two native segments, counted and reported.
+Pointwise operators become computations that are inlined into their readers; reductions become loops
+of their own; views only rewrite coordinates. Externs are looked up by name: in `indexing.py` those
+that are loops all the same (gather, cat, arange, …), in `native_steps.py` those with a template
+(matrix products, convolutions, pooling). What is left runs as a *fallback*: the eager kernel,
+called from Python between two native segments, counted and reported.
 """
 
 from __future__ import annotations
@@ -36,15 +37,19 @@ from inductor.loops import (
 from inductor.values import Computed, Coordinates, Lazy, Stored, Viewed, broadcast
 
 SPLIT_FROM = 16_384
-"""A reduction of at least so many elements to few results is done in two steps, for threads and accuracy."""
+"""A reduction of at least so many elements to few results is done in two steps, for threads and
+accuracy.
+"""
 
 
 @dataclass(eq=False)
 class Step:
-    """A node of the schedule that is no loop: a template or a BLAS call. `make` gives program steps from references.
+    """A node of the schedule that is no loop: a template or a BLAS call. `make` gives program steps
+    from references.
 
-    Where `matrix` (images, rows, columns) says what the first output is, a loop may join as an epilogue: `make(reference, target,
-    epilogue, more)` then fills `target` instead, with `more` buffers as the epilogue's words after the first `words`.
+    Where `matrix` (images, rows, columns) says what the first output is, a loop may join as an
+    epilogue: `make(reference, target, epilogue, more)` then fills `target` instead, with `more`
+    buffers as the epilogue's words after the first `words`.
     """
 
     name: str
@@ -57,7 +62,9 @@ class Step:
 
 @dataclass(eq=False)
 class Fallback:
-    """An operator that runs as its eager kernel. `arguments` are bound, with `Stored` in the place of tensors."""
+    """An operator that runs as its eager kernel. `arguments` are bound, with `Stored` in the place
+    of tensors.
+    """
 
     op: Op
     arguments: tuple
@@ -81,7 +88,8 @@ class Result:
 
 @dataclass
 class Lowered:
-    """What lowering gives: buffers, operations in order, results, and what could not be compiled."""
+    """What lowering gives: buffers, operations in order, results, and what could not be compiled.
+    """
 
     inputs: list[Buffer] = field(default_factory=list)
     operations: list[Any] = field(default_factory=list)
@@ -90,7 +98,8 @@ class Lowered:
 
 
 class Unsupported(Exception):
-    """Raised by a lowering that does not apply; the operator becomes a fallback, with this reason."""
+    """Raised by a lowering that does not apply; the operator becomes a fallback, with this reason.
+    """
 
 
 Lowerer = Callable[["Lowering", Node, tuple], Any]
@@ -122,7 +131,8 @@ class Lowering:
         self.node: Node | None = None
         self.wanted: dict[int, tuple[int, ...]] = {}
 
-    # -- driver -------------------------------------------------------------------------------------
+    # -- driver
+    # -------------------------------------------------------------------------------------
 
     def run(self) -> Lowered:
         self._find_results()
@@ -206,7 +216,8 @@ class Lowering:
         self.names += 1
         return f"buffer{self.names}"
 
-    # -- kinds --------------------------------------------------------------------------------------
+    # -- kinds
+    # --------------------------------------------------------------------------------------
 
     def lower_pointwise(self, node: Node, op: Any, bound: tuple) -> Lazy:
         """The body over the operands, broadcast and converted to the common type."""
@@ -274,7 +285,8 @@ class Lowering:
                 raise Unsupported("as_strided of memory that is laid out differently")
         return view(base, *op.geometry(base.shape, strides, 0, *bound[1:]))
 
-    # -- reductions ---------------------------------------------------------------------------------
+    # -- reductions
+    # ---------------------------------------------------------------------------------
 
     def reduce(
         self, source: Lazy, dims: Sequence[int], keepdim: bool, combine: str, accumulate: str,
@@ -357,7 +369,8 @@ class Lowering:
         )
         return turned, (len(shape),), (pieces,)
 
-    # -- realizing ----------------------------------------------------------------------------------
+    # -- realizing
+    # ----------------------------------------------------------------------------------
 
     def emit(self, operation: Any) -> None:
         self.result.operations.append(operation)
@@ -443,7 +456,8 @@ class Lowering:
         self.emit(pointwise(target, _frozen(value), origins=self._origins("copy")))
         return Stored.whole(target)
 
-    # -- fallbacks and results ----------------------------------------------------------------------
+    # -- fallbacks and results
+    # ----------------------------------------------------------------------
 
     def fallback(self, node: Node, op: Op, bound: tuple, reason: str) -> Any:
         """Call the eager kernel from Python."""
@@ -520,7 +534,8 @@ class Operand:
 
 
 def _frozen(value: Lazy) -> Any:
-    """The computation of a value as it is now, before it knows the buffer that it is about to fill."""
+    """The computation of a value as it is now, before it knows the buffer that it is about to fill.
+    """
     if isinstance(value, Computed) and value.realized is None:
         return value._run
     if isinstance(value, Viewed) and value.copy is None:
@@ -529,7 +544,8 @@ def _frozen(value: Lazy) -> Any:
 
 
 def view(base: Lazy, shape: Sequence[int], strides: Sequence[int], offset: int) -> Lazy:
-    """A view given by strides over the row-major elements of `base`, as a rewriting of coordinates."""
+    """A view given by strides over the row-major elements of `base`, as a rewriting of coordinates.
+    """
     shape, strides = tuple(map(int, shape)), tuple(map(int, strides))
 
     def rewrite(coordinates: Coordinates) -> Coordinates:

@@ -1,6 +1,8 @@
-"""Where temporary buffers live: one workspace, planned ahead; memory is used again as soon as its last reader has run.
+"""Where temporary buffers live: one workspace, planned ahead; memory is used again as soon as its
+last reader has run.
 
-Buffers are placed in the order of their size, each at the lowest offset where it meets no other that lives at the same time.
+Buffers are placed in the order of their size, each at the lowest offset where it meets no other
+that lives at the same time.
 """
 
 from __future__ import annotations

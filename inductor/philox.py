@@ -1,4 +1,6 @@
-"""Random operators in their pure form: every element is a function of (seed, offset, position), drawn inside the kernel that uses it."""
+"""Random operators in their pure form: every element is a function of (seed, offset, position),
+drawn inside the kernel that uses it.
+"""
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
 """Writing at computed places: scatter, index_put, and the gradients of gather and embedding.
 
-A scatter is two loops over one buffer: the first fills it with what was there before, the second writes or adds. The second is parallel
-only over dimensions in which no two writes can meet, so that the sum of equal indices is always made in the same order. Where an index
-has one entry along its dimension, the scatter is pointwise instead and fuses like anything else.
+A scatter is two loops over one buffer: the first fills it with what was there before, the second
+writes or adds. The second is parallel only over dimensions in which no two writes can meet, so that
+the sum of equal indices is always made in the same order. Where an index has one entry along its
+dimension, the scatter is pointwise instead and fuses like anything else.
 """
 
 from __future__ import annotations

@@ -1,10 +1,12 @@
 """Which loops share a kernel, and in what order kernels and other steps run.
 
-Operations are visited in an order in which dependencies come first; each loop joins the group with which it shares the most memory, if
-it can: its variables must correspond one to one to the group's (found by comparing the strides of an access that both make, splitting
-variables where one loop sees one dimension and the other two), everything that it reads from the group must be what the same point of
-the group has just computed, and no path through other operations may lead from the group to it. A group with reductions has two
-classes of variables, those of the results and those that are reduced; softmax, layer_norm and their like become one group.
+Operations are visited in an order in which dependencies come first; each loop joins the group with
+which it shares the most memory, if it can: its variables must correspond one to one to the group's
+(found by comparing the strides of an access that both make, splitting variables where one loop sees
+one dimension and the other two), everything that it reads from the group must be what the same
+point of the group has just computed, and no path through other operations may lead from the group
+to it. A group with reductions has two classes of variables, those of the results and those that are
+reduced; softmax, layer_norm and their like become one group.
 """
 
 from __future__ import annotations
@@ -62,7 +64,8 @@ def writes_of(operation: Any) -> list[Buffer]:
 
 
 def simplify(loop: Loop) -> None:
-    """Drop dimensions of size one, and split those whose splitting removes a division or remainder."""
+    """Drop dimensions of size one, and split those whose splitting removes a division or remainder.
+    """
     ones = {v: ZERO for v in (*loop.dims, *loop.reduced) if v.size == 1}
     if ones:
         loop.replace(ones, {v: () for v in ones})
@@ -123,7 +126,8 @@ class Scheduler:
                 simplify(operation)
             self._place(operation)
 
-    # -- placing ------------------------------------------------------------------------------------
+    # -- placing
+    # ------------------------------------------------------------------------------------
 
     def _place(self, operation: Any) -> None:
         needed = [g for b in reads_of(operation) for g in self.owner.get(b, ())]
@@ -197,7 +201,8 @@ class Scheduler:
         mark = 1 << group.number
         return any(g is not group and self.depends[g.number] & mark for g in needed)
 
-    # -- results ------------------------------------------------------------------------------------
+    # -- results
+    # ------------------------------------------------------------------------------------
 
     def ordered(self) -> list[Group]:
         """The groups, each after those that it depends on, otherwise as they were made."""
@@ -252,7 +257,8 @@ class Fusion:
         self._commit(mapping, classes)
         return True
 
-    # -- correspondence -----------------------------------------------------------------------------
+    # -- correspondence
+    # -----------------------------------------------------------------------------
 
     def _match_accesses(self) -> bool:
         """Pair variables by the accesses that both make; False if they contradict each other."""
@@ -352,10 +358,12 @@ class Fusion:
     def _same_sizes(self, rest: list[Variable], free: list[Variable]) -> bool:
         return [p.size for p in rest] == [p.size for p in free]
 
-    # -- legality -----------------------------------------------------------------------------------
+    # -- legality
+    # -----------------------------------------------------------------------------------
 
     def _classes(self) -> tuple[list[Variable], list[Variable]] | None:
-        """Result and reduced pieces of the group with the loop in it; None where they do not fit."""
+        """Result and reduced pieces of the group with the loop in it; None where they do not fit.
+        """
         group, loop = self.group, self.loop
         results = [p for v in group.results for p in self.group_pieces[v]]
         reduced = [p for v in group.reduced for p in self.group_pieces[v]]
@@ -440,7 +448,9 @@ def _count(variables: Sequence[Variable]) -> int:
 
 
 class Planner:
-    """Chooses the order of a group's loops: which variable is innermost, what is merged, what runs in parallel."""
+    """Chooses the order of a group's loops: which variable is innermost, what is merged, what runs
+    in parallel.
+    """
 
     def __init__(self, group: Group, stores: set[Buffer]):
         self.group, self.stores = group, stores
@@ -529,7 +539,9 @@ class Planner:
         return results[:-1], results[-1:]
 
     def _scattered(self, results: list[Variable]) -> tuple[list[Variable], list[Variable]]:
-        """Parallel only over variables that are coordinates of the target themselves: no two points meet."""
+        """Parallel only over variables that are coordinates of the target themselves: no two points
+        meet.
+        """
         member = self.group.members[0]
         loop = member.loop
         found = Inspection()

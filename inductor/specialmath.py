@@ -1,7 +1,9 @@
-"""Scalar functions that are rarely used: special functions, exact remainders, integer division that cannot trap.
+"""Scalar functions that are rarely used: special functions, exact remainders, integer division that
+cannot trap.
 
-Written for correctness; most are too long to vectorise. `FUNCTIONS` extends that of vectormath.py: generated code finds
-`name_dtype` or, for functions of any type, `name`. Importing this module imports numba.
+Written for correctness; most are too long to vectorise. `FUNCTIONS` extends that of vectormath.py:
+generated code finds `name_dtype` or, for functions of any type, `name`. Importing this module
+imports numba.
 """
 
 from __future__ import annotations
@@ -175,7 +177,8 @@ def lgamma_float64(x):
 
 @scalar
 def lgamma_positive(x):
-    # recurrence up to 10, then Stirling's series; near 1 and 2 the product is exact enough to keep the zeros
+    # recurrence up to 10, then Stirling's series; near 1 and 2 the product is exact enough to keep
+    # the zeros
     product = 1.0
     while x < 10.0:
         product *= x
@@ -329,7 +332,8 @@ for _name in "fmod remainder floor_div hypot ldexp".split():
 
 @scalar
 def whole_floor_div(x, y):
-    """x // y for int64, rounding down; no trap for 0 (gives 0) or the most negative number by -1."""
+    """x // y for int64, rounding down; no trap for 0 (gives 0) or the most negative number by -1.
+    """
     safe = select((y == 0) | (y == -1), int64(1), y)
     quotient = x // safe
     return select(y == 0, int64(0), select(y == -1, -x, quotient))

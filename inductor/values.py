@@ -1,7 +1,9 @@
-"""What a tensor of the graph is while it is being lowered: stored memory, or a computation that nobody has needed to store yet.
+"""What a tensor of the graph is while it is being lowered: stored memory, or a computation that
+nobody has needed to store yet.
 
-A `Lazy` gives its element at any coordinates as a scalar of the handler `s`. Views wrap another value and only rewrite coordinates;
-computations are inlined into whoever reads them until `Lowering.realize` gives them a buffer and a loop.
+A `Lazy` gives its element at any coordinates as a scalar of the handler `s`. Views wrap another
+value and only rewrite coordinates; computations are inlined into whoever reads them until
+`Lowering.realize` gives them a buffer and a loop.
 """
 
 from __future__ import annotations

@@ -1,9 +1,11 @@
-"""Elementary functions as branch-free scalar code, which LLVM vectorises inside the loops that call them.
+"""Elementary functions as branch-free scalar code, which LLVM vectorises inside the loops that call
+them.
 
-For float32 and float64 each; within a few ULP over the whole range, with the special values of C's functions of that name. The
-polynomials are interpolations at Chebyshev nodes, computed in 60 digits for this file. No function here may be compiled with
-reassociation: the splittings of constants into a high and a low part rely on the order of operations. `FUNCTIONS` maps
-`name_dtype` to the compiled function. Importing this module imports numba.
+For float32 and float64 each; within a few ULP over the whole range, with the special values of C's
+functions of that name. The polynomials are interpolations at Chebyshev nodes, computed in 60 digits
+for this file. No function here may be compiled with reassociation: the splittings of constants into
+a high and a low part rely on the order of operations. `FUNCTIONS` maps `name_dtype` to the compiled
+function. Importing this module imports numba.
 """
 
 from __future__ import annotations
@@ -317,7 +319,8 @@ def sigmoid_float64(x):
 
 @vector
 def sinh_float32(x):
-    # (e^x - e^-x) / 2 without cancellation: t + t / (t + 1) with t = expm1(|x|); halved first, for the range
+    # (e^x - e^-x) / 2 without cancellation: t + t / (t + 1) with t = expm1(|x|); halved first, for
+    # the range
     size = absolute(x)
     t = expm1_float32(select(size > float32(88.0), float32(88.0), size))
     near = float32(0.5) * (t + t / (t + float32(1.0)))
@@ -679,7 +682,8 @@ def acos_float32(x):
 
 
 
-# Floats as integers in the same order, so that a maximum is one integer instruction; a NaN comes out on top
+# Floats as integers in the same order, so that a maximum is one integer instruction; a NaN comes
+# out on top
 # (of a minimum, at the bottom), whatever its sign.
 @vector
 def ordered_max_float32(x):

@@ -1,4 +1,6 @@
-"""Pooling: each window's positions unrolled in the body of one pointwise loop; positions outside the image are masked."""
+"""Pooling: each window's positions unrolled in the body of one pointwise loop; positions outside
+the image are masked.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,9 @@ class Window:
     def meet(
         self, s: TypedAlgebra, c: Coordinates, tap: tuple[int, ...]
     ) -> tuple[Value | None, Value, Any]:
-        """Whether a position is inside the image, its value (of somewhere else if not), its index in the plane."""
+        """Whether a position is inside the image, its value (of somewhere else if not), its index
+        in the plane.
+        """
         conditions, place = [], []
         _, stride, padding, dilation = self.how
         spatial = self.source.shape[self.lead :]

@@ -1,7 +1,7 @@
 """From a kernel's source text to a loaded native function: the cache, then Numba's `cfunc`.
 
-Kernels with the same text are one kernel in a process, and one entry of the cache on disk. A text found in the cache is loaded without
-importing numba.
+Kernels with the same text are one kernel in a process, and one entry of the cache on disk. A text
+found in the cache is loaded without importing numba.
 """
 
 from __future__ import annotations
@@ -61,7 +61,9 @@ def _library_digest() -> str:
 
 
 def kernel(text: str, cache: Cache | None = None) -> native.NativeFunction:
-    """The native function of a source text; compiled where neither the process nor the cache has it."""
+    """The native function of a source text; compiled where neither the process nor the cache has
+    it.
+    """
     found = _kernels.get(text)
     if found is not None:
         counters.shared += 1
@@ -121,7 +123,9 @@ def _namespace() -> dict[str, Any]:
 
 @functools.cache
 def _prepare() -> None:
-    """Point numba at the features that native.py compiles for (full vector width), unless it has started already."""
+    """Point numba at the features that native.py compiles for (full vector width), unless it has
+    started already.
+    """
     import numba
     from numba.core import config as numba_config
 

@@ -1,8 +1,10 @@
-"""Compiling with all cores: forked workers compile shares of a graph's kernels and templates into the cache, from which the parent loads them.
+"""Compiling with all cores: forked workers compile shares of a graph's kernels and templates into
+the cache, from which the parent loads them.
 
-A worker only ever adds whole entries to the cache on disk, so one that fails or is killed costs time and nothing else: what is missing
-afterwards, the parent compiles. Forking is left alone where it could go wrong (other Python threads, other systems than Linux) and where
-it does not pay (one core, few jobs).
+A worker only ever adds whole entries to the cache on disk, so one that fails or is killed costs
+time and nothing else: what is missing afterwards, the parent compiles. Forking is left alone where
+it could go wrong (other Python threads, other systems than Linux) and where it does not pay (one
+core, few jobs).
 """
 
 from __future__ import annotations
@@ -32,7 +34,9 @@ def workers_for(jobs: int, cores: int) -> int:
 
 
 def share(jobs: Sequence[Job], cores: int) -> int:
-    """Run the jobs, some in forked workers; the number of workers. Errors are left for whoever needs the results."""
+    """Run the jobs, some in forked workers; the number of workers. Errors are left for whoever
+    needs the results.
+    """
     count = workers_for(len(jobs), cores)
     if count == 1:
         return 0

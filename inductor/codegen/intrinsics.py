@@ -1,10 +1,13 @@
-"""What generated kernels say beyond plain Python: typed pointers, loads and stores, bit casts, branch-free selects, sums that may be reordered.
+"""What generated kernels say beyond plain Python: typed pointers, loads and stores, bit casts,
+branch-free selects, sums that may be reordered.
 
-Each is a few LLVM instructions, inlined where it is used. Importing this module imports numba: import it only to compile.
+Each is a few LLVM instructions, inlined where it is used. Importing this module imports numba:
+import it only to compile.
 
-Loads and stores promise LLVM that what a kernel reads it does not write in the same loop (`alias.scope`/`noalias`), so that loops over many
-buffers vectorise without run-time overlap checks. The scheduler keeps that promise: no output of a kernel shares memory with its inputs, and
-a value which a kernel both writes and reads again goes through `load_again`.
+Loads and stores promise LLVM that what a kernel reads it does not write in the same loop
+(`alias.scope`/`noalias`), so that loops over many buffers vectorise without run-time overlap
+checks. The scheduler keeps that promise: no output of a kernel shares memory with its inputs, and a
+value which a kernel both writes and reads again goes through `load_again`.
 """
 
 from __future__ import annotations
@@ -97,7 +100,8 @@ def _scratch_function(element: Any, name: str) -> Any:
     def scratch(typing_context, count):
         if not isinstance(count, types.IntegerLiteral):
             return None
-        # the literal stays in the signature: numba shares what it generates between equal signatures
+        # the literal stays in the signature: numba shares what it generates between equal
+        # signatures
         signature = types.CPointer(element)(count)
 
         def generate(context, builder, signature, arguments):

@@ -1,10 +1,12 @@
 """A group of fused loops as the source of one kernel.
 
-A `Plan` has the loops (`members`), each with its variables expressed in the kernel's: `outer` variables are flattened into the range
-[start, stop) of the native signature, `inner` ones are loops inside a row. Of the inner variables, `reduced` ones are combined over.
-Members are put into *phases*, one nest of loops each: what a reduction gives is known after its phase. A value that a later phase
-needs stays in a register where it does not vary inside the row, is computed again where that is cheap, and is kept in a scratch
-array on the stack, or in its buffer, otherwise. `lane`, the innermost variable, is what LLVM vectorises over.
+A `Plan` has the loops (`members`), each with its variables expressed in the kernel's: `outer`
+variables are flattened into the range [start, stop) of the native signature, `inner` ones are loops
+inside a row. Of the inner variables, `reduced` ones are combined over. Members are put into
+*phases*, one nest of loops each: what a reduction gives is known after its phase. A value that a
+later phase needs stays in a register where it does not vary inside the row, is computed again where
+that is cheap, and is kept in a scratch array on the stack, or in its buffer, otherwise. `lane`, the
+innermost variable, is what LLVM vectorises over.
 """
 
 from __future__ import annotations
@@ -102,7 +104,9 @@ def combination(combine: str, dtype: str, total: str, value: str) -> str:
 
 
 def in_order(loop: Loop) -> bool:
-    """Whether a maximum or minimum is taken of integers that are ordered like the floats they stand for."""
+    """Whether a maximum or minimum is taken of integers that are ordered like the floats they stand
+    for.
+    """
     return loop.combine in ("max", "min") and is_float(loop.accumulate)
 
 
@@ -129,7 +133,8 @@ class KernelCode(ScalarCode):
         self.lanes = tuple(v for v in plan.inner if v not in plan.reduced)
         self.blocks: list[str] = []
 
-    # -- buffers ------------------------------------------------------------------------------------
+    # -- buffers
+    # ------------------------------------------------------------------------------------
 
     def pointer(self, buffer: Buffer, prefix: str) -> str:
         name = self.pointers.get(buffer)
@@ -180,7 +185,8 @@ class KernelCode(ScalarCode):
         self.scopes[-1].lines.append(f"store({pointer}, {index}, {code})")
         assert depends is not None
 
-    # -- phases -------------------------------------------------------------------------------------
+    # -- phases
+    # -------------------------------------------------------------------------------------
 
     def nest(self, member: Member) -> tuple[Variable, ...]:
         """The inner variables that a member's loop runs over."""
@@ -192,7 +198,8 @@ class KernelCode(ScalarCode):
         return self.plan.inner if used & self.plan.reduced else self.lanes
 
     def phases(self) -> list[tuple[tuple[Variable, ...], list[Member]]]:
-        """Members grouped into nests, in an order in which everything is known when it is needed."""
+        """Members grouped into nests, in an order in which everything is known when it is needed.
+        """
         result: list[tuple[tuple[Variable, ...], list[Member]]] = []
         place: dict[Buffer, int] = {}
         for member in self.plan.members:
@@ -251,7 +258,8 @@ class KernelCode(ScalarCode):
         self.carried[buffer] = name, dtype, place
         return name
 
-    # -- writing ------------------------------------------------------------------------------------
+    # -- writing
+    # ------------------------------------------------------------------------------------
 
     def open(self, nest: Sequence[Variable]) -> None:
         for v in nest:
@@ -376,7 +384,8 @@ class KernelCode(ScalarCode):
             lines.append(f"{at} = select({better}, {place}, {where})")
 
     def finish_reductions(self, members: Sequence[tuple[Member, str]]) -> None:
-        """After the nest: what the reductions of a phase give, as values of the row or its lanes."""
+        """After the nest: what the reductions of a phase give, as values of the row or its lanes.
+        """
         self.open(self.lanes)
         for member, total in members:
             loop, buffer, write = member.loop, member.loop.target, member.write
@@ -452,7 +461,8 @@ def indented(lines: Sequence[str]) -> list[str]:
 
 
 def generate(plan: Plan) -> Source:
-    """The kernel's source, its arguments in order, and an estimate of a row's cost in nanoseconds."""
+    """The kernel's source, its arguments in order, and an estimate of a row's cost in nanoseconds.
+    """
     code = KernelCode(plan)
     lines = code.write()
     text = "\n".join(["def kernel(arguments, start, stop):", *indented(lines), ""])

@@ -1,4 +1,6 @@
-"""Random bits inside a kernel: Philox 4x32-10, as eager/rng.py draws them. Importing this module imports numba."""
+"""Random bits inside a kernel: Philox 4x32-10, as eager/rng.py draws them. Importing this module
+imports numba.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,9 @@
-"""The scalar algebra whose values are Python expressions in Numba's dialect: every operation becomes one readable assignment.
+"""The scalar algebra whose values are Python expressions in Numba's dialect: every operation
+becomes one readable assignment.
 
-A value is placed in the outermost scope in which all that it depends on is known, and computed once per scope. Scopes are opened and
-closed by kernel.py: the whole kernel, a row, and the loops of a nest.
+A value is placed in the outermost scope in which all that it depends on is known, and computed once
+per scope. Scopes are opened and closed by kernel.py: the whole kernel, a row, and the loops of a
+nest.
 """
 
 from __future__ import annotations
@@ -50,7 +52,8 @@ class ScalarCode(TypedAlgebra):
         self.functions: set[str] = set()
         self.checked: dict[Indirect, frozenset] = {}
 
-    # -- placing ------------------------------------------------------------------------------------
+    # -- placing
+    # ------------------------------------------------------------------------------------
 
     def level(self, depends: frozenset) -> int:
         """The outermost scope where everything in `depends` is known."""
@@ -84,7 +87,8 @@ class ScalarCode(TypedAlgebra):
             found |= self.checked[leaf] if isinstance(leaf, Indirect) else {leaf}
         return frozenset(found)
 
-    # -- TypedAlgebra -------------------------------------------------------------------------------
+    # -- TypedAlgebra
+    # -------------------------------------------------------------------------------
 
     def literal(self, value: Any, dtype: str) -> Value:
         return Value(self, literal_text(value, dtype), dtype, frozenset())

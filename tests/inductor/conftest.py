@@ -1,4 +1,6 @@
-"""What the compiler's tests share: a function over tensors is captured, compiled through aot, and compared with eager."""
+"""What the compiler's tests share: a function over tensors is captured, compiled through aot, and
+compared with eager.
+"""
 
 import numpy as np
 import pytest
@@ -42,7 +44,9 @@ def capture(function, examples):
 
 
 class Harness:
-    """`check(function, *tensors)` compiles and compares results and gradients; `reports` are of the last compilation."""
+    """`check(function, *tensors)` compiles and compares results and gradients; `reports` are of the
+    last compilation.
+    """
 
     def __init__(self):
         self.reports, self.runs = [], []

@@ -1,4 +1,6 @@
-"""The object-code cache: what it keeps survives kills, truncation and garbage, and is never a way to run foreign code."""
+"""The object-code cache: what it keeps survives kills, truncation and garbage, and is never a way
+to run foreign code.
+"""
 
 import os
 import signal

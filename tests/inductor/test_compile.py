@@ -1,4 +1,6 @@
-"""Whole graphs: layers forward and backward against eager, one native call per graph, dumps, threads, warm starts."""
+"""Whole graphs: layers forward and backward against eager, one native call per graph, dumps,
+threads, warm starts.
+"""
 
 import json
 import subprocess
@@ -143,7 +145,9 @@ def test_settings_that_do_not_exist_are_refused():
 
 
 def test_lowerings_are_of_operators_that_exist():
-    """Every declared lowering names an operator, or is a name that a graph of an earlier stage can hold."""
+    """Every declared lowering names an operator, or is a name that a graph of an earlier stage can
+    hold.
+    """
     unknown = set(LOWERINGS) - set(registry)
     assert unknown <= {
         "concat", "concatenate", "constant_pad", "lift_fresh", "_unsafe_index", "index_get", "scalar_tensor",

@@ -1,4 +1,6 @@
-"""Index expressions: whatever is simplified has the value of what was written; views come out affine."""
+"""Index expressions: whatever is simplified has the value of what was written; views come out
+affine.
+"""
 
 import random
 

@@ -1,4 +1,6 @@
-"""Loops made by hand: their source, what it computes, and that every primitive of the algebra has code."""
+"""Loops made by hand: their source, what it computes, and that every primitive of the algebra has
+code.
+"""
 
 import numpy as np
 import pytest

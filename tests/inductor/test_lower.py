@@ -1,4 +1,6 @@
-"""Lowering by kind: each operator compiled gives what eager gives, gradients included, and nothing falls back that need not."""
+"""Lowering by kind: each operator compiled gives what eager gives, gradients included, and nothing
+falls back that need not.
+"""
 
 import numpy as np
 import pytest

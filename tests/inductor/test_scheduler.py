@@ -82,7 +82,9 @@ def test_a_value_read_at_other_places_is_not_fused_wrongly(harness):
 
 
 def test_a_path_around_a_group_prevents_fusion(harness):
-    """exp, then a product, then a sum with the first: the sum cannot join the kernel that the product waits for."""
+    """exp, then a product, then a sum with the first: the sum cannot join the kernel that the
+    product waits for.
+    """
 
     def around(x, w):
         y = ops.exp(x * 2)

@@ -1,4 +1,6 @@
-"""The vector math library against long double references: error in ULP over the range, special values, and that it vectorises."""
+"""The vector math library against long double references: error in ULP over the range, special
+values, and that it vectorises.
+"""
 
 import re
 
