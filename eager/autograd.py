@@ -266,14 +266,10 @@ def _own(grad: Tensor) -> Tensor:
     array = grad._array
     # References seen here: the engine's list, the caller's and this function's variable,
     # getrefcount's own.
-    alone = (
-        sys.getrefcount(grad) <= 5
-        and grad._storage is None
-        and array.base is None
-        and array.flags.c_contiguous
-    )
-    if alone and grad._node is None and sys.getrefcount(array) <= 3:
-        return grad
+    if sys.getrefcount(grad) <= 5 and grad._storage is None and grad._node is None:
+        fresh = grad._exclusive or (array.base is None and sys.getrefcount(array) <= 3)
+        if fresh and array.flags.c_contiguous:
+            return grad
     return Tensor._wrap(array.copy(order="C"))
 
 
@@ -378,6 +374,8 @@ class OpNode(Node):
         o: Any = out[0] if self.single else out
         if op.kind == "reduction" and not bound[2]:
             g, o = _keep_dims(op, g, o, bound)
+        if op.vjp is None:
+            raise NotImplementedError(f"derivative for {op.name} is not implemented")
         if op.joint:
             needs = [False] * len(bound)
             for (i, _), edge in zip(self.places, self.edges, strict=True):
@@ -521,7 +519,7 @@ def apply(op: Any, bound: tuple, below: Callable[[Any, tuple], Any]) -> Any:
     result = below(op, bound)
     if kind == "view":
         return _finish_view(op, bound, result)
-    if op.vjp is None or not _MODE.grad or not needs_grad(bound):
+    if (op.vjp is None and not op.saves) or not _MODE.grad or not needs_grad(bound):
         return result
     node = OpNode(op, bound)
     if type(result) is tuple:

@@ -146,7 +146,7 @@ _table(
     conj=lambda: [c(f(2, 3)), c(complexes(2, 3))],
     real=lambda: [c(complexes(2, 3))],
     imag=lambda: [c(complexes(2, 3))],
-    angle=lambda: [c(complexes(2, 3))],
+    angle=lambda: [c(complexes(2, 3)), c(f(3))],
     lerp=lambda: [c(f(2, 3), f(3), 0.3), c(f(2, 3), f(3), f(2, 3))],
     addcmul=lambda: [c(f(2, 3), f(3), f(2, 3)), c(f(2, 3), f(3), f(2, 3), value=0.5)],
     addcdiv=lambda: [
@@ -459,6 +459,10 @@ _table(
     adaptive_avg_pool=lambda: [c(f(2, 2, 5, 4), (3, 2))],
     adaptive_avg_pool_input_grad=lambda: [c(f(2, 2, 3), (5,))],
     adaptive_max_pool=lambda: [c(f(2, 2, 5, 4), (3, 2))],
+    sgn=lambda: [c(f(2, 3)), c(complexes(2, 3))],
+    polygamma=lambda: [c(1, f(2, 3, low=0.2)), c(2, f(3, low=-1.8, high=-1.2)), c(0, f(2))],
+    mvlgamma=lambda: [c(f(3, low=2.0, high=4.0), 2)],
+    ctc_loss_forward=lambda: [c(f(4, 1, 3, low=-2.0, high=-0.5), v(1, 2), (4,), (2,), 0, False)],
     # linear algebra
     mm=lambda: [c(f(2, 3), f(3, 4)), c(f(3, 2).mT, f(4, 3).mT), c(i(2, 3), i(3, 2))],
     bmm=lambda: [c(f(2, 3, 2), f(2, 2, 4)), c(f(2, 3, 2), f(2, 4, 2).mT)],

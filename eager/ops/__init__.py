@@ -8,7 +8,7 @@
     subscript, indexing, scatter, masking  x[...]; index tensors; along a dimension; where a mask holds
     joining        cat, stack, split, repeat, flip, roll
     linalg, einsum, decomposition          matrix products; LAPACK
-    sorting, random, fft, windows
+    sorting, random, fft, windows, special
     activation, convolution, pooling, normalization, attention, embedding, padding, dropout, loss, interpolate
 """
 

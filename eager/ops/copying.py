@@ -84,7 +84,7 @@ def _detach(input):
     return input
 
 
-detach = Detach(_detach, name="detach", spec=Spec.of, method=False)
+detach = Detach(_detach, name="detach", spec=Spec.of, saves="", method=False)
 
 
 def _copy_spec(input, src, non_blocking):

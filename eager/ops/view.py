@@ -445,7 +445,11 @@ def as_strided(shape, strides, offset, size, stride, storage_offset=None):
     return tuple(size), tuple(stride), offset if storage_offset is None else storage_offset
 
 
-@extern(spec=lambda g, shape, strides, size, stride, offset: Spec(shape, g.dtype, g.device), method=False)
+@extern(
+    spec=lambda g, shape, strides, size, stride, offset: Spec(shape, g.dtype, g.device),
+    vjp=lambda g, out, grad, shape, strides, size, stride, offset: ops.as_strided(ops.contiguous(g), size, stride, offset),
+    saves="", method=False,
+)
 def as_strided_backward(g, shape, strides, size, stride, offset):
     """The sum of `g` over the places that `as_strided` takes; the input must have been contiguous."""
     result = np.zeros(numel(shape), g.dtype)
