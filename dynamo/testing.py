@@ -8,10 +8,13 @@ from __future__ import annotations
 import contextlib
 import io
 import math
+import types
 from collections.abc import Callable
 from typing import Any
 
 from dynamo import frame
+from dynamo.translate import translate_frame
+from dynamo.unsupported import Unsupported
 from eager import autograd
 from eager.tensor import Tensor
 
@@ -61,6 +64,7 @@ def program(
         test.__name__ = function.__name__
         test.__doc__ = function.__doc__
         test.__module__ = function.__module__
+        test.program = function, inputs  # type: ignore[attr-defined]
         return test
 
     return decorate
@@ -100,6 +104,30 @@ def run(
     return log
 
 
+def run_with_break(function: Any, inputs: Callable[[], tuple], step: int) -> str | None:
+    """Break the graph before one step of a function's frame, and compare what happens then.
+
+    None where the frame ends before that step; else what kind of break it was.
+    """
+    eager = Outcome(function, inputs)
+    mode = autograd.is_grad_enabled()
+    try:
+        record = translate_frame(
+            function, function.__code__, inputs(), frame.backends.eager, break_at=step
+        )
+    except Unsupported as error:
+        assert autograd.is_grad_enabled() == mode
+        return error.title
+    assert record is not None
+    if not record.breaks:
+        return None
+    broken = types.FunctionType(
+        record.code, function.__globals__, None, function.__defaults__, function.__closure__
+    )
+    eager.check(Outcome(broken, inputs), f"break at step {step}")
+    return "resumed" if record.breaks[0].resumed else "continued"
+
+
 def assert_same(left: Any, right: Any, what: str) -> None:
     """Raises AssertionError where two objects differ in type, structure or values."""
     assert type(left) is type(right), (what, type(left), type(right))
@@ -134,6 +162,7 @@ def _assert_same_tensor(left: Tensor, right: Tensor, what: str) -> None:
     assert left.dtype == right.dtype, (what, left.dtype, right.dtype)
     assert tuple(left.shape) == tuple(right.shape), (what, left.shape, right.shape)
     assert left.requires_grad == right.requires_grad, (what, left.requires_grad)
-    a, b = left.detach().numpy(), right.detach().numpy()
+    with autograd.no_grad():
+        a, b = left.detach().numpy(), right.detach().numpy()
     close = abs(a - b) <= 1e-5 + 1e-5 * abs(a) if a.dtype.kind in "fc" else a == b
     assert bool((close | ((a != a) & (b != b))).all()), (what, left, right)

@@ -43,6 +43,15 @@ from eager import autograd
 from fx.graph_module import GraphModule
 
 
+# Instructions that only move values: nothing in them can end a graph.
+_QUIET = frozenset(
+    ("RESUME", "NOP", "COPY_FREE_VARS", "MAKE_CELL", "PUSH_NULL", "POP_TOP", "SWAP", "COPY",
+     "KW_NAMES", "PRECALL", "STORE_FAST", "LOAD_FAST_AND_CLEAR", "END_FOR", "PUSH_EXC_INFO",
+     "POP_EXCEPT", "JUMP_FORWARD", "JUMP_BACKWARD", "LOAD_CLOSURE", "MAKE_FUNCTION",
+     "SET_FUNCTION_ATTRIBUTE", "RETURN_GENERATOR", "CACHE", "END_SEND", "DELETE_FAST")
+)  # fmt: skip
+
+
 @dataclass
 class CompiledFrame:
     """What translation gives: the code to run while the guards hold, and what there is to tell about it."""
@@ -65,19 +74,22 @@ def translate_frame(
     backend: Callable,
     *,
     fullgraph: bool = False,
+    break_at: int | None = None,
     **options: Any,
 ) -> CompiledFrame | None:
     """Translate a frame of `func` that is about to run `code` with these argument slots.
 
     None for the frame of a comprehension, whose iterator only Python can read. Raises Unsupported
     where nothing can be captured (the frame is then run as it is), and with `fullgraph=True` where
-    anything cannot.
+    anything cannot. `break_at` asks for a break before that step of the frame, for tests.
     """
     if code.co_varnames[:1] == (".0",):
         return None
     began = time.perf_counter()
     mode = autograd.is_grad_enabled()
     planned: tuple[int, Unsupported] | None = None
+    if break_at is not None:
+        planned = break_at, Unsupported("Break that was asked for")
     while True:
         root = RootFrame(func, code, args, backend, planned, fullgraph)
         try:
@@ -334,7 +346,7 @@ class RootFrame(Frame):
     def break_graph(self, instruction: Instruction, reason: Unsupported) -> None:
         """End the graph before an instruction, let Python execute it, and continue after it."""
         index = self.places[instruction]
-        if self.handled or self._has_moved_cells():
+        if self.handled or self._has_moved_cells() or instruction.opname in _QUIET:
             raise reason
         resumable = not in_loop(self.code, index)
         if not resumable and not any(n.op == "call_function" for n in self.capture.graph.nodes):
@@ -436,6 +448,8 @@ class RootFrame(Frame):
             return [*out, make("CALL", arg)], [False]
         copy = instruction.copy()
         effect = stack_effect(instruction, jump=False)
+        if name == "LOAD_GLOBAL" and arg & 1:
+            return [copy], [False, True] if sys.version_info >= (3, 13) else [True, False]
         if name == "UNPACK_SEQUENCE":
             return [copy], [False] * arg
         if name == "UNPACK_EX":
