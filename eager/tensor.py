@@ -41,6 +41,7 @@ class Tensor:
     _accumulator: Any = None
     _post_hooks: dict | None = None
     _retains: bool = False
+    _exclusive: bool = False  # fresh from a compiled program: no other tensor has this memory
     __array_priority__ = 1000
     layout = "torch.strided"
     is_sparse = is_quantized = is_mkldnn = is_nested = is_cuda = is_xla = is_mps = False
