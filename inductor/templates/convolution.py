@@ -8,7 +8,6 @@ padding and split by stride (so that taps read contiguous memory), or for transp
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -19,7 +18,16 @@ from inductor.program import Reference, Step
 from inductor.templates import depthwise, gemm
 from inductor.templates.emit import I32, I64, POINTER, Emitter, Value
 from inductor.templates.gemm import EXTRA, Epilogue, Gemm, Problem
-from inductor.templates.image import Convolution, Layout, Plan, arrange, inside, is_plain, layout, table
+from inductor.templates.image import (
+    Convolution,
+    Layout,
+    Plan,
+    arrange,
+    inside,
+    is_plain,
+    layout,
+    table,
+)
 from inductor.templates.template import Template
 
 __all__ = ["EXTRA", "Convolution", "Plan", "forward", "input_gradient", "weight_gradient"]
@@ -211,11 +219,10 @@ def forward(conv: Convolution, epilogue: Epilogue | None = None) -> Plan:
     filters, channels = conv.filters // conv.groups, conv.channels // conv.groups
     k = channels * conv.taps
     image = layout(conv)
-    batch = (
-        (conv.batch, conv.channels * image.channel, 0, conv.filters * conv.pixels),
-        (conv.groups, channels * image.channel, filters * k, filters * conv.pixels),
+    batch = (  # sizes, and strides of weights, images and results
+        (conv.batch, 0, conv.channels * image.channel, conv.filters * conv.pixels),
+        (conv.groups, filters * k, channels * image.channel, filters * conv.pixels),
     )
-    batch = tuple((size, weight, data, out) for size, data, weight, out in batch)
     problem = Problem(filters, conv.pixels, k, (k, 1), (1, 1), (conv.pixels, 1), batch, dtype=conv.dtype)
     if conv.taps == 1:
         problem = replace(problem, b=(image.channel, 1))

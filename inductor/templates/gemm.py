@@ -19,6 +19,7 @@ from typing import Any, Protocol
 
 from llvmlite import ir
 
+from inductor import threads
 from inductor.native import vector_bits
 from inductor.templates.emit import I8, I64, POINTER, Emitter, Loop, Value
 from inductor.templates.template import Template
@@ -233,7 +234,9 @@ class Gemm:
         self.tiles = -(-m // rows)
         # `tall` tiles of `rows` rows come first, then tiles with one row less.
         self.tall = m - self.tiles * (rows - 1)
-        blocks = max(1, -(-m // BLOCK_ROWS))
+        # Enough pieces for every thread, where there are few panels.
+        wanted = -(-2 * threads.available() // max(1, self.panels * self.problem.count))
+        blocks = max(1, -(-m // BLOCK_ROWS), min(self.tiles, wanted))
         self.block_tiles = -(-self.tiles // blocks)
         self.blocks = -(-self.tiles // self.block_tiles)
         self.block_rows = self.block_tiles * rows
@@ -427,7 +430,7 @@ class Gemm:
         """Everything the text depends on."""
         limits = (BLOCK_ROWS, BLOCK_DEPTH, PACKED_BYTES, AMORTIZED, NEAR, GROUP)
         epilogue = None if self.epilogue is None else self.epilogue.key
-        return f"{type(self).__name__} {self.problem} {epilogue} {limits} {vector_bits()}"
+        return f"{type(self).__name__} {self.problem} {epilogue} {limits} {self.blocks} {vector_bits()}"
 
     def write(self) -> str:
         """The module's text."""
@@ -540,9 +543,11 @@ class Gemm:
                 place = e.add(e.multiply(row, row_stride), e.multiply(depth.index, k_stride))
                 packed = self._packed_tile(e, run, tile.index, (start, depth.index, size))
                 words = e.at(run.a, place), e.at(run.scratch, packed), size
-                self._by_height(
-                    e, tile.index, lambda h, words=words: [e.call(self.row_copies[h], *words)][:0]
-                )
+
+                def pack(height: int, words: tuple = words) -> None:
+                    e.call(self.row_copies[height], *words)
+
+                self._by_height(e, tile.index, pack)
 
     def _each_panel(
         self, e: Emitter, low: Value, high: Value, action: Callable[[Value, int], Any]
