@@ -463,6 +463,21 @@ _table(
     polygamma=lambda: [c(1, f(2, 3, low=0.2)), c(2, f(3, low=-1.8, high=-1.2)), c(0, f(2))],
     mvlgamma=lambda: [c(f(3, low=2.0, high=4.0), 2)],
     ctc_loss_forward=lambda: [c(f(4, 1, 3, low=-2.0, high=-0.5), v(1, 2), (4,), (2,), 0, False)],
+    linalg_lstsq=lambda: [c(f(4, 2), f(4, 1))],
+    linalg_triangular=lambda: [
+        c(positive_definite(3, 3), f(3, 2), False),
+        c(positive_definite(3, 3), f(3, 2), True, True),
+    ],
+    linalg_solve_triangular=lambda: [
+        c(positive_definite(3, 3), f(3, 2), upper=True),
+        c(positive_definite(3, 3), f(2, 3), upper=False, left=False),
+    ],
+    triangular_solve=lambda: [c(f(3, 2), positive_definite(3, 3))],
+    cholesky_solve=lambda: [c(f(3, 2), positive_definite(3, 3))],
+    cholesky_inverse=lambda: [c(positive_definite(3, 3))],
+    linalg_eigvals=lambda: [c(positive_definite(2, 2))],
+    linalg_vecdot=lambda: [c(f(2, 3), f(2, 3))],
+    linalg_cond=lambda: [c(positive_definite(2, 2)), c(f(2, 2), 1)],
     # linear algebra
     mm=lambda: [c(f(2, 3), f(3, 4)), c(f(3, 2).mT, f(4, 3).mT), c(i(2, 3), i(3, 2))],
     bmm=lambda: [c(f(2, 3, 2), f(2, 2, 4)), c(f(2, 3, 2), f(2, 4, 2).mT)],

@@ -13,7 +13,7 @@ operators.py        torch.ops
 compiler.py         `compile`, `explain`, and torch.compiler
 library.py          operators that a program registers
 autograd/, nn/, optim/, fx/, utils/, amp/, jit/, cuda/, backends/, distributed/   torch's modules of these names
-serialization.py, hub.py, overrides.py, random.py, types.py, linalg.py, special.py   likewise
+serialization.py, hub.py, overrides.py, random.py, types.py, linalg.py, special.py, fft.py   likewise
 """
 
 from __future__ import annotations
@@ -98,6 +98,7 @@ from flambeau import (
     compiler,
     cuda,
     distributed,
+    fft,
     fx,
     hub,
     jit,

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from eager import dtype as dtypes
+from eager.fake import DataDependent
 from eager.op import composite, extern, ops
 from eager.ops.linalg import conjugate, same_type, turned
 from eager.results import named
@@ -383,15 +384,131 @@ def linalg_matrix_rank(A, tol=None):
 _Lstsq = named("lstsq", "solution residuals rank singular_values")
 
 
-def linalg_lstsq(A: Any, B: Any, rcond: Any = None, *, driver: Any = None) -> Any:
-    """The least squares solution of A X = B (for one system; not differentiable)."""
-    wrap = type(A)._wrap
-    return _Lstsq(
-        *(
-            wrap(np.asarray(x))
-            for x in np.linalg.lstsq(A.detach().numpy(), B.detach().numpy(), rcond)
+def _lstsq_spec(A, B, rcond):
+    *batch, n, m = A.shape
+    k = B.shape[-1]
+    spec = Spec((*batch, m, k), A.dtype, A.device)
+    raise DataDependent(f"the residuals of linalg.lstsq() depend on values (solution {spec})")
+
+
+def _lstsq_front(call, A, B, rcond=None, *, driver=None):
+    return _Lstsq(*call(A, B, rcond))
+
+
+@extern(spec=_lstsq_spec, method=False, front=_lstsq_front)
+def linalg_lstsq(A, B, rcond=None):
+    """The least squares solution of one system `A X = B`, its residuals, the rank of A and its
+    singular values."""
+    return tuple(np.asarray(x) for x in np.linalg.lstsq(A, B, rcond))
+
+
+@extern(
+    spec=lambda A, B, upper, unitriangular: _solve_spec_of(A, B),
+    vjp=lambda g, out, needs, A, B, upper, unitriangular: _triangular_vjp(
+        g, out, A, upper, unitriangular
+    ),
+    joint=True,
+    saves="A out",
+    method=False,
+)
+def linalg_triangular(A, B, upper, unitriangular=False):
+    """The solution X of `A X = B` where only a triangle of A counts."""
+    size = A.shape[-1]
+    if A.shape[-2] != size or B.shape[-2] != size:
+        raise ValueError
+    part = np.triu(A) if upper else np.tril(A)
+    if unitriangular:
+        part = part * (1 - np.eye(size, dtype=A.dtype)) + np.eye(size, dtype=A.dtype)
+    return _lapack("solve_triangular", np.linalg.solve, part, B)
+
+
+def _solve_spec_of(A, B):
+    shape = _square("solve_triangular", A)
+    if B.ndim < 2 or B.shape[-2] != shape[-1]:
+        raise RuntimeError(
+            "linalg.solve_triangular: Incompatible shapes of A and B for the equation AX = B "
+            f"({list(shape)} and {list(B.shape)})"
         )
+    batch = broadcast_shapes(shape[:-2], B.shape[:-2])
+    return Spec((*batch, *B.shape[-2:]), same_type("linalg.solve_triangular", A, B), A.device)
+
+
+def _triangular_vjp(g, out, A, upper, unitriangular):
+    back = ops.linalg_triangular(turned(A), g, not upper, unitriangular)
+    grad = -ops.matmul(back, turned(out))
+    edge = 1 if unitriangular else 0
+    return ops.triu(grad, edge) if upper else ops.tril(grad, -edge), back
+
+
+@composite(method=False)
+def linalg_solve_triangular(A, B, *, upper, left=True, unitriangular=False):
+    """The solution X of `A X = B` (or `X A = B`) for a triangular A."""
+    if left:
+        return ops.linalg_triangular(A, B, upper, unitriangular)
+    flipped = ops.linalg_triangular(
+        ops.transpose(A, -2, -1), ops.transpose(B, -2, -1), not upper, unitriangular
     )
+    return ops.transpose(flipped, -2, -1)
+
+
+@composite
+def triangular_solve(b, A, upper=True, transpose=False, unitriangular=False):
+    """The solution of a triangular system and A itself (the older form)."""
+    matrix = ops.transpose(A, -2, -1) if transpose else A
+    return ops.linalg_triangular(matrix, b, upper != transpose, unitriangular), A
+
+
+@composite
+def cholesky_solve(B, L, upper=False):
+    """The solution of `A X = B` for the Cholesky factor of A."""
+    lower = turned(L) if upper else L
+    return ops.linalg_triangular(turned(lower), ops.linalg_triangular(lower, B, False), True)
+
+
+@composite
+def cholesky_inverse(L, upper=False):
+    """The inverse of a matrix from its Cholesky factor."""
+    return ops.cholesky_solve(ops.eye(L.shape[-1], dtype=L.dtype), L, upper)
+
+
+@composite(method=False)
+def linalg_eigvals(A):
+    """The eigenvalues of square matrices."""
+    return ops.linalg_eig(A)[0]
+
+
+@composite(method=False)
+def linalg_matrix_power(A, n):
+    """`matrix_power`."""
+    return ops.matrix_power(A, n)
+
+
+@composite(method=False)
+def linalg_matmul(input, other):
+    """`matmul`."""
+    return ops.matmul(input, other)
+
+
+@composite(method=False)
+def linalg_vecdot(x, y, *, dim=-1):
+    """Inner products along a dimension, the first factor conjugated."""
+    return ops.sum(conjugate(x) * y, dim)
+
+
+@composite(method=False)
+def linalg_diagonal(A, *, offset=0, dim1=-2, dim2=-1):
+    """`diagonal` of the last two dimensions."""
+    return ops.diagonal(A, offset, dim1, dim2)
+
+
+@composite(method=False)
+def linalg_cond(A, p=None):
+    """The condition number of matrices."""
+    if p in (None, 2, -2):
+        values = ops.linalg_svdvals(A)
+        ratio = ops.amax(values, -1) / ops.amin(values, -1)
+        return 1 / ratio if p == -2 else ratio
+    return ops.linalg_matrix_norm(A, p) * ops.linalg_matrix_norm(ops.linalg_inv(A), p)
 
 
 @composite(method=False)
