@@ -8,6 +8,9 @@ from eager.nn import (
     ConvTranspose1d,
     ConvTranspose2d,
     ConvTranspose3d,
+    LazyConv1d,
+    LazyConv2d,
+    LazyConv3d,
 )
 from flambeau.missing import lookup
 

@@ -4,6 +4,7 @@ import eager.nn as _nn
 from eager.nn import (
     Bilinear,
     Identity,
+    LazyLinear,
     Linear,
 )
 from flambeau.missing import lookup

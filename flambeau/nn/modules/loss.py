@@ -4,6 +4,7 @@ import eager.nn as _nn
 from eager.nn import (
     BCELoss,
     BCEWithLogitsLoss,
+    CTCLoss,
     CosineEmbeddingLoss,
     CrossEntropyLoss,
     GaussianNLLLoss,
