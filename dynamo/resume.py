@@ -110,7 +110,21 @@ def copy_body(
         if copy.target is not None:
             copy.target = copies[copy.target]
         copy.exception_entry = copy_entry(copy.exception_entry, copies, entries)
-    return list(copies.values()), copies
+    body = list(copies.values())
+    first = copies[instructions[start]]
+    if first.exception_entry is not None:
+        body.insert(body.index(first), cover(first.exception_entry))
+    return body, copies
+
+
+def cover(entry: Any) -> Instruction:
+    """A NOP under a handler, to stand before the first instruction under it.
+
+    When a called frame raises, 3.13 looks for the handler one unit before the call.
+    """
+    nop = make("NOP")
+    nop.exception_entry = entry
+    return nop
 
 
 def copy_entry(entry: Any, copies: dict[Instruction, Instruction], memo: dict[int, Any]) -> Any:

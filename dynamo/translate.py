@@ -29,6 +29,7 @@ from dynamo.machine import Frame
 from dynamo.resume import (
     copy_body,
     copy_entry,
+    cover,
     in_loop,
     live_variables,
     passed_names,
@@ -404,6 +405,8 @@ class RootFrame(Frame):
         for part in executed:
             part.positions, part.line = instruction.positions, self.line()
             part.exception_entry = copy_entry(instruction.exception_entry, copies, {})
+        if executed[0].exception_entry is not None:
+            e.code.append(cover(executed[0].exception_entry))
         e.code += executed
         depth = len(self.stack) + self._effect(instruction)
         if instruction.target is not None:
