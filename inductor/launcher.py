@@ -7,6 +7,7 @@ words, laid out by the enumerations below; foreign functions are reached through
 
 from __future__ import annotations
 
+import platform
 from enum import IntEnum
 
 
@@ -19,7 +20,7 @@ class Header(IntEnum):
     STEPS = 3  # address of the steps
     FIRST = 4  # steps to run: [FIRST, LAST)
     LAST = 5
-    PARALLEL = 6  # address of GOMP_parallel, or 0
+    PARALLEL = 6  # address of GOMP_parallel, or 0 if there is none or no step is worth two threads
     THREADS = 7  # address of the thread budget's cell
     CAPACITY = 8  # threads that scratch memory was provided for
     POINTERS = 9  # address of a block for the addresses of inputs and outputs
@@ -31,7 +32,8 @@ class Header(IntEnum):
     SAVE_THREAD = 15  # addresses of PyEval_SaveThread, PyEval_RestoreThread, PyLong_FromLongLong
     RESTORE_THREAD = 16
     FROM_LONG_LONG = 17
-    SIZE = 18
+    YIELD = 18  # address of sched_yield
+    SIZE = 19
 
 
 class Field(IntEnum):
@@ -50,14 +52,15 @@ class Field(IntEnum):
 
 
 class Context(IntEnum):
-    """Words that the threads of one split step share."""
+    """Words that the threads of one launch share. TICKET is `step << 32 | piece`: the next piece to hand out."""
 
-    STEP = 0
-    PIECES = 1
-    TICKET = 2  # next piece to hand out
-    WORKER = 3  # next thread's ordinal
-    ERROR = 4  # the first code other than 0
-    SIZE = 5
+    HEADER = 0
+    THREADS = 1  # how many threads a step may be split for
+    WORKER = 2  # next thread's ordinal
+    ERROR = 3  # `step << 32 | code` of the first failure, or 0
+    TICKET = 8  # on cache lines of their own
+    COMPLETED = 16  # pieces of the current step that are done
+    SIZE = 24
 
 
 BUSY = -2
@@ -73,16 +76,11 @@ def _load(name: str, base: str, word: int) -> str:
   %{name} = load i64, ptr %{name}.address"""
 
 
-def _worker() -> str:
-    """Every thread of a step: take a piece, run it, until none is left or one failed."""
+def _piece() -> str:
+    """Run one piece of a step on one thread, with the thread's own scratch memory."""
     return f"""
-define internal void @worker(ptr %context) {{
-entry:{_load("step.word", "%context", Context.STEP)}{_load("pieces", "%context", Context.PIECES)}
-  %step = inttoptr i64 %step.word to ptr
-  %ticket.address = getelementptr i64, ptr %context, i64 {int(Context.TICKET)}
-  %worker.address = getelementptr i64, ptr %context, i64 {int(Context.WORKER)}
-  %error.address = getelementptr i64, ptr %context, i64 {int(Context.ERROR)}
-  %ordinal = atomicrmw add ptr %worker.address, i64 1 monotonic
+define internal i32 @piece(ptr %step, i64 %ticket, i64 %pieces, i64 %ordinal) noinline {{
+entry:
 {_load("function.word", "%step", Field.FUNCTION)}{_load("shared.word", "%step", Field.ARGUMENTS)}
 {_load("count", "%step", Field.ARGUMENT_COUNT)}{_load("total", "%step", Field.TOTAL)}
 {_load("slot", "%step", Field.SCRATCH_SLOT)}{_load("base", "%step", Field.SCRATCH_BASE)}
@@ -90,7 +88,7 @@ entry:{_load("step.word", "%context", Context.STEP)}{_load("pieces", "%context",
   %function = inttoptr i64 %function.word to ptr
   %shared = inttoptr i64 %shared.word to ptr
   %plain = icmp eq i64 %stride, 0
-  br i1 %plain, label %take, label %own
+  br i1 %plain, label %work, label %own
 own:
   %copy = alloca i64, i64 %count, align 16
   %bytes = mul i64 %count, 8
@@ -99,30 +97,16 @@ own:
   %scratch = add i64 %base, %skip
   %scratch.address = getelementptr i64, ptr %copy, i64 %slot
   store i64 %scratch, ptr %scratch.address
-  br label %take
-take:
-  %arguments = phi ptr [ %shared, %entry ], [ %copy, %own ], [ %arguments, %work ]
-  %ticket = atomicrmw add ptr %ticket.address, i64 1 monotonic
-  %failed = load atomic i64, ptr %error.address monotonic, align 8
-  %sound = icmp eq i64 %failed, 0
-  %left = icmp slt i64 %ticket, %pieces
-  %go = and i1 %sound, %left
-  br i1 %go, label %work, label %done
+  br label %work
 work:
+  %arguments = phi ptr [ %shared, %entry ], [ %copy, %own ]
   %next = add i64 %ticket, 1
   %low = mul i64 %ticket, %total
   %high = mul i64 %next, %total
   %start = sdiv i64 %low, %pieces
   %stop = sdiv i64 %high, %pieces
   %code = call i32 %function(ptr %arguments, i64 %start, i64 %stop)
-  %wide = zext i32 %code to i64
-  %ok = icmp eq i32 %code, 0
-  br i1 %ok, label %take, label %fail
-fail:
-  %old = cmpxchg ptr %error.address, i64 0, i64 %wide monotonic monotonic
-  br label %done
-done:
-  ret void
+  ret i32 %code
 }}
 declare void @llvm.memcpy.p0.p0.i64(ptr, ptr, i64, i1)
 declare i64 @llvm.smin.i64(i64, i64)
@@ -130,64 +114,106 @@ declare i64 @llvm.smax.i64(i64, i64)
 """
 
 
-def _step() -> str:
-    """One step: decide how many threads it is worth, run it, return its code."""
+PATIENCE = 4096
+"""How often a waiting thread looks before it begins to give its processor away."""
+
+
+def _team(pause: str) -> str:
+    """Every thread of a launch: take a piece of the current step and run it; who ends a step's last piece opens the next step; wait for
+    that when no piece is left. Nobody waits for a thread that has not come yet, so a late one costs nothing."""
     return f"""
-define internal i64 @step(ptr %header, ptr %step) {{
-entry:
-  %context = alloca [{int(Context.SIZE)} x i64], align 64
-  %step.word = ptrtoint ptr %step to i64
+define internal void @team(ptr %context) {{
+entry:{_load("header.word", "%context", Context.HEADER)}{_load("threads", "%context", Context.THREADS)}
+  %header = inttoptr i64 %header.word to ptr
+  %worker.address = getelementptr i64, ptr %context, i64 {int(Context.WORKER)}
+  %error.address = getelementptr i64, ptr %context, i64 {int(Context.ERROR)}
+  %ticket.address = getelementptr i64, ptr %context, i64 {int(Context.TICKET)}
+  %completed.address = getelementptr i64, ptr %context, i64 {int(Context.COMPLETED)}
+  %ordinal = atomicrmw add ptr %worker.address, i64 1 monotonic
+{_load("steps.word", "%header", Header.STEPS)}{_load("last", "%header", Header.LAST)}
+{_load("yield.word", "%header", Header.YIELD)}
+  %steps = inttoptr i64 %steps.word to ptr
+  %yield = inttoptr i64 %yield.word to ptr
+  %can.yield = icmp ne i64 %yield.word, 0
+  br label %take
+take:
+  %ticket = atomicrmw add ptr %ticket.address, i64 1 acq_rel
+  %number = lshr i64 %ticket, 32
+  %part = and i64 %ticket, 4294967295
+  %more = icmp slt i64 %number, %last
+  br i1 %more, label %look, label %done
+look:
+  %offset = mul i64 %number, {int(Field.SIZE)}
+  %step = getelementptr i64, ptr %steps, i64 %offset
 {_load("total", "%step", Field.TOTAL)}{_load("grain", "%step", Field.GRAIN)}
-{_load("oversplit", "%step", Field.OVERSPLIT)}{_load("cell", "%header", Header.THREADS)}
-{_load("capacity", "%header", Header.CAPACITY)}{_load("parallel.word", "%header", Header.PARALLEL)}
-  %cell.pointer = inttoptr i64 %cell to ptr
-  %threads = load i64, ptr %cell.pointer
+{_load("oversplit", "%step", Field.OVERSPLIT)}
   %round = add i64 %total, %grain
   %round.less = sub i64 %round, 1
   %worth = sdiv i64 %round.less, %grain
-  %serial = icmp eq i64 %parallel.word, 0
-  %wanted = call i64 @llvm.smin.i64(i64 %threads, i64 %capacity)
-  %allowed = select i1 %serial, i64 1, i64 %wanted
-  %bounded = call i64 @llvm.smin.i64(i64 %worth, i64 %allowed)
-  %workers = call i64 @llvm.smax.i64(i64 %bounded, i64 1)
-  %fine = mul i64 %workers, %oversplit
-  %several = call i64 @llvm.smin.i64(i64 %worth, i64 %fine)
-  %alone = icmp eq i64 %workers, 1
-  %pieces = select i1 %alone, i64 1, i64 %several
-  store i64 %step.word, ptr %context
-  %c1 = getelementptr i64, ptr %context, i64 {int(Context.PIECES)}
-  store i64 %pieces, ptr %c1
-  %c2 = getelementptr i64, ptr %context, i64 {int(Context.TICKET)}
-  store i64 0, ptr %c2
-  %c3 = getelementptr i64, ptr %context, i64 {int(Context.WORKER)}
-  store i64 0, ptr %c3
-  %c4 = getelementptr i64, ptr %context, i64 {int(Context.ERROR)}
-  store i64 0, ptr %c4
-  br i1 %alone, label %here, label %team
-here:
-  call void @worker(ptr %context)
-  br label %done
-team:
-  %parallel = inttoptr i64 %parallel.word to ptr
-  %team.size = trunc i64 %workers to i32
-  call void %parallel(ptr @worker, ptr %context, i32 %team.size, i32 0)
-  br label %done
+  %fine = mul i64 %threads, %oversplit
+  %alone = icmp eq i64 %threads, 1
+  %most = select i1 %alone, i64 1, i64 %fine
+  %several = call i64 @llvm.smin.i64(i64 %worth, i64 %most)
+  %pieces = call i64 @llvm.smax.i64(i64 %several, i64 1)
+  %left = icmp slt i64 %part, %pieces
+  br i1 %left, label %work, label %wait
+work:
+  %code = call i32 @piece(ptr %step, i64 %part, i64 %pieces, i64 %ordinal)
+  %sound = icmp eq i32 %code, 0
+  br i1 %sound, label %count, label %fail
+fail:
+  %wide = zext i32 %code to i64
+  %high = shl i64 %number, 32
+  %both = or i64 %high, %wide
+  %old = cmpxchg ptr %error.address, i64 0, i64 %both monotonic monotonic
+  br label %count
+count:
+  %before = atomicrmw add ptr %completed.address, i64 1 acq_rel
+  %after = add i64 %before, 1
+  %all = icmp eq i64 %after, %pieces
+  br i1 %all, label %open, label %take
+open:
+  %failure = load atomic i64, ptr %error.address monotonic, align 8
+  %good = icmp eq i64 %failure, 0
+  %following = add i64 %number, 1
+  %to = select i1 %good, i64 %following, i64 %last
+  store atomic i64 0, ptr %completed.address monotonic, align 8
+  %gate = shl i64 %to, 32
+  store atomic i64 %gate, ptr %ticket.address release, align 8
+  br label %take
+wait:
+  %looks = phi i64 [ 0, %look ], [ %looks.next, %again ], [ %looks.next, %give ]
+  %now = load atomic i64, ptr %ticket.address acquire, align 8
+  %now.step = lshr i64 %now, 32
+  %same = icmp eq i64 %now.step, %number
+  br i1 %same, label %hold, label %take
+hold:
+  {pause}
+  %looks.next = add i64 %looks, 1
+  %long = icmp sgt i64 %looks.next, {PATIENCE}
+  %politely = and i1 %long, %can.yield
+  br i1 %politely, label %give, label %again
+give:
+  %ignored = call i32 %yield()
+  br label %wait
+again:
+  br label %wait
 done:
-  %code = load atomic i64, ptr %c4 monotonic, align 8
-  ret i64 %code
+  ret void
 }}
 """
 
 
 def _launch() -> str:
-    """Patch the addresses, run the steps in order, stop at the first error."""
+    """Patch the addresses, run the steps in order on one team of threads, stop at the first error."""
     return f"""
 define i64 @launch(ptr %header, ptr %pointers) {{
-entry:{_load("patch.word", "%header", Header.PATCHES)}{_load("patches", "%header", Header.PATCH_COUNT)}
-{_load("steps.word", "%header", Header.STEPS)}{_load("first", "%header", Header.FIRST)}
-{_load("last", "%header", Header.LAST)}
+entry:
+  %context = alloca [{int(Context.SIZE)} x i64], align 64
+{_load("patch.word", "%header", Header.PATCHES)}{_load("patches", "%header", Header.PATCH_COUNT)}
+{_load("first", "%header", Header.FIRST)}{_load("cell", "%header", Header.THREADS)}
+{_load("capacity", "%header", Header.CAPACITY)}{_load("parallel.word", "%header", Header.PARALLEL)}
   %patch.base = inttoptr i64 %patch.word to ptr
-  %steps = inttoptr i64 %steps.word to ptr
   %any.patch = icmp sgt i64 %patches, 0
   br i1 %any.patch, label %patch, label %begin
 patch:
@@ -204,26 +230,38 @@ patch:
   %more = icmp slt i64 %p.next, %patches
   br i1 %more, label %patch, label %begin
 begin:
-  %any.step = icmp slt i64 %first, %last
-  br i1 %any.step, label %run, label %good
-run:
-  %s = phi i64 [ %first, %begin ], [ %s.next, %next ]
-  %s.offset = mul i64 %s, {int(Field.SIZE)}
-  %step = getelementptr i64, ptr %steps, i64 %s.offset
-  %code = call i64 @step(ptr %header, ptr %step)
-  %sound = icmp eq i64 %code, 0
-  br i1 %sound, label %next, label %bad
-next:
-  %s.next = add i64 %s, 1
-  %again = icmp slt i64 %s.next, %last
-  br i1 %again, label %run, label %good
-good:
-  ret i64 0
-bad:
-  %high = shl i64 %s, 32
-  %low = and i64 %code, 4294967295
-  %both = or i64 %high, %low
-  ret i64 %both
+  %cell.pointer = inttoptr i64 %cell to ptr
+  %budget = load i64, ptr %cell.pointer
+  %bounded = call i64 @llvm.smin.i64(i64 %budget, i64 %capacity)
+  %wanted = call i64 @llvm.smax.i64(i64 %bounded, i64 1)
+  %serial = icmp eq i64 %parallel.word, 0
+  %threads = select i1 %serial, i64 1, i64 %wanted
+  %header.word = ptrtoint ptr %header to i64
+  store i64 %header.word, ptr %context
+  %c1 = getelementptr i64, ptr %context, i64 {int(Context.THREADS)}
+  store i64 %threads, ptr %c1
+  %c2 = getelementptr i64, ptr %context, i64 {int(Context.WORKER)}
+  store i64 0, ptr %c2
+  %c3 = getelementptr i64, ptr %context, i64 {int(Context.ERROR)}
+  store i64 0, ptr %c3
+  %c4 = getelementptr i64, ptr %context, i64 {int(Context.TICKET)}
+  %gate = shl i64 %first, 32
+  store i64 %gate, ptr %c4
+  %c5 = getelementptr i64, ptr %context, i64 {int(Context.COMPLETED)}
+  store i64 0, ptr %c5
+  %alone = icmp eq i64 %threads, 1
+  br i1 %alone, label %here, label %together
+here:
+  call void @team(ptr %context)
+  br label %done
+together:
+  %parallel = inttoptr i64 %parallel.word to ptr
+  %team.size = trunc i64 %threads to i32
+  call void %parallel(ptr @team, ptr %context, i32 %team.size, i32 0)
+  br label %done
+done:
+  %result = load atomic i64, ptr %c3 monotonic, align 8
+  ret i64 %result
 }}
 """
 
@@ -295,4 +333,7 @@ occupied:
 def text(data_offset: int) -> str:
     """The module's LLVM IR, for arrays that keep their data pointer at `data_offset`."""
     call = _call().replace("DATA_OFFSET", str(data_offset))
-    return _worker() + _step() + _launch() + call
+    x86 = platform.machine() in ("x86_64", "AMD64")
+    pause = "call void @llvm.x86.sse2.pause()" if x86 else ""
+    declare = "declare void @llvm.x86.sse2.pause()\n" if x86 else ""
+    return declare + _piece() + _team(pause) + _launch() + call

@@ -201,6 +201,9 @@ class Program:
         self._addresses = (self._header.ctypes.data, self._pointers.ctypes.data)
         self._call = _builtin(self._header) if _layout() else self._call_slowly
 
+    def _worth_a_team(self) -> bool:
+        return any(step.total > step.grain for step in self.steps)
+
     def _place(
         self, slot: int, argument: int | Reference, patches: list[tuple[int, int, int]]
     ) -> None:
@@ -229,7 +232,7 @@ class Program:
             Header.PATCH_COUNT: patches,
             Header.STEPS: self._table.ctypes.data,
             Header.LAST: len(self.steps),
-            Header.PARALLEL: threads.parallel_address(),
+            Header.PARALLEL: threads.parallel_address() if self._worth_a_team() else 0,
             Header.THREADS: threads.cell_address(),
             Header.CAPACITY: self._capacity,
             Header.POINTERS: self._pointers.ctypes.data,
@@ -241,6 +244,7 @@ class Program:
             Header.SAVE_THREAD: _python("PyEval_SaveThread"),
             Header.RESTORE_THREAD: _python("PyEval_RestoreThread"),
             Header.FROM_LONG_LONG: _python("PyLong_FromLongLong"),
+            Header.YIELD: _python("sched_yield") if sys.platform == "linux" else 0,
         }
         for word, value in words.items():
             header[word] = value
