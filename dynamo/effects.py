@@ -155,13 +155,17 @@ def replace_dict(target: dict, items: dict) -> None:
 
 def store_item(target: Any, key: Any, value: Any) -> None:
     """The item store of the built-in dict, whatever a subclass adds to it."""
-    kind = next(base for base in type(target).__mro__ if base.__module__ in ("builtins", "collections"))
-    kind.__setitem__(target, key, value)
+    _built_in(target).__setitem__(target, key, value)
 
 
 def delete_item(target: Any, key: Any) -> None:
-    kind = next(base for base in type(target).__mro__ if base.__module__ in ("builtins", "collections"))
-    kind.__delitem__(target, key)
+    _built_in(target).__delitem__(target, key)
+
+
+def _built_in(target: Any) -> Any:
+    """The class of the standard library that an object's class comes from."""
+    known = ("builtins", "collections")
+    return next(base for base in type(target).__mro__ if base.__module__ in known)
 
 
 def store_cell(cell: Any, value: Any) -> None:

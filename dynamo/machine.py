@@ -55,7 +55,7 @@ class Frame(Opcodes, Services):
         self.variables = variables
         self.globals = globals_
         self.parent = parent
-        self.depth = 0 if parent is None else parent.depth + 1
+        self.depth: int = 0 if parent is None else parent.depth + 1
         self.instructions, self.places = instructions_of(code)
         self.stack: list[Value] = []
         self.ip = 0

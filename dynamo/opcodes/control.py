@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Any
 
 from dynamo.bytecode import VERSION, Instruction
 from dynamo.unsupported import Raised, unsupported
@@ -11,12 +11,8 @@ from dynamo.values.container import TupleValue
 from dynamo.values.function import NestedFunction
 from dynamo.values.iterator import GeneratorValue
 
-if TYPE_CHECKING:
-    from dynamo.machine import Frame
-
-    Base = Frame
-else:
-    Base = object
+# These methods become part of the machine's `Frame`.
+Base: Any = object
 
 
 class Control(Base):
@@ -156,7 +152,7 @@ class Control(Base):
 
     def finish(self, value: Value) -> None:
         """The frame returns; the root frame overrides this to emit code."""
-        self.result = value
+        self.result: Value | None = value
 
     # -- generators --------------------------------------------------------------------------------
 

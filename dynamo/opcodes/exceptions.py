@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dynamo.bytecode import Instruction
 from dynamo.unsupported import Raised, unsupported
@@ -10,12 +10,8 @@ from dynamo.values.base import NULL, Value
 from dynamo.values.container import SequenceValue
 from dynamo.values.exception import ExceptionValue
 
-if TYPE_CHECKING:
-    from dynamo.machine import Frame
-
-    Base = Frame
-else:
-    Base = object
+# These methods become part of the machine's `Frame`.
+Base: Any = object
 
 
 class Exceptions(Base):

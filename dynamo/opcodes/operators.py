@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dynamo.bytecode import Instruction
 from dynamo.unsupported import unsupported
@@ -12,12 +12,8 @@ from dynamo.values.base import NULL, Value
 from dynamo.values.container import ListValue, SequenceValue, SetValue, SliceValue, TupleValue
 from dynamo.values.dictionary import DictValue
 
-if TYPE_CHECKING:
-    from dynamo.machine import Frame
-
-    Base = Frame
-else:
-    Base = object
+# These methods become part of the machine's `Frame`.
+Base: Any = object
 
 _BINARY: dict[str, Callable] = {
     "+": operator.add, "&": operator.and_, "//": operator.floordiv, "<<": operator.lshift,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import builtins
 import sys
 import types
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dynamo.bytecode import VERSION, Instruction
 from dynamo.source import AttributeSource, ConstantSource, GlobalSource, ModuleSource
@@ -15,12 +15,8 @@ from dynamo.values.function import CellValue
 from dynamo.values.object import SuperValue
 from eager import dispatch
 
-if TYPE_CHECKING:
-    from dynamo.machine import Frame
-
-    Base = Frame
-else:
-    Base = object
+# These methods become part of the machine's `Frame`.
+Base: Any = object
 
 
 class Variables(Base):

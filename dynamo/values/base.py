@@ -96,7 +96,7 @@ class Value:
 
     def next(self, m: Frame) -> Value:
         """The next item; raises StopIteration in the program at the end."""
-        m.throw(TypeError, f"'{self.python_type().__name__}' object is not an iterator")
+        return m.throw(TypeError, f"'{self.python_type().__name__}' object is not an iterator")
 
     def items(self, m: Frame) -> list[Value]:
         """All items that iteration gives."""

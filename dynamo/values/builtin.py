@@ -102,7 +102,7 @@ class BuiltinValue(Value):
         return owner.method(m, self.real.__name__, rest, kwargs)
 
     def _pure(self, m: Frame, args: Sequence[Value], kwargs: dict[str, Value]) -> Value:
-        function = getattr(operator, self.real.__name__, None)
+        function: Any = getattr(operator, self.real.__name__, None)
         if function is self.real and not kwargs:
             if self.real in _BINARY and len(args) == 2:
                 return m.binary(self.real, *args)

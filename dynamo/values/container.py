@@ -373,7 +373,7 @@ class SetValue(Value):
     def items(self, m: Frame) -> list[Value]:
         if all(value.is_constant() for value in self._items.values()):
             # Python's own order, which is not that of insertion.
-            order = set()
+            order: set[Any] = set()
             order.update(self._items)
             return [self._items[key] for key in order]
         return list(self._items.values())
@@ -509,7 +509,7 @@ class SetValue(Value):
             e.call(1)
 
 
-_KEYS_TYPES = (type({}.keys()), type({}.items()))
+_KEYS_TYPES: tuple = (type({}.keys()), type({}.items()))
 _SET_OPERATORS = {
     name: name for name in ("union", "intersection", "difference", "symmetric_difference")
 }

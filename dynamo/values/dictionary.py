@@ -260,7 +260,7 @@ class DictValue(Value):
             self.store_item(m, m.constant(name), value)
 
     def _count(self, m: Frame, other: Value) -> None:
-        pairs = [(item, m.constant(1)) for item in other.items(m)]
+        pairs: list[tuple[Value, Value]] = [(item, m.constant(1)) for item in other.items(m)]
         if isinstance(other, DictValue):
             pairs = other.pairs(m)
         for key, count in pairs:

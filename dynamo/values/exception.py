@@ -107,7 +107,7 @@ class ExceptionValue(Value):
 
 
 def _make(kind: type, /, *args: Any, **attributes: Any) -> Any:
-    error = BaseException.__new__(kind, *args)
+    error: Any = BaseException.__new__(kind, *args)
     error.args = args
     for name, value in attributes.items():
         setattr(error, name, value)

@@ -340,4 +340,4 @@ class GeneratorValue(IteratorValue):
 
 
 def _nothing() -> Iterator:
-    return (item for item in ())
+    return (item for item in list[Any]())

@@ -18,8 +18,14 @@ from dynamo.values.container import ListValue, SetValue, SliceValue, TupleValue
 from dynamo.values.dictionary import DICT_TYPES, DictValue
 from dynamo.values.exception import ExceptionValue
 from dynamo.values.function import MethodValue, PartialValue
-from dynamo.values.iterator import EnumerateValue, FilterValue, MapValue, RealIterator, ZipValue
-from dynamo.values.iterator import ChainValue
+from dynamo.values.iterator import (
+    ChainValue,
+    EnumerateValue,
+    FilterValue,
+    MapValue,
+    RealIterator,
+    ZipValue,
+)
 from dynamo.values.object import MISSING, ObjectValue, SuperValue, lookup
 
 if TYPE_CHECKING:

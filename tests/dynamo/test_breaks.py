@@ -94,7 +94,7 @@ def test_break_inside_try(x):
     try:
         y = x + 1
         print("in try")
-        z = y * 2
+        y = y * 2
         raise KeyError("k")
     except KeyError as error:
         print("caught", error)

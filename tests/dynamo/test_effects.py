@@ -175,14 +175,9 @@ def test_ordered_dict_from_outside(x, d):
     return d
 
 
-@program(lambda: (tensor([1.0]), []))
+@program(lambda: (tensor([1.0]), []), graphs=2, breaks=1)
 def test_effect_before_break(x, log):
     log.append(x + 1)
     print(len(log))
     log.append(x * 2)
     return log
-
-
-test_effect_before_break = program(
-    lambda: (tensor([1.0]), []), graphs=2, breaks=1
-)(lambda x, log: (log.append(x + 1), print(len(log)), log.append(x * 2), log)[-1])

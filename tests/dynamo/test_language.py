@@ -1,5 +1,8 @@
 """The language, feature by feature: programs that must be captured whole and behave as in Python."""
 
+# Programs say things the long way on purpose: how they are said is what is tested.
+# ruff: noqa: B007, B009, B010, F821, UP031, UP032, B018
+
 import abc
 import collections
 import contextlib

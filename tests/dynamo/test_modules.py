@@ -27,7 +27,7 @@ class Net(Module):
     def forward(self, x, *, double=False):
         x = F.relu(self.first(x))
         for index, layer in enumerate(self.layers):
-            y = layer(x)
+            y = layer(x) * (index + 1)
             x = x + y if self.config["skip"] else y
         if self.training:
             x = x * 2

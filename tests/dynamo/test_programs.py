@@ -1,5 +1,8 @@
 """Programs that are captured whole: control flow, functions, containers, classes. The body is the test."""
 
+# Programs say things the long way on purpose: how they are said is what is tested.
+# ruff: noqa: B007, B009, B010, F821, UP031, UP032, B018
+
 import collections
 import dataclasses
 import functools
