@@ -86,11 +86,11 @@ class _Uninitialized:
             memo[id(self)] = type(self)(dtype=self.dtype)
         return memo[id(self)]
 
-    def __repr__(self: Any, *, tensor_contents: Any = None) -> str:
+    def __repr__(self, *, tensor_contents: Any = None) -> str:
         return f"<{type(self).__name__}>"
 
 
-class UninitializedParameter(_Uninitialized, Parameter):
+class UninitializedParameter(_Uninitialized, Parameter):  # type: ignore[misc]
     """A parameter of a lazy module."""
 
     _becomes = Parameter
@@ -100,7 +100,7 @@ class UninitializedParameter(_Uninitialized, Parameter):
         return _share(cls, ops.empty((0,), dtype=dtype, device=device), requires_grad)
 
 
-class UninitializedBuffer(_Uninitialized, Buffer):
+class UninitializedBuffer(_Uninitialized, Buffer):  # type: ignore[misc]
     """A buffer of a lazy module."""
 
     _becomes = Buffer

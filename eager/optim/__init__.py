@@ -1,6 +1,7 @@
 """Optimizers and learning rate schedules.
 
 optimizer.py   Optimizer: parameter groups, state, hooks, saving; runs one update per parameter
+blocks.py      elementwise updates in blocks that stay in the cache
 sgd.py         SGD and its averaged form ASGD
 adam.py        Adam, AdamW, Adamax, NAdam, RAdam
 rmsprop.py     RMSprop and Rprop

@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 from eager.construct import tensor
+from eager.optim.blocks import in_blocks
 from eager.optim.optimizer import Optimizer, check_range, number
 from eager.registry import ops
 
@@ -41,11 +42,15 @@ class Adagrad(Optimizer):
             state.update(step=tensor(0.0),
                          sum=ops.full_like(param, group["initial_accumulator_value"]))
         state["step"] += 1
-        if group["weight_decay"] != 0:
-            grad = grad.add(param, alpha=group["weight_decay"])
         rate = number(group["lr"]) / (1 + (state["step"].item() - 1) * group["lr_decay"])
-        state["sum"].addcmul_(grad, grad, value=1)
-        param.addcdiv_(grad, state["sum"].sqrt().add_(group["eps"]), value=-rate)
+
+        def update(param: Any, grad: Any, total: Any) -> None:
+            if group["weight_decay"] != 0:
+                grad = grad.add(param, alpha=group["weight_decay"])
+            total.addcmul_(grad, grad, value=1)
+            param.addcdiv_(grad, total.sqrt().add_(group["eps"]), value=-rate)
+
+        in_blocks(update, param, grad, state["sum"])
 
     def share_memory(self) -> None:
         """Moves the accumulators to shared memory."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 from eager.construct import tensor
+from eager.optim.blocks import in_blocks
 from eager.optim.optimizer import Optimizer, check_betas, check_range, number
 from eager.registry import ops
 
@@ -60,14 +61,20 @@ class Adam(Optimizer):
         largest = ("max_exp_avg_sq",) if group["amsgrad"] else ()
         step = _advance(state, param, "exp_avg", "exp_avg_sq", *largest)
         beta1, beta2 = (number(beta) for beta in group["betas"])
-        grad = _decay(param, grad, group, group["decoupled_weight_decay"])
-        mean, square = state["exp_avg"], state["exp_avg_sq"]
-        mean.lerp_(grad, 1 - beta1)
-        square.mul_(beta2).addcmul_(grad, grad, value=1 - beta2)
-        if group["amsgrad"]:
-            square = state["max_exp_avg_sq"].copy_(ops.maximum(state["max_exp_avg_sq"], square))
-        size = square.sqrt().div_((1 - beta2**step) ** 0.5).add_(group["eps"])
-        param.addcdiv_(mean, size, value=-(number(group["lr"]) / (1 - beta1**step)))
+        rate = number(group["lr"]) / (1 - beta1**step)
+        correction = (1 - beta2**step) ** 0.5
+
+        def update(param: Any, grad: Any, mean: Any, square: Any, largest: Any) -> None:
+            grad = _decay(param, grad, group, group["decoupled_weight_decay"])
+            mean.lerp_(grad, 1 - beta1)
+            square.mul_(beta2).addcmul_(grad, grad, value=1 - beta2)
+            if largest is not None:
+                square = largest.copy_(ops.maximum(largest, square))
+            size = square.sqrt().div_(correction).add_(group["eps"])
+            param.addcdiv_(mean, size, value=-rate)
+
+        in_blocks(update, param, grad, state["exp_avg"], state["exp_avg_sq"],
+                  state.get("max_exp_avg_sq"))
 
 
 class AdamW(Adam):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from eager.construct import tensor
+from eager.optim.blocks import in_blocks
 from eager.optim.optimizer import Optimizer, check_range, number
 from eager.registry import ops
 
@@ -39,23 +40,25 @@ class RMSprop(Optimizer):
                 state["grad_avg"] = ops.zeros_like(param)
         state["step"] += 1
         lr, alpha = number(group["lr"]), group["alpha"]
-        if group["weight_decay"] != 0:
-            grad = grad.add(param, alpha=group["weight_decay"])
-        square = state["square_avg"]
-        square.mul_(alpha).addcmul_(grad, grad, value=1 - alpha)
-        if group["centered"]:
-            mean = state["grad_avg"]
-            mean.lerp_(grad, 1 - alpha)
-            size = square.addcmul(mean, mean, value=-1).sqrt_()
-        else:
-            size = square.sqrt()
-        size.add_(group["eps"])
-        if group["momentum"] > 0:
-            buffer = state["momentum_buffer"]
-            buffer.mul_(group["momentum"]).addcdiv_(grad, size)
-            param.add_(buffer, alpha=-lr)
-        else:
-            param.addcdiv_(grad, size, value=-lr)
+
+        def update(param: Any, grad: Any, square: Any, mean: Any, buffer: Any) -> None:
+            if group["weight_decay"] != 0:
+                grad = grad.add(param, alpha=group["weight_decay"])
+            square.mul_(alpha).addcmul_(grad, grad, value=1 - alpha)
+            if mean is not None:
+                mean.lerp_(grad, 1 - alpha)
+                size = square.addcmul(mean, mean, value=-1).sqrt_()
+            else:
+                size = square.sqrt()
+            size.add_(group["eps"])
+            if buffer is not None:
+                buffer.mul_(group["momentum"]).addcdiv_(grad, size)
+                param.add_(buffer, alpha=-lr)
+            else:
+                param.addcdiv_(grad, size, value=-lr)
+
+        in_blocks(update, param, grad, state["square_avg"], state.get("grad_avg"),
+                  state.get("momentum_buffer"))
 
 
 class Rprop(Optimizer):

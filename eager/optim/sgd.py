@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from eager.construct import tensor
+from eager.optim.blocks import in_blocks
 from eager.optim.optimizer import Optimizer, check_range, number
 from eager.registry import ops
 
@@ -31,16 +32,22 @@ class SGD(Optimizer):
 
     def _update(self, param: Any, grad: Any, state: dict, group: dict) -> None:
         decay, momentum = number(group["weight_decay"]), group["momentum"]
-        if decay != 0:
-            grad = grad.add(param, alpha=decay)
-        if momentum != 0:
-            buffer = state.get("momentum_buffer")
-            if buffer is None:
-                buffer = state["momentum_buffer"] = grad.detach().clone()
-            else:
+        first = momentum != 0 and state.get("momentum_buffer") is None
+        if first:
+            state["momentum_buffer"] = ops.zeros_like(param)
+
+        def update(param: Any, grad: Any, buffer: Any) -> None:
+            if decay != 0:
+                grad = grad.add(param, alpha=decay)
+            if first:
+                buffer.copy_(grad)
+            elif buffer is not None:
                 buffer.mul_(momentum).add_(grad, alpha=1 - group["dampening"])
-            grad = grad.add(buffer, alpha=momentum) if group["nesterov"] else buffer
-        param.add_(grad, alpha=-number(group["lr"]))
+            if buffer is not None:
+                grad = grad.add(buffer, alpha=momentum) if group["nesterov"] else buffer
+            param.add_(grad, alpha=-number(group["lr"]))
+
+        in_blocks(update, param, grad, state.get("momentum_buffer"))
 
 
 class ASGD(Optimizer):

@@ -225,3 +225,24 @@ def test_muon(how, shape):
     np.testing.assert_allclose(mine.detach().numpy(), theirs.detach().numpy(), atol=2e-3)
     with pytest.raises(ValueError, match="only supports 2D"):
         optim.Muon([tensor([1.0], requires_grad=True)])
+
+
+@pytest.mark.parametrize("name, how", [CASES[3], CASES[5], CASES[8], CASES[15], CASES[18]], ids=str)
+def test_large_parameters_are_updated_in_blocks(name, how):
+    from eager.optim.blocks import BLOCK
+
+    start = np.random.default_rng(0).standard_normal((3, BLOCK + 7))
+    whole = from_numpy(start.copy()).requires_grad_()
+    parts = [
+        from_numpy(start[:, i : i + 5000].copy()).requires_grad_()
+        for i in range(0, BLOCK + 7, 5000)
+    ]
+    for parameters in ([whole], parts):
+        optimizer = getattr(optim, name)(parameters, **how)
+        for _ in range(3):
+            optimizer.zero_grad()
+            for parameter in parameters:
+                (parameter.sin().sum() + (parameter * parameter).sum()).backward()
+            optimizer.step()
+    found = np.concatenate([part.detach().numpy() for part in parts], 1)
+    np.testing.assert_allclose(whole.detach().numpy(), found, rtol=1e-12)
