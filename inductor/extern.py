@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from fx.node import Node
-from inductor.index import contiguous_strides
+from inductor.index import Variable, contiguous_strides, split_points, symbol
 from inductor.loops import Buffer, TypedAlgebra, Value
 from inductor.lower import Lowering, Step, Unsupported, lowers, view
-from inductor.values import Computed, Coordinates, Lazy, Stored
-
-SMALL_PRODUCT = 64**3
+from inductor.values import Computed, Coordinates, Lazy, Stored, Viewed
 
 
 def _float32(*values: Lazy) -> bool:
@@ -30,19 +29,97 @@ def _suits(value: Stored) -> bool:
     return (columns == 1 and (rows >= n or m == 1)) or (rows == 1 and (columns >= m or n == 1))
 
 
-def _last(value: Stored) -> tuple[int, int]:
-    return value.strides[-2], value.strides[-1]
+@dataclass(frozen=True)
+class Operand:
+    """A factor in memory: where it starts, the strides of its last two dimensions, and (size, stride)
+    of each of its batch dimensions.
+    """
+
+    buffer: Buffer
+    offset: int
+    strides: tuple[int, int]
+    batch: tuple[tuple[int, int], ...] = ()
+
+    @staticmethod
+    def of(value: Stored) -> Operand:
+        batch = tuple(zip(value.shape[:-2], value.strides[:-2], strict=True))
+        return Operand(value.buffer, value.offset, value.strides[-2:], batch)  # type: ignore[arg-type]
 
 
-def _operand(lowering: Lowering, value: Lazy) -> Stored:
+def _folded(value: Lazy) -> Operand | None:
+    """A stack of matrices that is two dimensions of strided memory seen as one: heads of a batch."""
+    found = value.place() if isinstance(value, Viewed) and value.copy is None else None
+    if found is None or value.ndim != 3:
+        return None
+    buffer, index, (first, *last) = found
+    factor = split_points([index], first)
+    if factor is None:
+        return None
+    outer, inner = Variable("outer", first.size // factor), Variable("inner", factor)
+    index = index.substitute({first: symbol(outer) * factor + symbol(inner)})
+    if not index.is_affine():
+        return None
+    strides = [index.terms.get(v, 0) for v in (outer, inner, *last)]
+    trial = Stored(buffer, (outer.size, factor, *value.shape[1:]), strides, index.constant)
+    return Operand.of(trial) if _suits(trial) else None
+
+
+def _operand(lowering: Lowering, value: Lazy) -> Operand:
     """The value as memory that a product can read."""
     stored = value.stored()
     if stored is not None:
-        return stored if _suits(stored) else lowering.copy(value, contiguous_strides(value.shape))
+        if _suits(stored):
+            return Operand.of(stored)
+        return Operand.of(lowering.copy(value, contiguous_strides(value.shape)))
+    folded = _folded(value)
+    if folded is not None:
+        return folded
     strides = lowering.natural_strides(value)
     if not _suits(Stored(Buffer("trial", value.dtype, value.shape, strides), value.shape, strides)):
         strides = contiguous_strides(value.shape)
-    return lowering.realize(value, strides=strides)
+    return Operand.of(lowering.realize(value, strides=strides))
+
+
+def _batches(
+    lowering: Lowering, a: Operand, b: Operand, factors: tuple[Lazy, Lazy], step: int,
+    heads: int,
+) -> tuple[Operand, Operand, tuple]:
+    """The batch dimensions as (size, stride in a, in b, in the result), both factors split alike."""
+    sizes = [tuple(size for size, _ in o.batch) for o in (a, b)]
+    if len(sizes[0]) == len(sizes[1]) == 2 and sizes[0] != sizes[1]:
+        b = Operand.of(lowering.copy(factors[1], contiguous_strides(factors[1].shape)))
+    finest = max(a.batch, b.batch, key=len)
+    shape = tuple(size for size, _ in finest)
+    if heads and len(shape) == 1 and shape[0] % heads == 0:
+        shape = (shape[0] // heads, heads)
+    result = contiguous_strides((*shape, step))[:-1]
+
+    def spread(o: Operand) -> tuple[int, ...]:
+        if len(o.batch) == len(shape):
+            return tuple(stride for _, stride in o.batch)
+        return tuple(o.batch[0][1] * s // step for s in result)
+
+    return a, b, tuple(zip(shape, spread(a), spread(b), result, strict=True))
+
+
+def _heads(node: Node) -> int:
+    """How many heads the result is going to be split into and put side by side; 0 for not at all.
+
+    It is then written so at once: (batch, row, head, column) in memory.
+    """
+    users = list(node.users)
+    split = users[0] if len(users) == 1 else None
+    if split is None or getattr(split.target, "name", "") != "view" or len(split.users) != 1:
+        return 0
+    shape = tuple(map(int, split.meta["val"].shape))
+    whole = tuple(map(int, node.meta["val"].shape))
+    turn = next(iter(split.users))
+    name, arguments = getattr(turn.target, "name", ""), turn.args[1:]
+    turned = (name == "transpose" and {int(d) % 4 for d in arguments} == {1, 2}) or (  # type: ignore[arg-type]
+        name == "permute" and tuple(arguments[0]) == (0, 2, 1, 3)  # type: ignore[arg-type]
+    )
+    fits = len(shape) == 4 and len(whole) == 3 and shape[2:] == whole[1:]
+    return shape[1] if fits and turned and shape[1] > 1 else 0
 
 
 def product_loop(left: Lazy, right: Lazy, lowering: Lowering, node: Node) -> Lazy:
@@ -71,16 +148,22 @@ def lower_product(
     left, right = lowering.tensor(bound[0]), lowering.tensor(bound[1])
     shape = tuple(map(int, node.meta["val"].shape))
     m, n, k = shape[-2], shape[-1], left.shape[-1]
-    if not _float32(left, right):
-        if math.prod(shape) * k <= SMALL_PRODUCT or left.dtype not in ("float64",):
-            return product_loop(left, right, lowering, node)
-        raise Unsupported(f"a matrix product of {left.dtype}")
-    if math.prod(shape) * k == 0:
+    dtype = left.dtype
+    if dtype not in ("float32", "float64") or math.prod(shape) * k == 0:
         return product_loop(left, right, lowering, node)
     a, b = _operand(lowering, left), _operand(lowering, right)
+    heads = _heads(node) if bias is None and len(shape) == 3 else 0
+    a, b, batch = _batches(lowering, a, b, (left, right), m * n, heads)
     extra = lowering.contiguous(bias) if bias is not None else None
-    out = Buffer(lowering.name(), "float32", shape, contiguous_strides(shape))
-    batch = ((shape[0], a.strides[0], b.strides[0], m * n),) if len(shape) == 3 else ()
+    out = Buffer(lowering.name(), dtype, shape, contiguous_strides(shape))
+    result: Lazy = Stored.whole(out)
+    rows = n
+    if heads and len(batch) == 2 and batch[1][0] == heads:
+        count = shape[0] // heads
+        out = Buffer(out.name, dtype, (count, m, heads, n), contiguous_strides((count, m, heads, n)))
+        result = Viewed(Stored.whole(out), shape, lambda c: (c[0] // heads, c[1], c[0] % heads, c[2]))
+        rows = heads * n
+        batch = ((count, *batch[0][1:3], m * rows), (heads, *batch[1][1:3], n))
 
     def make(
         reference: Any, target: Buffer = out, epilogue: Any = None, more: Sequence[Buffer] = ()
@@ -88,7 +171,7 @@ def lower_product(
         from inductor.templates.gemm import Problem, build, chain
         from inductor.templates.gemm import bias as add_bias
 
-        problem = Problem(m, n, k, _last(a), _last(b), (n, 1), batch)
+        problem = Problem(m, n, k, a.strides, b.strides, (rows, 1), batch, dtype=dtype)
         parts = [add_bias()] * (extra is not None) + [epilogue] * (epilogue is not None)
         template = build(problem, chain(*parts) if parts else None)
         words = [reference(extra.buffer, extra.offset)] if extra is not None else []
@@ -101,8 +184,9 @@ def lower_product(
     inputs = [a.buffer, b.buffer, *([extra.buffer] if extra is not None else [])]
     images = shape[0] if len(shape) == 3 else 1
     words = int(extra is not None)
-    lowering.emit(Step(f"mm_{m}x{k}x{n}", inputs, [out], make, (images, m, n), words))
-    return Stored.whole(out)
+    matrix = (images, m, n) if dtype == "float32" and rows == n else None
+    lowering.emit(Step(f"mm_{m}x{k}x{n}", inputs, [out], make, matrix, words))
+    return result
 
 
 @lowers("addmm")

@@ -121,20 +121,27 @@ class Viewed(Lazy):
         return self.base.at(s, self.rewrite(coordinates))
 
     def stored(self) -> Stored | None:
-        """Strided memory, where the base is memory and the coordinates stay affine."""
+        """Strided memory, where what lies under all views is memory and the coordinates are affine."""
         if self.copy is not None:
             return self.copy
-        base = self.base.stored()
-        if base is None:
+        found = self.place()
+        if found is None or not found[1].is_affine():
             return None
-        variables = self.variables()
-        index = linear(
-            self.rewrite(tuple(symbol(v) for v in variables)), base.strides, base.offset
-        )
-        if not index.is_affine():
-            return None
+        buffer, index, variables = found
         strides = [index.terms.get(v, 0) for v in variables]
-        return Stored(base.buffer, self.shape, strides, index.constant)
+        return Stored(buffer, self.shape, strides, index.constant)
+
+    def place(self) -> tuple[Buffer, Index, tuple[Variable, ...]] | None:
+        """The buffer under all views, and where in it an element at i0, i1, … lies."""
+        variables = self.variables()
+        coordinates = self.rewrite(tuple(symbol(v) for v in variables))
+        base = self.base
+        while isinstance(base, Viewed) and base.copy is None:
+            coordinates, base = base.rewrite(coordinates), base.base
+        root = base.stored()
+        if root is None:
+            return None
+        return root.buffer, linear(coordinates, root.strides, root.offset), variables
 
     def source(self) -> Lazy:
         """The value under all views."""

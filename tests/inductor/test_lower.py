@@ -113,6 +113,15 @@ def test_types(harness, dtype):
     harness.check(lambda a: (a + a, a > 0, a.sum(1), ops.tanh(a)), a, tolerance=tolerance)
 
 
+def test_products_in_double_precision_and_of_integers(harness):
+    a, b = (harness.tensor(*s, dtype="float64", grad=True) for s in ((3, 40, 50), (3, 50, 60)))
+    harness.check(lambda a, b: (a @ b).tanh(), a, b)
+    assert harness.fallbacks == [] and harness.reports[0].templates == 1
+    whole = [harness.tensor(5, 5, dtype="int64", below=9) for _ in range(2)]
+    harness.check(lambda a, b: a @ b, *whole)
+    assert harness.fallbacks == []
+
+
 def test_random_numbers_are_eagers(harness):
     x = t(harness, 33, 7)
     run = harness.compile(lambda x: (ops.dropout(x, 0.4, True), x + ops.rand((33, 7)), ops.randn_like(x)), x)
