@@ -92,6 +92,7 @@ from eager.serialization import load, save
 from eager.shape import Size, broadcast_shapes
 from flambeau import (
     _C,
+    accelerator,
     amp,
     autograd,
     backends,
@@ -104,6 +105,8 @@ from flambeau import (
     jit,
     library,
     linalg,
+    mps,
+    multiprocessing,
     nn,
     optim,
     overrides,
@@ -114,6 +117,7 @@ from flambeau import (
     types,
     utils,
     version,
+    xpu,
 )
 from flambeau.alias import alias
 from flambeau.amp import GradScaler, autocast

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any, NoReturn
 
+from eager.construct import LEGACY_TYPES
 from flambeau.cuda import amp
 from flambeau.missing import lookup
 
@@ -71,5 +72,18 @@ def get_rng_state_all() -> list:
     """The states of all devices: none."""
     return []
 
+
+class _LegacyType(type):
+    """`torch.cuda.FloatTensor` and its like: no tensor is one, and none can be made."""
+
+    def __instancecheck__(cls, value: Any) -> bool:
+        return False
+
+    def __call__(cls, *args: Any, **kwargs: Any) -> NoReturn:
+        init()
+
+
+for _name in LEGACY_TYPES:
+    globals()[_name] = _LegacyType(_name, (), {"__module__": "torch.cuda"})
 
 __getattr__ = lookup(__name__)

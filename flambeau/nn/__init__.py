@@ -23,4 +23,6 @@ import flambeau.nn.utils as utils  # type: ignore[no-redef]  # isort: skip
 import flambeau.nn.parallel as parallel  # isort: skip
 import flambeau.nn.attention as attention  # isort: skip
 
+DataParallel = parallel.DataParallel
+
 __getattr__ = lookup(__name__, _nn)

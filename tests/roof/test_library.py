@@ -149,3 +149,42 @@ def test_flex_attention():
     causal = flex_attention(q, k, v, lambda score, b, h, i, j: torch.where(i >= j, score, -float("inf")))
     expected = torch.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True)
     assert torch.allclose(causal, expected, atol=1e-5)
+
+
+def test_weight_norm():
+    torch.manual_seed(0)
+    layer, x = torch.nn.Linear(3, 2), torch.randn(4, 3)
+    expected = layer(x)
+    torch.nn.utils.weight_norm(layer)
+    assert torch.allclose(layer(x), expected, atol=1e-6) and set(dict(layer.named_parameters())) == {
+        "bias", "weight_g", "weight_v",
+    }  # fmt: skip
+    layer(x).sum().backward()
+    assert layer.weight_g.grad.shape == (2, 1) and layer.weight_v.grad.shape == (2, 3)
+    with pytest.raises(RuntimeError, match="two weight_norm hooks"):
+        torch.nn.utils.weight_norm(layer)
+    torch.nn.utils.remove_weight_norm(layer)
+    assert torch.allclose(layer(x), expected, atol=1e-6) and isinstance(layer.weight, torch.nn.Parameter)
+    with pytest.raises(ValueError, match="not found"):
+        torch.nn.utils.remove_weight_norm(layer)
+
+
+def test_what_needs_other_devices():
+    assert not torch.accelerator.is_available() and torch.accelerator.current_accelerator() is None
+    layer = torch.nn.Linear(3, 2)
+    assert torch.equal(torch.nn.DataParallel(layer)(torch.ones(1, 3)), layer(torch.ones(1, 3)))
+    with pytest.raises(RuntimeError, match="no devices"):
+        torch.nn.DataParallel(layer, device_ids=[0])
+    assert not isinstance(torch.ones(1), torch.cuda.FloatTensor)
+    with pytest.raises(RuntimeError, match="no CUDA device"):
+        torch.cuda.FloatTensor(3)
+
+
+def test_fused_normalization():
+    torch.manual_seed(0)
+    conv, norm = torch.nn.Conv2d(3, 4, 3).eval(), torch.nn.BatchNorm2d(4).eval()
+    norm.running_mean.uniform_(-1, 1)
+    norm.running_var.uniform_(0.5, 2)
+    x = torch.randn(2, 3, 6, 6)
+    fused = torch.nn.utils.fusion.fuse_conv_bn_eval(conv, norm)
+    assert torch.allclose(fused(x), norm(conv(x)), atol=1e-5)

@@ -27,6 +27,6 @@ import flambeau.nn.modules.rnn as rnn  # isort: skip
 import flambeau.nn.modules.sparse as sparse  # isort: skip
 import flambeau.nn.modules.transformer as transformer  # isort: skip
 import flambeau.nn.modules.upsampling as upsampling  # isort: skip
-import flambeau.nn.modules.utils as utils  # isort: skip
+import flambeau.nn.modules.utils as utils  # type: ignore[no-redef]  # isort: skip
 
 __getattr__ = lookup(__name__, _nn)

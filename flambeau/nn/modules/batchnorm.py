@@ -10,6 +10,7 @@ from eager.nn import (
     LazyBatchNorm3d,
     SyncBatchNorm,
 )
+from eager.nn.normalization import _BatchNorm
 from flambeau.missing import lookup
 
 __getattr__ = lookup(__name__, _nn)

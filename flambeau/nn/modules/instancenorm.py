@@ -6,6 +6,7 @@ from eager.nn import (
     InstanceNorm2d,
     InstanceNorm3d,
 )
+from eager.nn.normalization import _InstanceNorm
 from flambeau.missing import lookup
 
 __getattr__ = lookup(__name__, _nn)

@@ -3,10 +3,10 @@
 import eager.nn as _nn
 from eager.nn import (
     GRU,
-    GRUCell,
     LSTM,
-    LSTMCell,
     RNN,
+    GRUCell,
+    LSTMCell,
     RNNBase,
     RNNCell,
     RNNCellBase,

@@ -16,5 +16,6 @@ from flambeau.nn.utils import (
 from flambeau.nn.utils.clip_grad import clip_grad_norm_, clip_grad_value_, get_total_norm
 from flambeau.nn.utils.convert_parameters import parameters_to_vector, vector_to_parameters
 from flambeau.nn.utils.fusion import fuse_conv_bn_eval, fuse_conv_bn_weights
+from flambeau.nn.utils.weight_norm import remove_weight_norm, weight_norm
 
 __getattr__ = lookup(__name__)
