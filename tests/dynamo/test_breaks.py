@@ -6,15 +6,19 @@ import logging
 import math
 import random
 import warnings
+import zlib
 
 import numpy as np
 import pytest
 
+from dynamo.explain import explain
 from dynamo.frame import disable, optimize
 from dynamo.testing import program
 from dynamo.unsupported import Unsupported
 from eager import autograd
 from eager.construct import tensor
+from eager.nn.linear import Linear
+from eager.nn.module import Module
 from eager.registry import ops
 from eager.rng import manual_seed
 
@@ -359,3 +363,61 @@ def test_traceback_of_an_error_in_the_graph():
         assert error.__context__ is None
     else:
         raise AssertionError("nothing was raised")
+
+
+class Awkward(Module):
+    """A model with everything that cannot go into a graph."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = Linear(3, 4)
+        self.second = Linear(4, 2)
+        self.history = []
+
+    def parts(self, x):
+        for layer in (self.first, self.second):
+            x = layer(x)
+            yield x
+
+    def forward(self, x):
+        x = x * 2
+        print("shape", tuple(x.shape))
+        if x.sum().item() > 0:
+            x = x + 1
+        else:
+            x = x - 1
+        digest = zlib.crc32(b"text")
+        try:
+            x = x * {"a": 1.5}["b"]
+        except KeyError as error:
+            self.history.append(str(error))
+            x = x * 0.5
+        outputs = list(self.parts(x))
+        return outputs[-1].sum(), len(outputs), digest
+
+
+def _awkward():
+    module = Awkward()
+    with autograd.no_grad():
+        for number, parameter in enumerate(module.parameters()):
+            parameter.fill_(0.1 * (number + 1))
+    return module, tensor([[1.0, 2.0, 3.0]])
+
+
+@program(_awkward, graphs=None, breaks=None)
+def test_a_model_with_everything(module, x):
+    loss, count, digest = module(x)
+    return loss, count, digest, module.history
+
+
+def test_gradients_across_breaks():
+    (a, x), (b, _) = _awkward(), _awkward()
+    a(x)[0].backward()
+    explanation = explain(b)(x)
+    explanation.result[0].backward()
+    assert explanation.graph_count >= 3
+    assert {b.title for b in explanation.breaks} >= {
+        "Call of print", "Value of a tensor is needed", "Call of a function that is not Python code",
+    }  # fmt: skip
+    for one, other in zip(a.parameters(), b.parameters(), strict=True):
+        assert (one.grad == other.grad).all()
