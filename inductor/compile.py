@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -123,18 +124,19 @@ def open_cache() -> Cache | None:
     return _cache[folder]
 
 
+def _nowhere(buffer: Buffer, offset: int = 0) -> Reference:
+    """Any address: for steps that are made to compile their templates, not to run."""
+    return workspace(0)
+
+
 def compile_ahead(c: Compilation, cache: Cache) -> None:
     """On a cold start, kernels and templates into the cache, on all cores."""
     texts = dict.fromkeys(u.source.text for u in c.units if u.source is not None)
     missing = [text for text in texts if build.is_missing(text, cache)]
     if not missing:
         return
-    jobs: list[crew.Job] = [lambda text=text: build.kernel(text, cache) for text in missing]
-    nowhere = workspace(0)
-    jobs += [
-        lambda step=u.step: step.make(lambda buffer, offset=0: nowhere)
-        for u in c.units if u.step is not None
-    ]
+    jobs: list[crew.Job] = [partial(build.kernel, text, cache) for text in missing]
+    jobs += [partial(u.step.make, _nowhere) for u in c.units if u.step is not None]
     if crew.workers_for(len(jobs), threads.available()) > 1:
         build.prepare()
         c.report.workers = crew.share(jobs, threads.available())
@@ -154,8 +156,27 @@ def compile_kernels(c: Compilation) -> None:
         unit.function = build.kernel(unit.source.text, cache)
 
 
+def crossing(units: Sequence[Unit]) -> set[Buffer]:
+    """Temporaries that a fallback or more than one segment uses: no workspace holds them."""
+    segment = 0
+    first: dict[Buffer, int] = {}
+    found: set[Buffer] = set()
+    for unit in units:
+        if unit.fallback is not None:
+            segment += 1
+        for buffer in (*unit.reads, *unit.writes):
+            if buffer.kind != "temporary":
+                continue
+            if unit.fallback is not None or first.setdefault(buffer, segment) != segment:
+                found.add(buffer)
+    return found
+
+
 def place(c: Compilation) -> None:
     """Temporaries to offsets in the workspace."""
+    exchanged = crossing(c.units)
+    for buffer in exchanged:
+        buffer.kind = "exchanged"
     lives = lifetimes([(u.reads, u.writes) for u in c.units])
     c.offsets, c.report.workspace = plan(lives)
 
@@ -282,14 +303,13 @@ class Compiled:
         # what has an address of its own at run time: inputs, outputs, and what fallbacks exchange
         self.buffers: list[Buffer] = list(lowered.inputs)
         self.fresh: list[Buffer] = []
-        crossing = self._crossing(c.units)
+        self.numbers: dict[Buffer, int] = {b: n for n, b in enumerate(self.buffers)}
         for unit in c.units:
             for buffer in (*unit.reads, *unit.writes):
-                outside = buffer.kind == "output" or buffer in crossing
-                if outside and buffer not in self.fresh:
+                if buffer.kind in ("output", "exchanged") and buffer not in self.numbers:
+                    self.numbers[buffer] = len(self.buffers)
                     self.buffers.append(buffer)
                     self.fresh.append(buffer)
-        self.numbers = {b: n for n, b in enumerate(self.buffers)}
         self.offsets, self.workspace_bytes = c.offsets, c.report.workspace
         self.expected = [
             (np.dtype(_numpy(b.dtype)), b.shape, tuple(s * ITEMSIZE[b.dtype] for s in b.strides))
@@ -304,21 +324,6 @@ class Compiled:
         inputs = len(lowered.inputs)
         self.exclusive = {n for n in numbers if n >= inputs and numbers.count(n) == 1}
         c.report.segments = sum(isinstance(s, Segment) for s in self.segments)
-
-    def _crossing(self, units: list[Unit]) -> set[Buffer]:
-        """Temporaries that a fallback or more than one segment uses: no workspace holds them."""
-        segment = 0
-        first: dict[Buffer, int] = {}
-        crossing: set[Buffer] = set()
-        for unit in units:
-            if unit.fallback is not None:
-                segment += 1
-            for buffer in (*unit.reads, *unit.writes):
-                if buffer.kind != "temporary":
-                    continue
-                if unit.fallback is not None or first.setdefault(buffer, segment) != segment:
-                    crossing.add(buffer)
-        return crossing
 
     def _cut(self, c: Compilation) -> None:
         """Split the units at fallbacks into segments."""

@@ -28,7 +28,9 @@ ITEMSIZE = {
 
 @dataclass(eq=False)
 class Buffer:
-    """Memory for `size` elements; `kind` is "input", "temporary", "output" or "constant"."""
+    """Memory for `size` elements; `kind` is "input", "temporary", "output", "constant", or "exchanged"
+    for a temporary that fallbacks see.
+    """
 
     name: str
     dtype: str
