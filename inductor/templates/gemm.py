@@ -33,7 +33,8 @@ BLOCK_DEPTH = 320  # k steps between visits to C: a tile of A stays in the first
 PACKED_BYTES = 1 << 19  # packed rows of A kept at a time
 AMORTIZED = 512  # columns that pay for packing the rows of A
 NEAR = 16  # k steps by which packed columns are brought to the first cache level early
-GROUP = 8  # panels of B packed together
+GROUP = 4  # panels of B packed together
+PACE = 4  # k steps between requests for the next block of B
 
 
 @dataclass(frozen=True)
@@ -188,6 +189,21 @@ class Problem:
         return math.prod(size for size, *_ in self.batch)
 
 
+@dataclass(frozen=True)
+class Ahead:
+    """Which lines of the next block of B a tile asks for.
+
+    Tile t starts at column (t % `across`) * `column` plus (t // `across`) * `part`; at every stop
+    there are `lines` of them, `between` elements apart.
+    """
+
+    across: int
+    column: int
+    part: int
+    lines: int
+    between: int
+
+
 @dataclass
 class _Run:
     """Values of the driver while it works on one run of panels over one block of rows."""
@@ -253,15 +269,30 @@ class Gemm:
         self.pack_b = self.gathered or not self.b_by_rows or self.tiles > 1
         spans = max(1, -(-p.k * self.block_rows * self.itemsize // PACKED_BYTES)) if self.pack_a else 1
         self.span = self.depth * max(1, -(-p.k // (spans * self.depth)))
-        # While one block of B is multiplied, the next is brought to the second cache level.
-        self.ahead = (
-            self.pack_b and self.b_by_rows and not self.gathered
-            and self.block_tiles >= self.tile.vectors
-        )
+        self.group = GROUP
+        self.ahead = None if self.gathered or not self.pack_b else self._plan_ahead()
         a_size = self.block_rows * self.span + 16 * self.lanes
-        b_size = (GROUP * self.depth + self.lanes) * self.width
+        b_size = (self.group * self.depth + self.lanes) * self.width
         self.a_bytes = -(-a_size * self.itemsize // 64) * 64 * self.pack_a
         self.b_bytes = b_size * self.itemsize * self.pack_b
+
+    def _plan_ahead(self) -> Ahead | None:
+        """How the tiles of one block of B bring the next one to the second cache level.
+
+        Each tile asks for its share, a line every few k steps: all at once would keep what the tiles
+        themselves read waiting.
+        """
+        line = 64 // self.itemsize
+        if self.b_by_rows:
+            columns = max(1, self.width // line)
+            parts = self.block_tiles // columns
+            if parts == 0:
+                return None
+            rows = -(-self.depth // parts)
+            lines = -(-rows * PACE // self.depth)
+            return Ahead(columns, line, rows * self.problem.b[0], lines, self.problem.b[0])
+        lines = -(-(-(-self.depth // line)) // self.block_tiles)
+        return Ahead(1, 0, lines * line, lines, line)
 
     def _crowded(self) -> int:
         """How many rows of a tile share one set of the first cache level when read in place."""
@@ -279,9 +310,9 @@ class Gemm:
 
     def micro(self, rows: int, vectors: int) -> ir.Function:
         """One tile: C = or += A @ B over `k` steps."""
-        kind = ir.FunctionType(ir.VoidType(), [POINTER] * 3 + [I64] * 4 + [POINTER, I64])
+        kind = ir.FunctionType(ir.VoidType(), [POINTER] * 3 + [I64] * 4 + [POINTER])
         e = Emitter(self.module, f"tile_{rows}_{vectors}", kind, self.problem.dtype)
-        a, b, start, offset, k, columns, first, ahead, stride = e.arguments
+        a, b, start, offset, k, columns, first, ahead = e.arguments
         ldc = self.problem.c[0]
         masks = self._masks(e, columns, vectors)
         grid = [(i, v) for i in range(rows) for v in range(vectors)]
@@ -294,8 +325,8 @@ class Gemm:
         with e.loop(0, whole, step, [e.constant(0.0)] * len(grid)) as loop:
             for u in range(step):
                 self._multiply(e, loop, a, b, e.add(loop.index, u), rows, masks)
-            if self.ahead:
-                e.prefetch(e.at(ahead, e.multiply(loop.index, stride)), locality=2)
+            if self.ahead is not None:
+                self._ask(e, ahead, loop.index)
         if step > 1:
             with e.loop(whole, k, 1, loop.values) as loop:
                 self._multiply(e, loop, a, b, loop.index, rows, masks)
@@ -311,6 +342,15 @@ class Gemm:
             self._write(e, value, c, i * ldc + v * self.lanes, masks[v])
         e.finish()
         return e.function
+
+    def _ask(self, e: Emitter, ahead: Any, k: Value) -> None:
+        """Ask for lines of the next block, at every PACE-th k step for others."""
+        assert self.ahead is not None
+        lines, between = self.ahead.lines, self.ahead.between
+        step = lines * between if self.b_by_rows else self.problem.b[1]
+        stop = e.multiply(e.divide(k, PACE), step)
+        for i in range(lines):
+            e.prefetch(e.at(ahead, e.add(stop, i * between)), locality=2)
 
     def _masks(self, e: Emitter, columns: Value, vectors: int) -> list:
         """Per vector the lanes that exist, or None where all do."""
@@ -428,7 +468,7 @@ class Gemm:
 
     def key(self) -> str:
         """Everything the text depends on."""
-        limits = (BLOCK_ROWS, BLOCK_DEPTH, PACKED_BYTES, AMORTIZED, NEAR, GROUP)
+        limits = (BLOCK_ROWS, BLOCK_DEPTH, PACKED_BYTES, AMORTIZED, NEAR, GROUP, PACE)
         epilogue = None if self.epilogue is None else self.epilogue.key
         return f"{type(self).__name__} {self.problem} {epilogue} {limits} {self.blocks} {vector_bits()}"
 
@@ -483,8 +523,8 @@ class Gemm:
             end = e.minimum(e.add(span.index, self.span), k_total)
             if self.pack_a:
                 self._pack_rows(e, run, span.index, end)
-            with e.loop(low, high, GROUP) as group:
-                group_end = e.minimum(e.add(group.index, GROUP), high)
+            with e.loop(low, high, self.group) as group:
+                group_end = e.minimum(e.add(group.index, self.group), high)
                 with e.loop(span.index, e.maximum(end, e.add(span.index, 1)), self.depth) as depth:
                     k = e.subtract(e.minimum(e.add(depth.index, self.depth), end), depth.index)
                     if self.pack_b:
@@ -496,23 +536,22 @@ class Gemm:
 
     def _ahead(
         self, e: Emitter, run: _Run, group: Loop, depth: Loop, ks: tuple, tile: Loop
-    ) -> tuple[Value, Value]:
-        """The line of the next block of B that is this tile's to fetch, and the step between rows."""
-        if not self.ahead:
-            return run.b, 0
+    ) -> Value:
+        """Where the lines begin that this tile is to ask for."""
+        if self.ahead is None:
+            return 0
         span, end, k = ks
-        row_stride = self.problem.b[0]
+        k_stride, column_stride = self.problem.b
         more = e.compare("<", e.add(depth.index, k), end)
         next_k = e.select(more, e.add(depth.index, k), span)
-        next_group = e.select(more, group.index, e.add(group.index, GROUP))
+        next_group = e.select(more, group.index, e.add(group.index, self.group))
         ordinal = e.subtract(tile.index, run.first_tile)
-        wanted = e.compare("<", ordinal, self.tile.vectors)
-        place = e.sum(
-            e.multiply(next_k, row_stride),
-            e.multiply(next_group, self.width),
-            e.multiply(ordinal, self.lanes),
+        return e.sum(
+            e.multiply(next_k, k_stride),
+            e.multiply(next_group, self.width * column_stride),
+            e.multiply(e.remainder(ordinal, self.ahead.across), self.ahead.column),
+            e.multiply(e.divide(ordinal, self.ahead.across), self.ahead.part),
         )
-        return e.at(run.b, e.select(wanted, place, 0)), e.select(wanted, row_stride, 0)
 
     def _first_row(self, e: Emitter, tile: Value) -> Value:
         """The row at which a tile starts."""
@@ -572,7 +611,7 @@ class Gemm:
         self._each_panel(e, low, high, pack)
 
     def _row_of_tiles(
-        self, e: Emitter, run: _Run, tile: Value, low: Value, high: Value, ks: tuple, ahead: tuple
+        self, e: Emitter, run: _Run, tile: Value, low: Value, high: Value, ks: tuple, ahead: Value
     ) -> None:
         """One tile of rows against every panel of the group."""
         p = self.problem
@@ -596,7 +635,7 @@ class Gemm:
             e.call(
                 self.micros[height, vectors], rows, columns, run.c, offset, size,
                 e.subtract(p.n, column), first,
-                e.at(ahead[0], e.multiply(ordinal, self.width)), ahead[1],
+                e.at(run.b, e.add(ahead, e.multiply(ordinal, self.width * p.b[1]))),
             )
             if self.finish is not None:
                 here = e.minimum(e.subtract(p.n, column), vectors * self.lanes)
