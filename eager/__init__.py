@@ -16,9 +16,10 @@ import warnings as _warnings
 # Infinities and NaN are results here, as in PyTorch, and NumPy's warnings about them would come from these files.
 _warnings.filterwarnings("ignore", category=RuntimeWarning, module=r"eager\.")
 
-import eager.op  # noqa: E402,F401
-import eager.ops  # noqa: E402,F401
-import eager.construct  # noqa: E402,F401
+# in this order: operators attach themselves to tensors
+import eager.op  # noqa: E402,F401  # isort: skip
+import eager.ops  # noqa: E402,F401  # isort: skip
+import eager.construct  # noqa: E402,F401  # isort: skip
 from eager.tensor import Tensor  # noqa: E402
 
 __all__ = ["Tensor"]

@@ -167,7 +167,7 @@ def result_type(*operands: Any) -> dtype:
         now = ranks[rank]
         ranks[rank] = found if now is None else _PROMOTED[now, found]
     result: dtype | None = None
-    for rank, found in enumerate(ranks):
+    for found in ranks:
         if found is None:
             continue
         if result is None:

@@ -7,8 +7,8 @@ decompositions see tensors, shape rules see tensors or `Spec`s; all of them get 
 
 from __future__ import annotations
 
-import functools
 import dis
+import functools
 import inspect
 import re
 from collections.abc import Callable, Sequence
@@ -20,8 +20,9 @@ from eager import autograd, dispatch
 from eager import dtype as dtypes
 from eager.algebra import NUMPY
 from eager.fake import DataDependent, FakeTensor
+from eager.registry import ops as ops
+from eager.registry import registry
 from eager.shape import broadcast_shapes, contiguous_strides, like_strides, normalize_dims
-from eager.registry import ops, registry
 from eager.spec import Spec
 from eager.tensor import Tensor
 
@@ -301,7 +302,18 @@ class Pointwise(Op):
     kind = "pointwise"
     hidden = 1
 
-    def __init__(self, function: Callable, *, promote: str = "default", operands: str | None = None, result: Any = "", inplace: Any = True, quick: Any = None, refuse: Callable | None = None, **given: Any):
+    def __init__(
+        self,
+        function: Callable,
+        *,
+        promote: str = "default",
+        operands: str | None = None,
+        result: Any = "",
+        inplace: Any = True,
+        quick: Any = None,
+        refuse: Callable | None = None,
+        **given: Any,
+    ):
         self.promote, self.result = promote, "bool" if promote == "bool" else result
         self.quick = quick
         self.refuse = refuse  # refuse(dtype, *bound) raises for a type that the operator does not take

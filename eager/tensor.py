@@ -493,5 +493,13 @@ for _name in ("eq", "ne", "lt", "le", "gt", "ge"):
 Tensor.__hash__ = lambda self: id(self)  # type: ignore[method-assign]
 for _name, _op in (("neg", "neg"), ("pos", "positive"), ("abs", "abs"), ("invert", "bitwise_not")):
     setattr(Tensor, f"__{_name}__", _unary(_op))
-for _name, _op in (("view", "*shape or dtype"), ("reshape", "*shape"), ("permute", "*dims"), ("expand", "*sizes"), ("repeat", "*sizes"), ("flip", "*dims"), ("tile", "*dims")):
+for _name, _op in (
+    ("view", "*shape or dtype"),
+    ("reshape", "*shape"),
+    ("permute", "*dims"),
+    ("expand", "*sizes"),
+    ("repeat", "*sizes"),
+    ("flip", "*dims"),
+    ("tile", "*dims"),
+):
     setattr(Tensor, _name, _varargs(_name, _op))

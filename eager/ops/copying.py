@@ -127,8 +127,14 @@ def _fill_spec(input, value):
 
 
 @extern(
-    spec=_fill_spec, saves="", inplace=_fill_into,
-    decompose=lambda input, value: ops.full_like(input, value) if not isinstance(value, Tensor) else ops.clone(ops.expand(ops.convert(value, input.dtype), tuple(input.shape))),
+    spec=_fill_spec,
+    saves="",
+    inplace=_fill_into,
+    decompose=lambda input, value: (
+        ops.full_like(input, value)
+        if not isinstance(value, Tensor)
+        else ops.clone(ops.expand(ops.convert(value, input.dtype), tuple(input.shape)))
+    ),
     vjp=(lambda g, out, input, value: ops.zeros_like(g), lambda g, out, input, value: ops.sum(g)),
 )
 def fill(input, value):

@@ -56,7 +56,13 @@ def _no_bools(found: Any, input: Any, other: Any, alpha: Any) -> None:
         )
 
 
-@pointwise(vjp=(lambda g, out, a, b, alpha: g, lambda g, out, a, b, alpha: _scaled(-g, alpha)), saves="", run=_subtract, quick=np.subtract, refuse=_no_bools)
+@pointwise(
+    vjp=(lambda g, out, a, b, alpha: g, lambda g, out, a, b, alpha: _scaled(-g, alpha)),
+    saves="",
+    run=_subtract,
+    quick=np.subtract,
+    refuse=_no_bools,
+)
 def sub(s, input, other, *, alpha=1):
     """`input - alpha * other`."""
     return input - other if alpha == 1 else input - other * alpha
@@ -79,7 +85,12 @@ def _conj(x: Any) -> Any:
 
 
 @pointwise(
-    vjp=(lambda g, out, a, b: g / _conj(b), lambda g, out, a, b: -g * _conj(a / b / b)), saves="input other", promote="float", run=np.true_divide, inplace=True, quick=np.true_divide
+    vjp=(lambda g, out, a, b: g / _conj(b), lambda g, out, a, b: -g * _conj(a / b / b)),
+    saves="input other",
+    promote="float",
+    run=np.true_divide,
+    inplace=True,
+    quick=np.true_divide,
 )
 def true_divide(s, input, other):
     """`input / other`; integers divide to floats."""
@@ -166,7 +177,11 @@ def _power(input, exponent):
             return input * input * input
     elif exponent.dtype.kind in "iu" and not _is_float(input):
         # NumPy refuses negative exponents; PyTorch gives 0, or 1 and -1 for bases of magnitude one
-        return np.where(exponent < 0, np.where(input == 1, 1, np.where(input == -1, np.where(exponent % 2 == 0, 1, -1), 0)), np.power(input, np.maximum(exponent, 0)))
+        return np.where(
+            exponent < 0,
+            np.where(input == 1, 1, np.where(input == -1, np.where(exponent % 2 == 0, 1, -1), 0)),
+            np.power(input, np.maximum(exponent, 0)),
+        )
     return np.power(input, exponent)
 
 
@@ -378,7 +393,12 @@ def ldexp(input, other):
     return input * ops.pow(2.0, other)
 
 
-@pointwise(vjp=(lambda g, out, a, b: g * ops.exp(a - out), lambda g, out, a, b: g * ops.exp(b - out)), saves="input other out", promote="float", run=np.logaddexp)
+@pointwise(
+    vjp=(lambda g, out, a, b: g * ops.exp(a - out), lambda g, out, a, b: g * ops.exp(b - out)),
+    saves="input other out",
+    promote="float",
+    run=np.logaddexp,
+)
 def logaddexp(s, input, other):
     """`log(exp(input) + exp(other))` without overflow."""
     top = s.maximum(input, other)
@@ -405,7 +425,13 @@ def _extremum(g: Tensor, chosen: Tensor, tie: Tensor) -> Tensor:
 
 
 @pointwise(
-    vjp=(lambda g, out, a, b: _extremum(g, a > b, a == b), lambda g, out, a, b: _extremum(g, b > a, a == b)), saves="input other", run=np.maximum, inplace=False
+    vjp=(
+        lambda g, out, a, b: _extremum(g, a > b, a == b),
+        lambda g, out, a, b: _extremum(g, b > a, a == b),
+    ),
+    saves="input other",
+    run=np.maximum,
+    inplace=False,
 )
 def maximum(s, input, other):
     """The larger of two values; NaN if either is."""
@@ -413,20 +439,40 @@ def maximum(s, input, other):
 
 
 @pointwise(
-    vjp=(lambda g, out, a, b: _extremum(g, a < b, a == b), lambda g, out, a, b: _extremum(g, b < a, a == b)), saves="input other", run=np.minimum, inplace=False
+    vjp=(
+        lambda g, out, a, b: _extremum(g, a < b, a == b),
+        lambda g, out, a, b: _extremum(g, b < a, a == b),
+    ),
+    saves="input other",
+    run=np.minimum,
+    inplace=False,
 )
 def minimum(s, input, other):
     """The smaller of two values; NaN if either is."""
     return s.minimum(input, other)
 
 
-@pointwise(vjp=(lambda g, out, a, b: ops.where((a >= b) | ops.isnan(b), g, ops.zeros_like(g)), lambda g, out, a, b: ops.where((a >= b) | ops.isnan(b), ops.zeros_like(g), g)), run=np.fmax, inplace=False)
+@pointwise(
+    vjp=(
+        lambda g, out, a, b: ops.where((a >= b) | ops.isnan(b), g, ops.zeros_like(g)),
+        lambda g, out, a, b: ops.where((a >= b) | ops.isnan(b), ops.zeros_like(g), g),
+    ),
+    run=np.fmax,
+    inplace=False,
+)
 def fmax(s, input, other):
     """The larger of two values; of a NaN and a number, the number."""
     return s.fmax(input, other)
 
 
-@pointwise(vjp=(lambda g, out, a, b: ops.where((a <= b) | ops.isnan(b), g, ops.zeros_like(g)), lambda g, out, a, b: ops.where((a <= b) | ops.isnan(b), ops.zeros_like(g), g)), run=np.fmin, inplace=False)
+@pointwise(
+    vjp=(
+        lambda g, out, a, b: ops.where((a <= b) | ops.isnan(b), g, ops.zeros_like(g)),
+        lambda g, out, a, b: ops.where((a <= b) | ops.isnan(b), ops.zeros_like(g), g),
+    ),
+    run=np.fmin,
+    inplace=False,
+)
 def fmin(s, input, other):
     """The smaller of two values; of a NaN and a number, the number."""
     return s.fmin(input, other)
@@ -606,13 +652,27 @@ def equal(input, other):
 conj = _unary("conj", "The complex conjugate.", lambda g, out, x: ops.conj(g) if g.is_complex() else g, promote="default", run=np.conj)
 
 
-@pointwise(vjp=lambda g, out, x: ops.complex(g, ops.zeros_like(g)) if x.dtype.is_complex else g, saves="", result="real", run=lambda x: np.real(x).copy(order="K"), inplace=False, method=False)
+@pointwise(
+    vjp=lambda g, out, x: ops.complex(g, ops.zeros_like(g)) if x.dtype.is_complex else g,
+    saves="",
+    result="real",
+    run=lambda x: np.real(x).copy(order="K"),
+    inplace=False,
+    method=False,
+)
 def real(s, input):
     """The real part."""
     return s.real(input)
 
 
-@pointwise(vjp=lambda g, out, x: ops.complex(ops.zeros_like(g), g), saves="", result="real", run=lambda x: np.imag(x).copy(order="K"), inplace=False, method=False)
+@pointwise(
+    vjp=lambda g, out, x: ops.complex(ops.zeros_like(g), g),
+    saves="",
+    result="real",
+    run=lambda x: np.imag(x).copy(order="K"),
+    inplace=False,
+    method=False,
+)
 def imag(s, input):
     """The imaginary part."""
     return s.imag(input)

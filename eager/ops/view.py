@@ -150,7 +150,12 @@ def _expand(input, sizes, implicit=False):
     return result
 
 
-@view(run=lambda input, sizes: np.lib.stride_tricks.as_strided(input, *_expanded(input, sizes)), vjp=lambda g, out, input, sizes: g, saves="", method=False)
+@view(
+    run=lambda input, sizes: np.lib.stride_tricks.as_strided(input, *_expanded(input, sizes)),
+    vjp=lambda g, out, input, sizes: g,
+    saves="",
+    method=False,
+)
 def expand(shape, strides, offset, sizes):
     """Dimensions of size 1 repeated without copying, and new leading dimensions; -1 keeps a size."""
     result = _expand_shape(shape, sizes)
@@ -335,9 +340,18 @@ def _range(start: Any, end: Any, size: int) -> tuple[int, int]:
 
 
 @view(
-    name="slice", method=False, saves="",
-    run=lambda input, dim, start, end, step: input[(*(slice(None),) * normalize_dim(dim, input.ndim), slice(*_range(start, end, input.shape[dim]), step))],
-    vjp=lambda g, out, input, dim, start, end, step: ops.slice_backward(g, tuple(input.shape), dim, start, end, step),
+    name="slice",
+    method=False,
+    saves="",
+    run=lambda input, dim, start, end, step: input[
+        (
+            *(slice(None),) * normalize_dim(dim, input.ndim),
+            slice(*_range(start, end, input.shape[dim]), step),
+        )
+    ],
+    vjp=lambda g, out, input, dim, start, end, step: ops.slice_backward(
+        g, tuple(input.shape), dim, start, end, step
+    ),
 )
 def _slice(shape, strides, offset, dim=0, start=None, end=None, step=1):
     """`input[start:end:step]` along a dimension."""
@@ -407,7 +421,13 @@ def diagonal(shape, strides, start, offset=0, dim1=0, dim2=1):
 
 
 def _writable(result, source):
-    return np.lib.stride_tricks.as_strided(result, result.shape, result.strides, writeable=source.flags.writeable) if result.base is None else _flagged(result, source)
+    return (
+        np.lib.stride_tricks.as_strided(
+            result, result.shape, result.strides, writeable=source.flags.writeable
+        )
+        if result.base is None
+        else _flagged(result, source)
+    )
 
 
 def _flagged(result, source):
@@ -428,7 +448,13 @@ def diagonal_backward(g, shape, offset, dim1, dim2):
     return result
 
 
-@view(run=None, vjp=lambda g, out, input, size, stride, offset: ops.as_strided_backward(g, tuple(input.shape), input.strides, size, stride, offset), saves="")
+@view(
+    run=None,
+    vjp=lambda g, out, input, size, stride, offset: ops.as_strided_backward(
+        g, tuple(input.shape), input.strides, size, stride, offset
+    ),
+    saves="",
+)
 def as_strided(shape, strides, offset, size, stride, storage_offset=None):
     """Any shape and strides over the storage; the caller answers for staying inside."""
     last = (storage_offset or 0) + sum((n - 1) * s for n, s in zip(size, stride, strict=True) if n)
@@ -493,13 +519,23 @@ def unfold_backward(g, shape, dim, size, step):
     return result
 
 
-@extern(spec=lambda input: Spec((*input.shape, 2), input.dtype.to_real(), input.device), saves="", method=False, vjp=lambda g, out, input: ops.view_as_complex(g))
+@extern(
+    spec=lambda input: Spec((*input.shape, 2), input.dtype.to_real(), input.device),
+    saves="",
+    method=False,
+    vjp=lambda g, out, input: ops.view_as_complex(g),
+)
 def view_as_real(input):
     """A complex tensor as a real one with a last dimension of 2 (a copy)."""
     return np.ascontiguousarray(input).view(input.real.dtype).reshape(*input.shape, 2).copy()
 
 
-@extern(spec=lambda input: Spec(input.shape[:-1], input.dtype.to_complex(), input.device), saves="", method=False, vjp=lambda g, out, input: ops.view_as_real(g))
+@extern(
+    spec=lambda input: Spec(input.shape[:-1], input.dtype.to_complex(), input.device),
+    saves="",
+    method=False,
+    vjp=lambda g, out, input: ops.view_as_real(g),
+)
 def view_as_complex(input):
     """A real tensor with a last dimension of 2 as a complex one (a copy)."""
     kind = np.complex128 if input.dtype == np.float64 else np.complex64
