@@ -419,7 +419,7 @@ def xlogy(input, other):
 # -- extrema and selection --------------------------------------------------------------------------
 
 
-def _extremum(g: Tensor, chosen: Tensor, tie: Tensor) -> Tensor:
+def _extremum(g: Any, chosen: Any, tie: Any) -> Tensor:
     """A gradient for the chosen operand; equal operands share it."""
     return ops.where(tie, g / 2, ops.where(chosen, g, ops.zeros_like(g)))
 

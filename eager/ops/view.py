@@ -22,7 +22,7 @@ from eager.tensor import Tensor
 
 
 def _sizes(shape: Any) -> tuple[int, ...]:
-    return (shape,) if isinstance(shape, (int, np.integer)) else tuple(shape)
+    return (int(shape),) if isinstance(shape, (int, np.integer)) else tuple(shape)
 
 
 def _transpose(input, dim0, dim1):
