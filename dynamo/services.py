@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from dynamo.source import (
     AttributeSource,
-    CellContentsSource,
     ChildSource,
     ConstantSource,
     DefaultSource,

@@ -43,7 +43,6 @@ from dynamo.values.function import CellValue
 from eager import autograd
 from fx.graph_module import GraphModule
 
-
 # Instructions that only move values: nothing in them can end a graph.
 _QUIET = frozenset(
     ("RESUME", "NOP", "COPY_FREE_VARS", "MAKE_CELL", "PUSH_NULL", "POP_TOP", "SWAP", "COPY",
