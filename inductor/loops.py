@@ -343,6 +343,8 @@ class TypedAlgebra:
     def _arithmetic(self, name: str, left: Any, right: Any) -> Value:
         values = self.common((left, right))
         dtype = values[0].dtype
+        if name == "int_div" and is_float(dtype):
+            return self.trunc(self.operation("div", dtype, values))
         if dtype == "bool" and name in ("add", "mul", "maximum", "minimum", "fmax", "fmin"):
             simple = "bitwise_or" if name in ("add", "maximum", "fmax") else "bitwise_and"
             return self.operation(simple, dtype, values)
