@@ -124,7 +124,22 @@ def _erfc_positive(y: np.ndarray) -> np.ndarray:
 
 
 def _cody(x: Any, complement: bool) -> np.ndarray:
+    """erf, or erfc, block by block: its many temporaries then stay in the cache."""
     x = np.asarray(x)
+    if x.size <= _BLOCK:
+        return _cody_block(x, complement)
+    x = np.ascontiguousarray(x)
+    result, source = np.empty_like(x), x.reshape(-1)
+    target = result.reshape(-1)
+    for start in range(0, x.size, _BLOCK):
+        target[start : start + _BLOCK] = _cody_block(source[start : start + _BLOCK], complement)
+    return result
+
+
+_BLOCK = 1 << 13
+
+
+def _cody_block(x: np.ndarray, complement: bool) -> np.ndarray:
     wide = x.astype(np.float64)
     with np.errstate(all="ignore"):
         y = np.abs(wide)
