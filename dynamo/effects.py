@@ -4,6 +4,7 @@ functions with which generated code replays it after the graph has run.
 
 from __future__ import annotations
 
+import types
 from typing import TYPE_CHECKING, Any
 
 from dynamo.source import ConstantSource
@@ -12,7 +13,7 @@ from dynamo.values.base import Value
 from dynamo.values.container import ListValue, SetValue
 from dynamo.values.dictionary import DictValue
 from dynamo.values.function import CellValue
-from dynamo.values.object import DELETED, ObjectValue
+from dynamo.values.object import DELETED, ObjectValue, lookup
 
 if TYPE_CHECKING:
     from dynamo.emit import Emitter
@@ -108,8 +109,7 @@ def _replay(e: Emitter, value: Value) -> None:
         if value.name is None:
             e.call_helper(store_cell, value, value.final)
     elif isinstance(value, ObjectValue):
-        setter = type(value.kind).__getattribute__(value.kind, "__setattr__")
-        plain = setter is object.__setattr__
+        plain = not isinstance(lookup(value.kind, "__setattr__"), types.FunctionType)
         for name, part in value.attributes.items():
             if part is DELETED:
                 e.call_helper(object.__delattr__, value, name)

@@ -196,7 +196,7 @@ class Emitter:
             return
         place = self._keep(value)
         self.code += builder.store_fast(place)
-        plain = lookup(value.kind, "__setattr__") is object.__setattr__
+        plain = not isinstance(lookup(value.kind, "__setattr__"), types.FunctionType)
         for name, part in value.attributes.items():
             if part is not DELETED:
                 self.call_helper(setattr if plain else object.__setattr__, value, name, part)

@@ -20,9 +20,9 @@ from dynamo.source import (
     TypeSource,
 )
 from dynamo.unsupported import NotConcrete, Raised, Unsupported, unsupported
-from dynamo.values.base import NO_KEYWORDS, Value
+from dynamo.values.base import NO_KEYWORDS, Value, unwrap_all
 from dynamo.values.builtin import handler_of
-from dynamo.values.constant import Constant
+from dynamo.values.constant import Constant, is_literal
 from dynamo.values.container import ListValue, SequenceValue, SetValue, SliceValue, TupleValue
 from dynamo.values.dictionary import DictValue
 from dynamo.values.exception import ExceptionValue
@@ -233,6 +233,22 @@ class Services:
             f"{callee!r} of module {module} is written in C or depends on state outside",
             "it runs as it is, between two graphs; move it out of the compiled region to avoid that",
         )
+
+    def call_numpy(
+        self, callee: Value, args: Sequence[Value], kwargs: dict[str, Value] = NO_KEYWORDS
+    ) -> Value:
+        """A function of NumPy: computed now if it takes and gives plain numbers, else it ends the graph."""
+        try:
+            values = [*unwrap_all(args), *unwrap_all(list(kwargs.values()))]
+        except NotConcrete:
+            return self.call_real(callee, args, kwargs)
+        if not all(map(_is_numeric, values)):
+            return self.call_real(callee, args, kwargs)
+        names = dict(zip(kwargs, values[len(args) :], strict=True))
+        result = self.evaluate(functools.partial(callee.real, **names), *values[: len(args)])  # type: ignore[attr-defined]
+        if not _is_numeric(result):
+            return self.call_real(callee, args, kwargs)
+        return self.wrap_result(result)
 
     def call_real_method(
         self, owner: Value, name: str, args: Sequence[Value], kwargs: dict[str, Value]
@@ -518,6 +534,13 @@ class Services:
 
     def is_module(self, value: Value) -> bool:
         return isinstance(value, ModuleValue)
+
+
+def _is_numeric(value: Any) -> bool:
+    """Numbers, NumPy's own included, and tuples and lists of them."""
+    if isinstance(value, (tuple, list)):
+        return all(map(_is_numeric, value))
+    return value is None or (is_literal(value) and not isinstance(value, (str, bytes)))
 
 
 _SYMBOLS = {

@@ -11,6 +11,8 @@ import types
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from dynamo.unsupported import unsupported
 from dynamo.values.base import NO_KEYWORDS, Value
 from dynamo.values.constant import Constant, is_literal, is_tensor_literal_type
@@ -105,6 +107,8 @@ class ClassValue(Value):
         if kind.__module__ == "itertools":
             return _itertools(m, kind, args, kwargs)
         caller = lookup(type(kind), "__call__")
+        if kind.__module__ == "numpy" and issubclass(kind, np.generic):
+            return m.call_numpy(self, args, kwargs)
         if isinstance(kind, enum.EnumMeta) or is_tensor_literal_type(kind):
             return m.run(kind, args, kwargs)
         if isinstance(caller, types.FunctionType):

@@ -210,6 +210,8 @@ class ObjectValue(Value):
     def call(
         self, m: Frame, args: Sequence[Value], kwargs: dict[str, Value] = NO_KEYWORDS
     ) -> Value:
+        if self.kind.__name__ in _NUMPY_FUNCTIONS and self.kind.__module__ == "numpy":
+            return m.call_numpy(self, args, kwargs)
         getter = _GETTERS.get(self.kind)
         if getter is not None:
             return getter(m, self.real, *args)
@@ -338,6 +340,7 @@ def _get_attributes(m: Frame, getter: Any, owner: Value) -> Value:
     return found[0] if len(found) == 1 else m.tuple_of(found)
 
 
+_NUMPY_FUNCTIONS = ("ufunc", "_ArrayFunctionDispatcher")
 _GETTERS = {operator.itemgetter: _get_items, operator.attrgetter: _get_attributes}
 _OPERATORS = frozenset(
     ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul", "and", "or", "xor",

@@ -1,0 +1,201 @@
+"""What programs do with the tensor library besides calling operators: contexts, decorators, constants, randomness, checks."""
+
+import functools
+import math
+
+import numpy as np
+
+import flambeau as torch
+import flambeau.nn.functional as F
+from dynamo.testing import program
+
+
+def vector():
+    return (torch.tensor([1.0, 2.0, 3.0]),)
+
+
+def leaf():
+    return (torch.tensor([1.0, 2.0, 3.0], requires_grad=True),)
+
+
+@torch.no_grad()
+def _without(x):
+    return x * 2
+
+
+@program(leaf)
+def test_no_grad_decorator_and_nesting(x):
+    with torch.no_grad():
+        a = x * 2
+        with torch.enable_grad():
+            b = x * 3
+        c = torch.is_grad_enabled()
+    with torch.set_grad_enabled(False):
+        d = x + 1
+    return a, b, c, d, _without(x), torch.is_grad_enabled(), x * 4
+
+
+@program(leaf)
+def test_inference_mode(x):
+    with torch.inference_mode():
+        y = x * 2
+    return y.requires_grad, x * 3
+
+
+@program(leaf, graphs=None, breaks=None)
+def test_grad_mode_left_changed_by_a_call(x):
+    torch.set_grad_enabled(False)
+    y = x * 2
+    torch.set_grad_enabled(True)
+    return y, x * 3
+
+
+@program(vector)
+def test_constants_made_in_the_program(x):
+    a = torch.tensor([1.0, 2.0, 3.0])
+    b = torch.zeros(3), torch.ones_like(x), torch.full((2,), 3.0), torch.arange(3), torch.eye(2)
+    a += x
+    return a * x, b, torch.tensor(2), torch.tensor([[1, 2]]).dtype
+
+
+@program(vector)
+def test_constant_is_new_at_every_call(x):
+    a = torch.tensor([1.0])
+    a.add_(x.sum())
+    return a
+
+
+def test_random_numbers_are_those_of_eager():
+    def f(x):
+        return F.dropout(x, 0.5), torch.rand(2), torch.randn_like(x)
+
+    def seeded():
+        torch.manual_seed(3)
+        return (torch.ones(8),)
+
+    program(seeded)(f)()
+
+
+@program(vector)
+def test_type_questions(x):
+    found = []
+    if torch.is_tensor(x) and not torch.jit.is_scripting() and not torch.jit.is_tracing():
+        found.append("tensor")
+    if x.dtype == torch.float32 and x.dtype.is_floating_point and x.device.type == "cpu":
+        found.append(str(x.dtype))
+    return x * torch.finfo(x.dtype).eps, found, torch.iinfo(torch.int32).max, x.dtype is torch.float32
+
+
+@program(lambda: (torch.arange(24.0).reshape(2, 3, 4),))
+def test_shapes(x):
+    b, *rest = x.shape
+    y = x.view(b, -1).unsqueeze(1).permute(0, 2, 1)
+    z = torch.einsum("bij,bkj->bik", x, x)
+    size = x.size()[1:] + (1,)
+    return y, z, x.reshape(*x.shape[:-1], 2, 2), tuple(rest), list(size), x.flatten(1).shape
+
+
+@program(lambda: (torch.arange(6.0).reshape(2, 3), torch.tensor([1, 0])))
+def test_advanced_indexing(x, index):
+    y = x.clone()
+    y[index] = y[index] * 2
+    y[:, 0] = 7.0
+    mask = x > 2
+    return y, x[index], x.masked_fill(mask, 0.0), torch.where(mask, x, -x), x[:, [0, 2]]
+
+
+@program(vector, graphs=2, breaks=1)
+def test_nonzero_is_data_dependent(x):
+    y = x * 2
+    return y[y > 3].sum() + 1
+
+
+@program(vector, graphs=2, breaks=None)
+def test_numpy_round_trip(x):
+    y = x + 1
+    array = np.sqrt(y.numpy())
+    return torch.from_numpy(array) * 2
+
+
+@program(vector)
+def test_numpy_scalars(x):
+    return x * np.float32(2.0) + np.pi, np.int64(3) + 1, np.prod(x.shape), np.sqrt(4.0), np.ceil(2.5)
+
+
+@program(vector)
+def test_out_and_keyword_forms(x):
+    return torch.add(x, 1, alpha=2), torch.sum(x, dim=0, keepdim=True), x.std(unbiased=False)
+
+
+class Double(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        return x * 2
+
+    @staticmethod
+    def backward(ctx, grad):
+        return grad * 2
+
+
+@program(leaf, graphs=None, breaks=None)
+def test_custom_function(x):
+    return Double.apply(x + 1) * 3
+
+
+@program(leaf, graphs=None, breaks=None)
+def test_backward_inside(x):
+    y = (x * x).sum()
+    y.backward()
+    return x.grad * 2
+
+
+@program(leaf)
+def test_detach_and_requires_grad(x):
+    y = x.detach() * 2
+    return y, y.requires_grad, x.requires_grad, (x * 2).requires_grad, x.grad is None
+
+
+@program(lambda: (torch.nn.LayerNorm(4), torch.nn.Conv2d(1, 2, 3), torch.ones(1, 1, 4, 4)))
+def test_layers(norm, conv, x):
+    with torch.no_grad():
+        conv.weight.fill_(0.5)
+        conv.bias.zero_()
+    return norm(x), conv(x).shape, F.max_pool2d(conv(x), 2)
+
+
+@program(lambda: (torch.nn.MultiheadAttention(8, 2, dropout=0.0, batch_first=True).eval(), torch.ones(1, 3, 8)))
+def test_attention_layer(layer, x):
+    with torch.no_grad():
+        for parameter in layer.parameters():
+            parameter.fill_(0.1)
+    out, weights = layer(x, x, x)
+    return out, weights
+
+
+@program(lambda: (torch.nn.LSTM(3, 4), torch.ones(2, 1, 3)), graphs=None, breaks=None)
+def test_recurrent_layer(layer, x):
+    with torch.no_grad():
+        for parameter in layer.parameters():
+            parameter.fill_(0.1)
+    out, (h, c) = layer(x)
+    return out, h, c
+
+
+@program(vector)
+def test_partial_of_operators(x):
+    scale = functools.partial(torch.mul, other=2)
+    steps = [torch.relu, F.gelu, scale, lambda v: v / math.sqrt(v.shape[0])]
+    return functools.reduce(lambda v, step: step(v), steps, x)
+
+
+@program(vector)
+def test_is_compiling(x):
+    return x * 1
+
+
+def test_is_compiling_is_true_inside():
+    def f(x):
+        return x + 1, torch.compiler.is_compiling()
+
+    assert f(torch.ones(1))[1] is False
+    assert torch.compile(f, backend="eager")(torch.ones(1))[1] is True
