@@ -110,6 +110,16 @@ def _erfc_positive(y: np.ndarray) -> np.ndarray:
         middle = (middle + c) * y
         below = (below + d) * y
     middle = (middle + _CODY_C[7]) / (below + _CODY_D[7])
+    value = middle
+    if not y.size or not y.max() <= 4.0:
+        value = np.where(y <= 4.0, middle, _erfc_far(y))
+    split = np.trunc(y * 16.0) / 16.0
+    scale = np.exp(-split * split) * np.exp(-(y - split) * (y + split))
+    return value * scale
+
+
+def _erfc_far(y: np.ndarray) -> np.ndarray:
+    """erfc over its exponential for y > 4."""
     square = 1.0 / np.maximum(y * y, 1e-300)
     top = _CODY_P[5] * square
     under = square.copy(order="K")
@@ -117,10 +127,7 @@ def _erfc_positive(y: np.ndarray) -> np.ndarray:
         top = (top + p) * square
         under = (under + q) * square
     far = square * (top + _CODY_P[4]) / (under + _CODY_Q[4])
-    far = (0.56418958354775628695 - far) / np.maximum(y, 1e-300)
-    split = np.trunc(y * 16.0) / 16.0
-    scale = np.exp(-split * split) * np.exp(-(y - split) * (y + split))
-    return np.where(y <= 4.0, middle, far) * scale
+    return (0.56418958354775628695 - far) / np.maximum(y, 1e-300)
 
 
 def _cody(x: Any, complement: bool) -> np.ndarray:
