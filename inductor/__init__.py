@@ -7,6 +7,7 @@ values        what a tensor is meanwhile: stored memory, or a computation inline
 indexing      lowerings: creation, concatenation, padding, gathering, gradients of views
 scatter       lowerings: writing at computed places
 window        lowerings: pooling
+shifting      lowerings: rolls, parts written into a tensor, adaptive pooling, running sums
 philox        lowerings: random numbers
 extern        lowerings: matrix products and convolutions, which have templates
 loops         the loop IR: buffers, loops, and the typed scalar algebra of their bodies

@@ -23,6 +23,7 @@ import inductor.extern  # noqa: F401
 import inductor.indexing  # noqa: F401
 import inductor.philox  # noqa: F401  (these declare lowerings)
 import inductor.scatter  # noqa: F401
+import inductor.shifting  # noqa: F401
 import inductor.window  # noqa: F401
 from eager.op import Op
 from eager.registry import registry

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 from fx.node import Node
-from inductor.index import Variable, contiguous_strides, symbol
+from inductor.index import ZERO, Variable, contiguous_strides
 from inductor.indexing import _meta, broadcast_shape, filled
 from inductor.loops import Loop, TypedAlgebra, Value
 from inductor.lower import Lowering, Unsupported, lowers
@@ -25,7 +25,7 @@ def scatter(
     target = lowering.copy(base, contiguous_strides(base.shape)).buffer
     dims = tuple(Variable(f"i{k}", n) for k, n in enumerate(shape))
     lowering.emit(Loop(
-        target, dims, symbol(Variable("unused", 1)) * 0, value, scatter=mode, place=place,
+        target, dims, ZERO, value, scatter=mode, place=place,
         origins=("scatter",),
     ))
     return Stored.whole(target)
