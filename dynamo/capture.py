@@ -92,6 +92,7 @@ class Capture:
         self.lifted: set[int] = set()
         self.entry_mode = autograd.is_grad_enabled()
         self.tensor_slots = frozenset(vars(FakeTensor)) | frozenset(Tensor.__annotations__)
+        self._last_placeholder: Node | None = None
         self._nodes: dict[int, Node] = {}
         self._memo: dict[int, tuple[Any, Value]] = {}
         self._held: list[Any] = []
@@ -175,6 +176,10 @@ class Capture:
 
     def is_library_file(self, filename: str) -> bool:
         return is_library_file(filename)
+
+    def is_standard(self, module: types.ModuleType) -> bool:
+        """Whether a module belongs to Python's own library."""
+        return module.__name__.partition(".")[0] in sys.stdlib_module_names
 
     def is_installed(self, module: types.ModuleType) -> bool:
         file = getattr(module, "__file__", None)
@@ -285,10 +290,11 @@ class Capture:
         return node
 
     def _placeholder(self, value: TensorValue) -> Node:
-        last = next((n for n in reversed(self.graph.nodes) if n.op == "placeholder"), None)
-        with self.graph.inserting_after(last):
+        last, graph = self._last_placeholder, self.graph
+        with graph.inserting_after(last) if last is not None else graph.inserting_before(None):
             node = self.graph.placeholder(_identifier(value.source))
         node.target = node.name
+        self._last_placeholder = node
         node.meta["val"] = value.fake
         node.meta["source"] = value.source.name
         node.meta["stack"] = []

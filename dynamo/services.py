@@ -441,7 +441,10 @@ class Services:
             return True
         if isinstance(value, (types.ModuleType, types.BuiltinFunctionType)):
             return True
-        return self.capture.is_installed(module)
+        # Installed packages keep their functions and classes, but switch flags.
+        if self.capture.is_standard(module):
+            return True
+        return self.capture.is_installed(module) and not is_literal(value)
 
     def globals_value(self) -> Value:
         unsupported("globals() in the frame", "the dictionary of globals is asked for")

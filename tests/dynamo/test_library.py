@@ -7,6 +7,7 @@ import numpy as np
 
 import flambeau as torch
 import flambeau.nn.functional as F
+from dynamo.explain import explain
 from dynamo.testing import program
 
 
@@ -199,3 +200,9 @@ def test_is_compiling_is_true_inside():
 
     assert f(torch.ones(1))[1] is False
     assert torch.compile(f, backend="eager")(torch.ones(1))[1] is True
+
+
+def test_placeholders_come_first():
+    explanation = explain(lambda x: torch.arange(3) + x)(torch.ones(3))
+    kinds = [node.op for node in explanation.graphs[0].graph.nodes]
+    assert kinds == ["placeholder", "call_function", "call_function", "output"]
