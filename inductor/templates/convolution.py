@@ -162,7 +162,7 @@ class _Taps(Gemm):
         super().__init__(problem, None)
 
     def key(self) -> str:
-        return f"{super().key()} {self.image}"
+        return f"{super().key()} {self.image} {self.conv.batch}"
 
     def _choose_depth(self) -> None:
         # A block of k steps covers whole rows of output pixels.
@@ -176,14 +176,14 @@ class _Taps(Gemm):
         image, target, column, first, k = e.arguments
         taps = table(e, self.image.taps())
         count, width = self.conv.taps, self.conv.out_width
-        for v in range(vectors):
+        start = e.divide(first, width)
+        with e.loop(0, vectors * self.lanes, self.lanes) as group:
             places = []
             for lane in range(self.lanes):
                 # A column that does not exist repeats the last one; it is never stored.
-                n = e.minimum(e.add(column, v * self.lanes + lane), self.problem.n - 1)
+                n = e.minimum(e.sum(column, group.index, lane), self.problem.n - 1)
                 plane = e.multiply(e.divide(n, count), self.image.channel)
                 places.append(e.add(plane, taps(e.remainder(n, count))))
-            start = e.divide(first, width)
             with e.loop(0, e.divide(k, width)) as row:
                 line = e.at(image, e.multiply(e.add(start, row.index), self.image.columns))
                 with e.loop(0, width, self.lanes) as pixel:
@@ -194,16 +194,31 @@ class _Taps(Gemm):
                     for j, vector in enumerate(e.transpose(block)):
                         # What reaches past the row's end is overwritten by the next row.
                         position = e.multiply(e.add(k0, j), vectors * self.lanes)
-                        e.store_vector(vector, target, e.add(position, v * self.lanes))
+                        e.store_vector(vector, target, e.add(position, group.index))
         e.finish()
         return e.function
 
+    def _amortized(self, crowded: int) -> bool:
+        # Rows would be packed again for every few panels: see _run.
+        return crowded > 4
+
+    def _run(self, e: Emitter, run: Any, low: Value, high: Value) -> None:
+        """A few panels at a time, which stay in the second cache level, for one image after another."""
+        image_size = self.conv.channels * self.image.channel
+        with e.loop(low, high, self.group) as group:
+            end = e.minimum(e.add(group.index, self.group), high)
+            with e.loop(0, self.conv.batch) as image:
+                fresh = e.builder.zext(e.compare("==", image.index, 0), I64)
+                here = replace(
+                    run,
+                    a=e.at(run.a, e.multiply(image.index, self.conv.filters * self.conv.pixels)),
+                    b=e.at(run.b, e.multiply(image.index, image_size)),
+                    fresh=fresh,
+                )
+                super()._run(e, here, group.index, end)
+
 
 # -- plans -----------------------------------------------------------------------------------
-
-
-def _empty(conv: Convolution) -> bool:
-    return not (conv.batch and conv.filters and conv.channels and conv.pixels > 0)
 
 
 def forward(conv: Convolution, epilogue: Epilogue | None = None) -> Plan:
@@ -422,34 +437,31 @@ def _add_tap(e: Emitter, conv: Convolution, patch: Any, image: Any, y: Value, x:
 
 
 def weight_gradient(conv: Convolution) -> Plan:
-    """`steps(image, gradient, weight_gradient, workspace)`; the sum over images runs in order."""
+    """`steps(image, gradient, weight_gradient, workspace)`; the sum over images runs in order.
+
+    Raises ValueError where there are no images.
+    """
+    if not conv.batch:
+        raise ValueError("convolution: a weight gradient of no images")
     if depthwise.handles(conv):
         return depthwise.weight_gradient(conv)
     filters, channels = conv.filters // conv.groups, conv.channels // conv.groups
     n = channels * conv.taps
     image = layout(conv)
-    products = []
-    for accumulate in (False, True)[: 1 + (conv.batch > 1)]:
-        batch = ((conv.groups, filters * conv.pixels, channels * image.channel, filters * n),)
-        problem = Problem(
-            filters, n, conv.pixels, (conv.pixels, 1), (1, 1), (n, 1), batch, accumulate, conv.dtype,
-        )
-        products.append(_Taps(conv, problem).template())
+    batch = ((conv.groups, filters * conv.pixels, channels * image.channel, filters * n),)
+    line = (conv.pixels, 1)
+    problem = Problem(filters, n, conv.pixels, line, (1, 1), (n, 1), batch, dtype=conv.dtype)
+    product = _Taps(conv, problem).template()
+    product = replace(product, cost=product.cost * conv.batch)
     arranger = None if is_plain(conv) else arrange(conv)
-    gradient_bytes = conv.filters * conv.pixels * conv.itemsize
-    image_bytes = conv.channels * image.channel * conv.itemsize
 
-    def steps(data: Reference, gradient: Reference, out: Any, workspace: int = 0) -> list[Step]:
+    def steps(data: Any, gradient: Any, out: Any, workspace: int = 0) -> list[Step]:
         result = []
         if arranger is not None:
             arranged = Reference("workspace", 0, workspace)
             result.append(arranger.step(data, arranged, name="arrange"))
             data = arranged
-        for i in range(conv.batch):
-            here = replace(gradient, offset=gradient.offset + i * gradient_bytes)
-            there = replace(data, offset=data.offset + i * image_bytes)
-            product = products[min(i, 1)]
-            result.append(product.step(here, there, out, name="convolution weight gradient"))
+        result.append(product.step(gradient, data, out, name="convolution weight gradient"))
         return result
 
     return Plan(image.bytes if arranger else 0, steps)

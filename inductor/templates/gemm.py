@@ -212,6 +212,7 @@ class _Run:
     b: Any
     c: Any  # the start of C
     offset: Value  # where this batch starts in C
+    fresh: Value  # 1 to overwrite C, 0 to add to it
     image: Value  # what the epilogue calls this product, and its row 0
     row: Value
     scratch: Any
@@ -265,7 +266,7 @@ class Gemm:
         p = self.problem
         self.a_by_rows, self.b_by_rows = p.a[1] == 1, p.b[1] == 1
         crowded = self._crowded()
-        self.pack_a = not self.a_by_rows or crowded > 8 or (p.n >= AMORTIZED and crowded > 1)
+        self.pack_a = not self.a_by_rows or crowded > 8 or self._amortized(crowded)
         self.pack_b = self.gathered or not self.b_by_rows or self.tiles > 1
         spans = max(1, -(-p.k * self.block_rows * self.itemsize // PACKED_BYTES)) if self.pack_a else 1
         self.span = self.depth * max(1, -(-p.k // (spans * self.depth)))
@@ -275,6 +276,10 @@ class Gemm:
         b_size = (self.group * self.depth + self.lanes) * self.width
         self.a_bytes = -(-a_size * self.itemsize // 64) * 64 * self.pack_a
         self.b_bytes = b_size * self.itemsize * self.pack_b
+
+    def _amortized(self, crowded: int) -> bool:
+        """Is it worth packing rows that could be read in place?"""
+        return self.problem.n >= AMORTIZED and crowded > 1
 
     def _plan_ahead(self) -> Ahead | None:
         """How the tiles of one block of B bring the next one to the second cache level.
@@ -439,18 +444,18 @@ class Gemm:
                     e.store_vector(value, target, e.add(e.multiply(loop.index, width), v * self.lanes))
             return
         ragged = self.problem.n % self.lanes != 0
-        for v in range(vectors):
-            with e.loop(0, k, self.lanes) as loop:
-                mask = e.mask(e.subtract(k, loop.index))
-                block = []
-                for j in range(v * self.lanes, (v + 1) * self.lanes):
-                    # A column that does not exist repeats the last one; it is never stored.
-                    column = e.minimum(j, e.subtract(columns, 1)) if ragged else j
-                    offset = e.multiply(column, column_stride)
-                    block.append(e.load_masked(source, e.add(offset, loop.index), mask))
-                for j, vector in enumerate(e.transpose(block)):
-                    line = e.multiply(e.add(loop.index, j), width)
-                    e.store_vector(vector, target, e.add(line, v * self.lanes))
+        with e.loop(0, width, self.lanes) as lane, e.loop(0, k, self.lanes) as loop:
+            mask = e.mask(e.subtract(k, loop.index))
+            block = []
+            for j in range(self.lanes):
+                column = e.add(lane.index, j)
+                if ragged:  # a column that does not exist repeats the last one; it is never stored
+                    column = e.minimum(column, e.subtract(columns, 1))
+                offset = e.multiply(column, column_stride)
+                block.append(e.load_masked(source, e.add(offset, loop.index), mask))
+            for j, vector in enumerate(e.transpose(block)):
+                line = e.multiply(e.add(loop.index, j), width)
+                e.store_vector(vector, target, e.add(line, lane.index))
 
     # -- the driver ---------------------------------------------------------------------------
 
@@ -497,6 +502,7 @@ class Gemm:
             last = e.minimum(e.add(first, self.block_tiles), self.tiles)
             self._run(e, _Run(
                 e.at(words[A], a), e.at(words[B], b), words[C], c,
+                e.integer(int(not p.accumulate)),
                 *self.place(e, product), words[SCRATCH],
                 e.at(words[SCRATCH], self.a_bytes // self.itemsize), first, last,
             ), low, high)
@@ -621,7 +627,7 @@ class Gemm:
             rows = e.at(run.scratch, self._packed_tile(e, run, tile, ks))
         else:
             rows = e.at(run.a, e.add(e.multiply(row, p.a[0]), k))
-        first = 0 if p.accumulate else e.builder.zext(e.compare("==", k, 0), I64)
+        first = e.select(e.compare("==", k, 0), run.fresh, 0)
         last = e.compare(">=", e.add(k, size), p.k)
 
         def multiply(height: int, panel: Value, vectors: int) -> None:
