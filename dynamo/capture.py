@@ -442,6 +442,14 @@ class Capture:
         """Whether the graph changes tensors in place."""
         return any(getattr(node.target, "mutates", ()) for node in self.graph.nodes)
 
+    def release(self) -> None:
+        """Let go of the user's objects at once, without waiting for the garbage collector."""
+        self.frame = None
+        self.inputs = []
+        for table in (self._memo, self._cells, self._nodes, self._storages):
+            table.clear()
+        self._held.clear()
+
     def operator_counts(self) -> dict[str, int]:
         counts: dict[str, int] = {}
         for node in self.graph.nodes:

@@ -273,6 +273,9 @@ class Callback:
 
     def _skip(self, where: Any, code: types.CodeType, reason: Any) -> None:
         """Run this code as it is from now on; entries made for other arguments stay."""
+        if isinstance(reason, BaseException):
+            # The traceback would keep the frames of the translation, and with them the user's tensors.
+            reason.__traceback__ = reason.__cause__ = reason.__context__ = None
         self.log.skipped.append((code, reason))
         if not where.entries(code):
             where.skip(code)

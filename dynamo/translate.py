@@ -105,6 +105,7 @@ def translate_frame(
             return result
         finally:
             autograd.set_grad_enabled_(mode)
+            root.release()
 
 
 class RootFrame(Frame):
@@ -130,6 +131,13 @@ class RootFrame(Frame):
         names = code.co_varnames[: argument_count(code)]
         self.unread: dict[str, Any] = dict(zip(names, args, strict=True))
         self.output: CompiledFrame | None = None
+
+    def release(self) -> None:
+        """Let go of the user's objects, which cycles between frames and values would keep."""
+        self.capture.release()
+        self.stack.clear()
+        for table in (self.variables, self.unread, self.cells):
+            table.clear()
 
     # -- variables -----------------------------------------------------------------------------------
 
