@@ -28,14 +28,42 @@ BINARY = (
 OTHER = "where cast constant".split()
 PRIMITIVES = (*UNARY, *BINARY, *OTHER)
 
-_vector_erf = None
+# erf(x) / x for |x| <= 4 as a quotient of polynomials in x**2, fitted by weighted least squares to a
+# relative error of 2e-9: less than rounding adds.
+_ERF_TOP = (
+    1.12837917, 0.185205438, 0.0543169656, 0.00384967127, 0.000379600003, 4.684486e-06,
+    -1.32008709e-08,
+)
+_ERF_BELOW = (1.0, 0.49746746, 0.11395912, 0.0154621787, 0.00130757017, 6.31078376e-05)
+_ERF_BLOCK = 1 << 14
 
 
-def _erf_polynomial(x: np.ndarray) -> np.ndarray:
-    """erf by libm for each element: exact to the last bit, and slow. The inductor registers a
-    compiled one.
-    """
-    return np.frompyfunc(math.erf, 1, 1)(x).astype(x.dtype)
+def _horner(z: np.ndarray, coefficients: tuple, result: np.ndarray) -> None:
+    """The polynomial in z, lowest coefficient first, into `result`."""
+    result.fill(coefficients[-1])
+    for c in coefficients[-2::-1]:
+        result *= z
+        result += c
+
+
+def _erf(x: Any) -> np.ndarray:
+    """The error function: in single precision by one quotient, a block at a time."""
+    x = np.asarray(x)
+    if x.dtype.kind != "f" or x.dtype.itemsize > 4:
+        return _cody(x, False)
+    flat = np.ascontiguousarray(x, np.float32).reshape(-1)
+    found = np.empty_like(flat)
+    top, below = (np.empty(min(_ERF_BLOCK, flat.size), np.float32) for _ in range(2))
+    for start in range(0, flat.size, _ERF_BLOCK):
+        part = np.clip(flat[start : start + _ERF_BLOCK], -4, 4)
+        square, n = part * part, part.size
+        _horner(square, _ERF_TOP, top[:n])
+        _horner(square, _ERF_BELOW, below[:n])
+        part *= top[:n]
+        np.divide(part, below[:n], out=found[start : start + _ERF_BLOCK])
+    result = np.empty_like(x)
+    result[...] = found.reshape(x.shape)
+    return result
 
 
 def _real_function(function):
@@ -302,7 +330,7 @@ class NumpyAlgebra:
     i0 = staticmethod(lambda x: np.i0(x).astype(np.asarray(x).dtype))
     rsqrt = staticmethod(lambda x: 1 / np.sqrt(x))
     reciprocal = staticmethod(lambda x: 1 / x)
-    erf = staticmethod(lambda x: _cody(x, False))
+    erf = staticmethod(_erf)
     erfc = staticmethod(lambda x: _cody(x, True))
     erfinv = staticmethod(_erfinv)
     lgamma = staticmethod(

@@ -19,6 +19,7 @@ import numpy as np
 from eager import autograd, dispatch
 from eager import dtype as dtypes
 from eager.algebra import NUMPY
+from eager.blocks import in_blocks
 from eager.fake import DataDependent, FakeTensor
 from eager.registry import ops as ops
 from eager.registry import registry
@@ -324,7 +325,7 @@ class Pointwise(Op):
         self.tail = self.defaults[self.required :]
         self.body = body = self.function
         if self.run is None:
-            self.run = lambda *values: body(NUMPY, *values)
+            self.run = in_blocks(body)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if kwargs or dispatch.active[0] or len(args) != self.required:

@@ -40,17 +40,38 @@ def relu(s, input):
     return s.maximum(input, 0)
 
 
-def _gelu_vjp(g: Any, out: Any, input: Any, approximate: str) -> Any:
-    if approximate == "none":
-        slope = 0.5 * (1 + ops.erf(input * _SQRT_HALF))
-        return g * (slope + input * (ops.exp(input * input * -0.5) * _GAUSS))
-    square = input * input
-    bent = ops.tanh(_TANH_SCALE * (input + 0.044715 * (square * input)))
+def _tanh_slopes(s: Any, x: Any) -> tuple:
+    """tanh of the inner polynomial of gelu's approximation, and that polynomial's slope."""
+    square = x * x
     inner = _TANH_SCALE * (1 + 0.134145 * square)
+    return s.tanh(_TANH_SCALE * (x + 0.044715 * (square * x))), inner
+
+
+def _gelu_curvature(g: Any, input: Any, approximate: str) -> Any:
+    """g times the second derivative of gelu, in operators."""
+    if approximate == "none":
+        return g * (ops.exp(input * input * -0.5) * _GAUSS * (2 - input * input))
+    bent, inner = _tanh_slopes(ops, input)
+    more = 0.26829 * _TANH_SCALE * input
+    return g * ((1 - bent * bent) * (inner + 0.5 * input * (more - 2 * bent * inner * inner)))
+
+
+@pointwise(
+    vjp=(lambda u, out, g, input, approximate: ops.gelu_backward(u, input, approximate),
+         lambda u, out, g, input, approximate: _gelu_curvature(u * g, input, approximate)),
+    promote="float", operands="g input", method=False, inplace=False,
+)
+def gelu_backward(s, g, input, approximate="none"):
+    """The gradient of gelu by its input."""
+    if approximate == "none":
+        slope = 0.5 * (1 + s.erf(input * _SQRT_HALF))
+        return g * (slope + input * (s.exp(input * input * -0.5) * _GAUSS))
+    bent, inner = _tanh_slopes(s, input)
     return g * (0.5 * (1 + bent) + 0.5 * input * (1 - bent * bent) * inner)
 
 
-@pointwise(vjp=_gelu_vjp, promote="float", method=False, inplace=False)
+@pointwise(vjp=lambda g, out, input, approximate: ops.gelu_backward(g, input, approximate),
+           promote="float", method=False, inplace=False)
 def gelu(s, input, approximate="none"):
     """The input times the normal distribution function of it; `approximate="tanh"` is a formula
     for it."""
@@ -62,12 +83,21 @@ def gelu(s, input, approximate="none"):
     return 0.5 * input * (1 + s.tanh(_TANH_SCALE * (input + 0.044715 * cube)))
 
 
-def _silu_vjp(g: Any, out: Any, input: Any) -> Any:
+def _silu_curvature(g: Any, input: Any) -> Any:
     gate = ops.sigmoid(input)
+    return g * (gate * (1 - gate) * (2 + input * (1 - 2 * gate)))
+
+
+@pointwise(vjp=(lambda u, out, g, input: ops.silu_backward(u, input),
+                lambda u, out, g, input: _silu_curvature(u * g, input)),
+           promote="float", method=False, inplace=False)
+def silu_backward(s, g, input):
+    """The gradient of silu by its input."""
+    gate = s.sigmoid(input)
     return g * (gate * (1 + input * (1 - gate)))
 
 
-@pointwise(vjp=_silu_vjp, promote="float", method=False)
+@pointwise(vjp=lambda g, out, input: ops.silu_backward(g, input), promote="float", method=False)
 def silu(s, input):
     """The input times its sigmoid."""
     return input * s.sigmoid(input)

@@ -282,7 +282,8 @@ WITHOUT_PEER = set(
     adaptive_max_pool attention avg_pool avg_pool_input_grad binary_entropy convolution
     convolution_input_grad convolution_weight_grad embedding_weight_grad max_pool
     max_pool_input_grad max_pool_with_indices native_batch_norm native_layer_norm nll_loss_forward
-    one_hot_of prelu_kernel constant_pad_nd embedding ctc_loss_forward linalg_triangular linalg_lstsq triangular_solve
+    one_hot_of prelu_kernel constant_pad_nd embedding ctc_loss_forward gelu_backward silu_backward
+    linalg_triangular linalg_lstsq triangular_solve
     """.split()
 )
 SIGN_FREE = {"linalg_svd", "linalg_qr", "linalg_eigh", "linalg_eig"}
