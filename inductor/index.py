@@ -113,11 +113,12 @@ class Index:
 
     def __add__(self, other: Index | int) -> Index:
         if isinstance(other, int):
-            return Index(self.terms, self.constant + other)
+            return _index(self.terms, self.constant + other) if other else self
+        if not other.terms:
+            return self + other.constant
         terms = dict(self.terms)
-        for atom, k in other.terms.items():
-            terms[atom] = terms.get(atom, 0) + k
-        return _joined(Index(terms, self.constant + other.constant))
+        _accumulate(terms, other.terms, 1)
+        return _joined(_index(terms, self.constant + other.constant))
 
     __radd__ = __add__
 
@@ -127,7 +128,9 @@ class Index:
     def __mul__(self, k: int) -> Index:
         if k == 0:
             return ZERO
-        return Index({atom: k * c for atom, c in self.terms.items()}, k * self.constant)
+        if k == 1:
+            return self
+        return _index({atom: k * c for atom, c in self.terms.items()}, k * self.constant)
 
     __rmul__ = __mul__
 
@@ -150,17 +153,23 @@ class Index:
 
     def substitute(self, mapping: Mapping[Atom, Index]) -> Index:
         """The expression with atoms replaced, simplified again."""
-        result = Index({}, self.constant)
+        if not mapping or not self.terms:
+            return self
+        terms: dict[Atom, int] = {}
+        constant = self.constant
         for atom, k in self.terms.items():
             if atom in mapping:
-                result = result + mapping[atom] * k
+                part = mapping[atom]
             elif isinstance(atom, Divided):
-                result = result + (atom.inner.substitute(mapping) // atom.by) * k
+                part = atom.inner.substitute(mapping) // atom.by
             elif isinstance(atom, Remainder):
-                result = result + (atom.inner.substitute(mapping) % atom.by) * k
+                part = atom.inner.substitute(mapping) % atom.by
             else:
-                result = result + Index({atom: k})
-        return result
+                terms[atom] = terms.get(atom, 0) + k
+                continue
+            _accumulate(terms, part.terms, k)
+            constant += part.constant * k
+        return _joined(Index(terms, constant))
 
     def variables(self) -> set[Variable]:
         """Every loop variable that occurs."""
@@ -209,6 +218,23 @@ class Index:
         return " + ".join(parts).replace("+ -", "- ")
 
     __repr__ = __str__
+
+
+def _index(terms: dict[Atom, int], constant: int) -> Index:
+    """An Index of terms that are known to have no coefficient 0 (or whose dict is shared)."""
+    result = Index.__new__(Index)
+    result.terms, result.constant, result._hash, result._bounds = terms, constant, None, None
+    return result
+
+
+def _accumulate(terms: dict[Atom, int], more: Mapping[Atom, int], factor: int) -> None:
+    """Add `factor` times some terms, dropping those that cancel."""
+    for atom, k in more.items():
+        total = terms.get(atom, 0) + k * factor
+        if total:
+            terms[atom] = total
+        else:
+            terms.pop(atom, None)
 
 
 ZERO = Index({})
@@ -272,8 +298,10 @@ def _remainder(rest: Index, n: int) -> Index:
 def _joined(index: Index) -> Index:
     """(x // n) n k + (x % n) k becomes x k; ((x // n) % m) n k + (x % n) k becomes (x % (n m)) k.
     """
+    if len(index.terms) < 2:
+        return index
     for atom, k in index.terms.items():
-        if not isinstance(atom, Remainder):
+        if type(atom) is not Remainder:
             continue
         n, x = atom.by, atom.inner
         others = {a: c for a, c in index.terms.items() if a is not atom}
@@ -282,21 +310,23 @@ def _joined(index: Index) -> Index:
             continue
         (above, one), = whole.terms.items()
         if one == 1 and others.get(above) == n * k:
-            others[above] = 0
-            return Index(others, index.constant) + x * k
+            del others[above]
+            return _index(others, index.constant) + x * k
         for other, c in others.items():
             if isinstance(other, Remainder) and c == n * k and other.inner == whole:
-                others[other] = 0
-                return Index(others, index.constant) + (x % (n * other.by)) * k
+                del others[other]
+                return _index(others, index.constant) + (x % (n * other.by)) * k
     return index
 
 
 def linear(indices: Sequence[Index], strides: Sequence[int], offset: int = 0) -> Index:
     """offset + sum of index * stride."""
-    result = constant(offset)
+    terms: dict[Atom, int] = {}
     for index, stride in zip(indices, strides, strict=True):
-        result = result + index * stride
-    return result
+        if stride:
+            _accumulate(terms, index.terms, stride)
+            offset += index.constant * stride
+    return _joined(_index(terms, offset))
 
 
 def delinearize(index: Index, shape: Sequence[int]) -> tuple[Index, ...]:
