@@ -37,7 +37,13 @@ from dynamo.resume import (
     stack_names,
 )
 from dynamo.source import ClosureSource, LocalSource
-from dynamo.unsupported import Break, Raised, Unsupported, unsupported
+from dynamo.unsupported import (
+    BackendCompilerFailed,
+    Break,
+    Raised,
+    Unsupported,
+    unsupported,
+)
 from dynamo.values.base import NULL, Value
 from dynamo.values.function import CellValue
 from eager import autograd
@@ -81,7 +87,7 @@ def translate_frame(
 
     None for the frame of a comprehension, whose iterator only Python can read. Raises Unsupported
     where nothing can be captured (the frame is then run as it is), and with `fullgraph=True` where
-    anything cannot. `break_at` asks for a break before that step of the frame, for tests.
+    anything cannot; BackendCompilerFailed where the backend fails. `break_at` asks for a break before that step of the frame, for tests.
     """
     if code.co_varnames[:1] == (".0",):
         return None
@@ -193,7 +199,7 @@ class RootFrame(Frame):
                 self.step()
             except Raised as raised:
                 self._uncaught(raised)
-            except (Unsupported, RecursionError, KeyboardInterrupt):
+            except (Unsupported, BackendCompilerFailed, RecursionError):
                 raise
             except Exception as error:
                 self._internal(error)
@@ -262,10 +268,13 @@ class RootFrame(Frame):
         autograd.set_grad_enabled_(self.capture.entry_mode)
         try:
             compiled = self.backend(module, example_inputs)
+        except Exception as error:
+            raise BackendCompilerFailed(self.backend, error) from error
         finally:
             autograd.set_grad_enabled_(mode)
         if not callable(compiled):
-            raise TypeError(f"the backend returned {compiled!r}, which cannot be called")
+            error = TypeError(f"it returned {compiled!r}, which cannot be called")
+            raise BackendCompilerFailed(self.backend, error)
         from dynamo.frame import shield
 
         return shield(compiled)

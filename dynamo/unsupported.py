@@ -56,6 +56,16 @@ class Unsupported(Exception):
         return "\n".join(lines)
 
 
+class BackendCompilerFailed(RuntimeError):
+    """A backend raised while it compiled a graph; what it raised is the cause."""
+
+    def __init__(self, backend: Any, error: BaseException) -> None:
+        name = getattr(backend, "__name__", None) or repr(backend)
+        super().__init__(f"backend={name!r} raised:\n{type(error).__name__}: {error}")
+        self.backend_name = name
+        self.inner_exception = error
+
+
 def unsupported(title: str, why: str = "", hint: str = "") -> NoReturn:
     """Raises Unsupported; the machine adds the place."""
     raise Unsupported(title, why, hint)

@@ -55,6 +55,9 @@ class SequenceValue(Value):
     def items(self, m: Frame) -> list[Value]:
         return self.all(m)
 
+    def identity(self) -> Any:
+        return self if self.real is None or self.kind is not tuple else self.real
+
     def realize(self, m: Frame) -> None:
         for item in self.all(m):
             item.realize(m)

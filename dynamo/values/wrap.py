@@ -41,7 +41,11 @@ def wrap(m: Frame, real: Any, source: Any) -> Value:
             m.guard_same(source, known)
         return known
     value = _wrap_new(m, real, source)
-    capture.remember(real, value)
+    if type(real) is tuple:
+        # Equal constants often are one tuple: no reason to require that they stay one.
+        capture.hold(real)
+    else:
+        capture.remember(real, value)
     return value
 
 

@@ -4,11 +4,13 @@ import functools
 import math
 
 import numpy as np
+import pytest
 
 import flambeau as torch
 import flambeau.nn.functional as F
 from dynamo.explain import explain
 from dynamo.testing import program
+from dynamo.unsupported import BackendCompilerFailed
 
 
 def vector():
@@ -206,3 +208,24 @@ def test_placeholders_come_first():
     explanation = explain(lambda x: torch.arange(3) + x)(torch.ones(3))
     kinds = [node.op for node in explanation.graphs[0].graph.nodes]
     assert kinds == ["placeholder", "call_function", "call_function", "output"]
+
+
+def _failing(graph_module, example_inputs):
+    raise ValueError("no such luck")
+
+
+@pytest.mark.parametrize("backend", [_failing, lambda graph_module, example_inputs: 3])
+def test_failing_backend_is_an_error(backend):
+    with pytest.raises(BackendCompilerFailed) as caught:
+        torch.compile(lambda x: x + 1, backend=backend)(torch.ones(1))
+    assert caught.value.inner_exception is not None
+
+
+def test_same_tuple_twice_is_not_required():
+    shared = (3, 1)
+
+    def f(x, a, b):
+        return x.view(a) + x.view(b).sum(), a is b
+
+    program(lambda: (torch.arange(3.0), shared, shared))(f)()
+    program(lambda: (torch.arange(3.0), tuple([3, 1]), tuple([3, 1])))(f)()
