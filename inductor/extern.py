@@ -216,14 +216,36 @@ def lower_addmm(lowering: Lowering, node: Node, bound: tuple) -> Lazy:
     return Computed(shape, product.dtype, body, "addmm")
 
 
-def _convolution(node: Node, image: tuple, filters: int, kernel: tuple, how: tuple) -> Any:
+def _convolution(
+    image: tuple, filters: int, kernel: tuple, how: tuple, tensors: Sequence[Lazy]
+) -> Any:
+    """The sizes for the templates, which know two dimensions: one dimension is an image of height 1.
+
+    Raises Unsupported for three dimensions and for other types than float32 and float64.
+    """
     from inductor.templates.convolution import Convolution
 
+    dtype = tensors[0].dtype
+    known = dtype in ("float32", "float64") and all(t.dtype == dtype for t in tensors)
+    if len(image) not in (3, 4) or not known:
+        raise Unsupported(f"a convolution of {len(image) - 2} dimensions in {dtype}")
     stride, padding, dilation, groups = how
+
+    def pair(values: Sequence[int], filler: int) -> tuple[int, int]:
+        first, last = values if len(values) == 2 else (filler, *values)
+        return first, last
+
+    height, width = pair(image[2:], 1)
     return Convolution(
-        image[0], image[1], image[2], image[3], filters, tuple(kernel), tuple(stride),
-        tuple(padding), tuple(dilation), groups,
+        image[0], image[1], height, width, filters, pair(kernel, 1), pair(stride, 1),
+        pair(padding, 0), pair(dilation, 1), groups, dtype,
     )
+
+
+def _fits(conv: Any, gradient: Lazy) -> None:
+    """Raises Unsupported where a gradient is not of the size of the convolution's output."""
+    if (conv.out_height, conv.out_width)[4 - gradient.ndim :] != tuple(gradient.shape[2:]):
+        raise Unsupported("the gradient's size is not the convolution's")
 
 
 def _plan_step(
@@ -235,7 +257,7 @@ def _plan_step(
         plan = build(None)
     except ValueError as error:
         raise Unsupported(str(error)) from None
-    out = Buffer(lowering.name(), "float32", shape, contiguous_strides(shape))
+    out = Buffer(lowering.name(), first.dtype, shape, contiguous_strides(shape))
     outputs = [out]
     if plan.workspace:
         size = -(-plan.workspace // 4)
@@ -254,7 +276,8 @@ def _plan_step(
         )
 
     inputs = [first.buffer, second.buffer, *([extra.buffer] if extra is not None else [])]
-    matrix = (shape[0], shape[1], shape[2] * shape[3]) if fusible else None
+    fusible = fusible and first.dtype == "float32"
+    matrix = (shape[0], shape[1], math.prod(shape[2:])) if fusible else None
     lowering.emit(Step(name, inputs, outputs, make, matrix, int(extra is not None)))
     return Stored.whole(out)
 
@@ -262,9 +285,9 @@ def _plan_step(
 @lowers("convolution")
 def lower_convolution(lowering: Lowering, node: Node, bound: tuple) -> Lazy:
     image, weight = lowering.tensor(bound[0]), lowering.tensor(bound[1])
-    if image.ndim != 4 or not _float32(image, weight):
-        raise Unsupported(f"a convolution of {image.ndim - 2} dimensions in {image.dtype}")
-    conv = _convolution(node, image.shape, weight.shape[0], weight.shape[2:], bound[3:])
+    conv = _convolution(
+        image.shape, weight.shape[0], weight.shape[2:], bound[3:], (image, weight)
+    )
     from inductor.templates.convolution import forward
     from inductor.templates.gemm import bias as add_bias
     from inductor.templates.gemm import chain
@@ -284,12 +307,11 @@ def lower_convolution(lowering: Lowering, node: Node, bound: tuple) -> Lazy:
 @lowers("convolution_input_grad")
 def lower_input_grad(lowering: Lowering, node: Node, bound: tuple) -> Lazy:
     gradient, weight = lowering.tensor(bound[0]), lowering.tensor(bound[1])
-    if gradient.ndim != 4 or not _float32(gradient, weight):
-        raise Unsupported(f"a convolution of {gradient.ndim - 2} dimensions in {gradient.dtype}")
     shape = tuple(map(int, node.meta["val"].shape))
-    conv = _convolution(node, shape, weight.shape[0], weight.shape[2:], bound[3:])
-    if (conv.out_height, conv.out_width) != tuple(gradient.shape[2:]):
-        raise Unsupported("the gradient's size is not the convolution's")
+    conv = _convolution(
+        shape, weight.shape[0], weight.shape[2:], bound[3:], (gradient, weight)
+    )
+    _fits(conv, gradient)
     from inductor.templates.convolution import input_gradient
 
     return _plan_step(
@@ -301,11 +323,10 @@ def lower_input_grad(lowering: Lowering, node: Node, bound: tuple) -> Lazy:
 @lowers("convolution_weight_grad")
 def lower_weight_grad(lowering: Lowering, node: Node, bound: tuple) -> Lazy:
     gradient, image = lowering.tensor(bound[0]), lowering.tensor(bound[1])
-    if gradient.ndim != 4 or not _float32(gradient, image):
-        raise Unsupported(f"a convolution of {gradient.ndim - 2} dimensions in {gradient.dtype}")
-    conv = _convolution(node, image.shape, gradient.shape[1], tuple(bound[2]), bound[3:])
-    if (conv.out_height, conv.out_width) != tuple(gradient.shape[2:]):
-        raise Unsupported("the gradient's size is not the convolution's")
+    conv = _convolution(
+        image.shape, gradient.shape[1], tuple(bound[2]), bound[3:], (gradient, image)
+    )
+    _fits(conv, gradient)
     from inductor.templates.convolution import weight_gradient
 
     return _plan_step(

@@ -45,6 +45,9 @@ FUSED = {
         lambda x, w, b: ops.relu(ops.conv2d(x, w, b, 1, 1, 1, 2)),
         [(2, 6, 9, 8), (10, 3, 3, 3), (10,)],
     ),
+    "signal": (
+        lambda x, w, b: ops.gelu(ops.conv1d(x, w, b, 2, 1, 1, 2)), [(2, 6, 19), (10, 3, 3), (10,)]
+    ),
     "depthwise": (
         lambda x, w, b, y: ops.silu(ops.conv2d(x, w, b, 1, 1, 1, 6) + y),
         [(2, 6, 9, 8), (12, 1, 3, 3), (12,), (2, 12, 9, 8)],
@@ -85,6 +88,23 @@ def test_special_values(harness):
             run = harness.compile(lambda a, b, f=function: f(a @ b), a, b)
             (got,), want = run(a, b), function(a @ b)
         np.testing.assert_allclose(got.numpy(), want.numpy(), rtol=1e-6, atol=1e-37)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_convolutions_of_signals_and_in_double_precision(harness, dtype):
+    x = harness.tensor(2, 6, 19, grad=True, dtype=dtype)
+    w, b = harness.tensor(10, 3, 3, grad=True, dtype=dtype), harness.tensor(10, grad=True, dtype=dtype)
+    harness.check(lambda x, w, b: ops.conv1d(x, w, b, 2, 1, 1, 2), x, w, b)
+    image = harness.tensor(2, 6, 8, 7, grad=True, dtype=dtype)
+    square = harness.tensor(10, 6, 3, 3, grad=True, dtype=dtype)
+    harness.check(lambda x, w: ops.relu(conv(x, w)), image, square)
+    assert harness.fallbacks == []
+
+
+def test_transposed_convolutions(harness):
+    x, w = harness.tensor(2, 6, 5, 7, grad=True), harness.tensor(6, 4, 3, 3, grad=True)
+    harness.check(lambda x, w: ops.conv_transpose2d(x, w, None, 2, 1, 1), x, w)
+    assert harness.fallbacks == []
 
 
 def test_gradients_through_fused_steps(harness):
