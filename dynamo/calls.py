@@ -32,7 +32,9 @@ def inline(m: Frame, function: Any, args: Sequence[Value], kwargs: dict[str, Val
     closure = function.closure(m)
     if code.co_flags & CO_GENERATOR:
         frame = GeneratorFrame(m.capture, code, variables, function.globals(), closure, m)
-        return GeneratorValue(frame, function, list(args), dict(kwargs))
+        generator = GeneratorValue(frame, function, list(args), dict(kwargs))
+        m.capture.generators.append(generator)
+        return generator
     frame = InlineFrame(m.capture, code, variables, function.globals(), closure, m)
     result = frame.run_to_end()
     m.capture.frame = m

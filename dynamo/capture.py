@@ -89,7 +89,7 @@ class Capture:
         self.frame: Frame | None = None
         self.steps = 0
         self.inputs: list[TensorValue] = []
-        self.lifted: set[int] = set()
+        self.generators: list[Any] = []
         self.entry_mode = autograd.is_grad_enabled()
         self.tensor_slots = frozenset(vars(FakeTensor)) | frozenset(Tensor.__annotations__)
         self._last_placeholder: Node | None = None
@@ -391,6 +391,16 @@ class Capture:
 
     # -- the end -------------------------------------------------------------------------------------
 
+    def check_generators(self) -> None:
+        """Raises Unsupported if a generator was left where Python would still run its cleanup."""
+        for generator in self.generators:
+            if generator.needs_cleanup:
+                unsupported(
+                    "Generator left inside try or with",
+                    f"{generator!r} is not finished, and what follows its yield has to run",
+                    "finish or close generators that clean up",
+                )
+
     def finish(self, outputs: Sequence[TensorValue]) -> bool:
         """Close the graph with these outputs; whether there is anything to run."""
         if autograd.is_grad_enabled() != self.entry_mode:
@@ -446,6 +456,7 @@ class Capture:
         """Let go of the user's objects at once, without waiting for the garbage collector."""
         self.frame = None
         self.inputs = []
+        self.generators = []
         for table in (self._memo, self._cells, self._nodes, self._storages):
             table.clear()
         self._held.clear()

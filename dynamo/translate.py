@@ -251,6 +251,7 @@ class RootFrame(Frame):
 
     def _compile(self, e: Emitter) -> tuple[GraphModule | None, float]:
         """Close the graph and hand it to the backend."""
+        self.capture.check_generators()
         if not self.capture.finish(e.outputs):
             if e.outputs:
                 unsupported("Output without a graph", "a tensor was made by no operation")

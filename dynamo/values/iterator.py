@@ -252,6 +252,15 @@ class GeneratorValue(IteratorValue):
     def __repr__(self) -> str:
         return f"<generator {self.frame.code.co_qualname}>"
 
+    @property
+    def needs_cleanup(self) -> bool:
+        """Whether it is suspended inside `try` or `with`, so that Python would close it at some time."""
+        if not self.started or self.finished:
+            return False
+        entry = self.frame.current.exception_entry
+        # Since 3.12 the whole body is under a handler that only turns StopIteration into an error.
+        return entry is not None and entry.target.opname != "CALL_INTRINSIC_1"
+
     def next(self, m: Frame) -> Value:
         return self.send(m, m.constant(None))
 

@@ -421,3 +421,18 @@ def test_gradients_across_breaks():
     }  # fmt: skip
     for one, other in zip(a.parameters(), b.parameters(), strict=True):
         assert (one.grad == other.grad).all()
+
+
+@program(vector, graphs=None, breaks=None, skipped=None)
+def test_abandoned_generator_is_closed(x):
+    log = []
+
+    def numbers():
+        try:
+            for i in range(3):
+                yield i
+        finally:
+            log.append("closed")
+
+    found = any(i > 0 for i in numbers())
+    return x + 1, found, log
