@@ -1,6 +1,10 @@
 """The launch program: patching, splitting, errors, threads, clones."""
 
+import os
+import subprocess
+import sys
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -196,3 +200,42 @@ def test_thread_budget():
     assert threads.get_num_threads() == 3
     threads.set_num_threads(before)
     assert threads.pool()
+
+
+FORK = """
+import os, sys
+import numpy as np
+sys.path.insert(0, sys.argv[1])
+from inductor import native, threads
+from inductor.program import Program, Step, output
+threads.set_num_threads(2)
+text = sys.stdin.read()
+function = native.compile_ir(text, "scale")
+from inductor.program import input
+table = Program([Step(function.address, (input(0), output(0), 3), 1000, 1e5)], 1, 1)
+x, y = np.arange(1000), np.zeros(1000, np.int64)
+table.call((x, y))
+child = os.fork()
+if child == 0:
+    y[:] = 0
+    good = table.call((x, y)) == (0, 0) and (y == 3 * x).all() and "fork" in threads.pool()
+    os._exit(0 if good else 1)
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system cannot fork")
+def test_a_forked_child_runs_serially_instead_of_waiting_forever():
+    folder = str(Path(program.__file__).parents[1])
+    command = [sys.executable, "-c", FORK, folder]
+    done = subprocess.run(command, input=SCALE, text=True, timeout=60, capture_output=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_without_a_pool_steps_run_serially(scale, monkeypatch):
+    monkeypatch.setattr(threads, "parallel_address", lambda: 0)
+    monkeypatch.setattr(threads, "_forked", False)
+    table = Program([step(scale, program.input(0), program.output(0), 7, 1000, 1e5)], 1, 1)
+    x, y = np.arange(1000), np.zeros(1000, np.int64)
+    assert table.call((x, y)) == (0, 0) and (y == 7 * x).all()
+    assert threads.pool().startswith("serial")
