@@ -35,7 +35,7 @@ def data(flat, dtype="float32"):
     return images[~kept], target[~kept], images[kept], target[kept]
 
 
-def train(torch, model, call, optimizer, arrays, steps, batch=128):
+def train(torch, model, call, optimizer, arrays, steps, batch=256):
     """The losses of `steps` steps over batches in a fixed order, and the accuracy afterwards."""
     images, target, test_images, test_target = (torch.from_numpy(array) for array in arrays)
     order = np.random.default_rng(0).permutation(len(arrays[0]))

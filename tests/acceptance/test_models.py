@@ -129,12 +129,18 @@ def check(name, training, backend, batch=1, layers=None):
 
 @pytest.mark.parametrize("training", [False, True], ids=["inference", "training"])
 def test_gpt2(backend, training):
-    check("gpt2", training, backend, layers=2)
+    check("gpt2", training, backend, layers=1)
 
 
 @pytest.mark.parametrize("training", [False, True], ids=["inference", "training"])
-def test_resnet18(backend, training, timm_needs):
-    check("resnet18", training, backend, batch=2 if training else 1)
+def test_resnet18(training, timm_needs):
+    check("resnet18", training, "aot_eager", batch=2 if training else 1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("training", [False, True], ids=["inference", "training"])
+def test_resnet18_native(training, timm_needs):
+    check("resnet18", training, "inductor", batch=2 if training else 1)
 
 
 @pytest.mark.slow
