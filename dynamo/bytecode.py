@@ -61,10 +61,14 @@ from dynamo.instruction import (
 def decode(code: CodeType) -> list[Instruction]:
     """The instructions of `code`, with targets, handlers and locations resolved.
 
-    Raises ValueError on a Python version without a table.
+    Raises ValueError on a Python version without a table, and for code in which one name is both a
+    cell and a free variable (an inlined comprehension can make it so).
     """
     if VERSION not in SUPPORTED:
         raise ValueError(f"no bytecode table for Python {VERSION[0]}.{VERSION[1]}")
+    twice = set(code.co_cellvars) & set(code.co_freevars)
+    if twice:
+        raise ValueError(f"{code.co_qualname} has two variables named {', '.join(sorted(twice))}")
     positions = [Location(*position) for position in code.co_positions()]
     instructions: list[Instruction] = []
     at_offset: dict[int, Instruction] = {}

@@ -29,7 +29,10 @@ def instructions_of(code: types.CodeType) -> tuple[list[Instruction], dict[Instr
     """The decoded instructions of a code object, and their places; kept, since calls repeat."""
     found = _CODES.get(code)
     if found is None or found[0] is None:
-        instructions = decode(code)
+        try:
+            instructions = decode(code)
+        except ValueError as error:
+            unsupported("Code that cannot be taken apart", str(error))
         found = instructions, {inst: index for index, inst in enumerate(instructions)}
         if len(_CODES) > 4096:
             _CODES.clear()

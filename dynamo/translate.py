@@ -25,7 +25,7 @@ from dynamo.bytecode import (
 from dynamo.capture import Capture
 from dynamo.emit import Emitter
 from dynamo.guard import GuardSet
-from dynamo.machine import Frame
+from dynamo.machine import Frame, instructions_of
 from dynamo.resume import (
     copy_body,
     copy_entry,
@@ -40,6 +40,7 @@ from dynamo.source import ClosureSource, LocalSource
 from dynamo.unsupported import (
     BackendCompilerFailed,
     Break,
+    Position,
     Raised,
     Unsupported,
     unsupported,
@@ -91,6 +92,7 @@ def translate_frame(
     """
     if code.co_varnames[:1] == (".0",):
         return None
+    _check_frame(code)
     began = time.perf_counter()
     mode = autograd.is_grad_enabled()
     planned: tuple[int, Unsupported] | None = None
@@ -112,6 +114,23 @@ def translate_frame(
         finally:
             autograd.set_grad_enabled_(mode)
             root.release()
+
+
+def _check_frame(code: types.CodeType) -> None:
+    """Raises Unsupported for a frame that looks at its own variables: a new frame has others."""
+    for instruction in instructions_of(code)[0]:
+        name = instruction.argval
+        if (instruction.opname == "LOAD_GLOBAL" and name in ("locals", "eval", "exec")) or (
+            instruction.opname in ("LOAD_ATTR", "LOAD_METHOD")
+            and name in ("_getframe", "currentframe")
+        ):
+            place = Position(code.co_filename, instruction.line, code.co_qualname)
+            raise Unsupported(
+                "Frame that looks at its own variables",
+                f"{name} is used",
+                "move what needs it into a function of its own",
+                (place,),
+            )
 
 
 class RootFrame(Frame):

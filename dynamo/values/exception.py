@@ -107,7 +107,7 @@ class ExceptionValue(Value):
 
 
 def _make(kind: type, /, *args: Any, **attributes: Any) -> Any:
-    error: Any = BaseException.__new__(kind, *args)
+    error: Any = kind.__new__(kind, *args)  # type: ignore[call-overload]
     error.args = args
     for name, value in attributes.items():
         setattr(error, name, value)

@@ -436,3 +436,130 @@ def test_abandoned_generator_is_closed(x):
 
     found = any(i > 0 for i in numbers())
     return x + 1, found, log
+
+
+@program(vector, graphs=None, breaks=None, skipped=None, again=False)
+def test_class_made_inside(x):
+    y = x + 1
+
+    class Local:
+        factor = 3
+
+        def scale(self, v):
+            return v * self.factor + y.sum()
+
+    return Local().scale(y), Local.__name__
+
+
+@program(vector, graphs=None, breaks=None, skipped=None)
+def test_locals_globals_eval(x):
+    y = x + 1
+    names = sorted(locals())
+    here = "test_locals_globals_eval" in globals()
+    return y * eval("2 + 1"), names, here
+
+
+@program(vector, graphs=None, breaks=None, skipped=None)
+def test_imports_inside(x):
+    import math as m
+    from collections import OrderedDict, abc
+
+    y = x * m.sqrt(4)
+    return y, OrderedDict(a=1), isinstance([], abc.Sequence)
+
+
+@program(vector, graphs=None, breaks=None, skipped=None)
+def test_exception_groups(x):
+    y = x + 1
+    caught = []
+    try:
+        raise ExceptionGroup("g", [ValueError("v"), KeyError("k")])
+    except* ValueError as group:
+        caught.append(len(group.exceptions))
+    except* KeyError:
+        caught.append("key")
+    return y * 2, caught
+
+
+@program(vector, graphs=None, breaks=None, skipped=None)
+def test_coroutine_inside(x):
+    import asyncio
+
+    async def double(v):
+        await asyncio.sleep(0)
+        return v * 2
+
+    y = x + 1
+    return asyncio.run(double(y)) + 1
+
+
+@program(vector, graphs=None, breaks=None, skipped=None)
+def test_sorting_by_tensor_values(x):
+    parts = sorted([x[2], x[0], x[1]], key=lambda t: t.item())
+    return [part * 2 for part in parts], max(x.tolist())
+
+
+@program(vector, graphs=None, breaks=None, skipped=None)
+def test_while_on_tensor_values(x):
+    n = 0
+    y = x * 2
+    while y.sum() < 100:
+        y = y * 2
+        n += 1
+    return y, n
+
+
+@program(vector, graphs=None, breaks=None, skipped=None)
+def test_recursion(x):
+    def down(v, n):
+        if n == 0:
+            return v.sum()
+        return down(v * 2, n - 1) + n
+
+    return down(x, 70)
+
+
+@program(vector, graphs=None, breaks=None, skipped=None)
+def test_text_of_tensors(x):
+    y = x + 1
+    text = f"{y.sum():.1f} {y}"
+    return y * 2, text, str(y.shape)
+
+
+@program(vector, graphs=None, breaks=None, skipped=None)
+def test_deep_copy_and_pickle(x):
+    import copy
+    import pickle
+
+    y = x * 2
+    z = copy.deepcopy([y, {"a": y}])
+    return pickle.loads(pickle.dumps([1, 2])), z[0] + 1, z[0] is z[1]["a"]
+
+
+@program(vector, graphs=None, breaks=None, skipped=None)
+def test_nested_try_with_breaks(x):
+    log = []
+    y = x
+    for number in range(3):
+        try:
+            y = y + 1
+            if number == 1:
+                raise RuntimeError("one")
+            print("turn", number)
+        except RuntimeError as error:
+            print("error", error)
+            continue
+        finally:
+            log.append(number)
+    else:
+        log.append("else")
+    return y, log
+
+
+@program(vector, graphs=None, breaks=None, skipped=None, again=False)
+def test_break_inside_comprehension_with_cells(x):
+    def noisy(n):
+        print("noisy", n)
+        return n
+
+    return [(lambda: v * noisy(i))() for i, v in enumerate([x, x + 1])], [noisy(j) for j in range(2)]
