@@ -17,7 +17,7 @@ from aot.decompose import decompose
 from aot.functional import functionalize
 from aot.joint import trace_joint
 from aot.partition import partition
-from aot.runtime import Inference, Training
+from aot.runtime import Inference, Program, Training, Unaliased
 from eager import autograd
 from eager.op import Op
 from eager.tensor import Tensor
@@ -71,7 +71,8 @@ def compile(
     if not training:
         final = _simplify(*decompose(worker.graph, keep, pure), module, constants)
         seen("inference", final)
-        return Inference(plan, (inference_compiler or forward_compiler)(final, _examples(final)))
+        run = (inference_compiler or forward_compiler)(final, _examples(final))
+        return _unaliased(Inference(plan, run), module)
     graph, differentiable, wanted, more = trace_joint(worker.graph, needs, pure)
     joint = GraphModule(_owner(pure, {**constants, **more}), graph, "Joint")
     seen("joint", joint)
@@ -85,7 +86,14 @@ def compile(
     gradients = [i - offset for i in range(offset, primals)]
     run_forward = forward_compiler(forward, _examples(forward))
     run_backward = (backward_compiler or forward_compiler)(backward, _examples(backward))
-    return Training(plan, run_forward, _dropping(run_backward, offset), differentiable, gradients)
+    run_backward = _dropping(run_backward, offset)
+    program = Training(plan, run_forward, run_backward, differentiable, gradients)
+    return _unaliased(program, module)
+
+
+def _unaliased(program: Program, module: GraphModule) -> Callable:
+    """A program with the check that it needs where it writes to its inputs."""
+    return Unaliased(program, module) if program.plan.writes else program  # type: ignore[return-value]
 
 
 def _dropping(run: Callable, offset: int) -> Callable:

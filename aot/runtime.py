@@ -4,6 +4,7 @@ connects forward and backward in autograd.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ from eager.autograd import Node, edge_of
 from eager.op import ops
 from eager.rng import default_generator
 from eager.spec import Spec
+from eager.storage import owner
 from eager.tensor import Tensor
 
 
@@ -117,6 +119,42 @@ class Program:
                     autograd.replay(source, output.chain) if output.chain else ops.alias(source)
                 )
         return tuple(results)
+
+
+class Unaliased:
+    """A program that writes to inputs, for calls in which no written input shares memory with
+    another. Other calls run the captured graph as it is, and say so once.
+    """
+
+    def __init__(self, program: Program, original: Callable):
+        self.program, self.original = program, original
+        self.written = sorted({number for number, _ in program.plan.writes})
+        self.warned = False
+
+    def __call__(self, *inputs: Any) -> tuple:
+        if not _overlapping(inputs, self.written):
+            return self.program(*inputs)  # type: ignore[operator]
+        if not self.warned:
+            self.warned = True
+            warnings.warn(
+                "a compiled program writes to an input that shares memory with another input: such"
+                " calls run uncompiled. Pass one of them, and make views of it inside.",
+                stacklevel=2,
+            )
+        return tuple(self.original(*inputs))
+
+
+def _overlapping(inputs: Sequence[Any], written: Sequence[int]) -> bool:
+    """Whether the memory of a written input is also another input's."""
+    arrays = {n: t._array for n, t in enumerate(inputs) if isinstance(t, Tensor)}
+    owners = {id(a) if a.base is None else id(owner(a)) for a in arrays.values()}
+    if len(owners) == len(arrays):
+        return False
+    return any(
+        number != n and np.may_share_memory(arrays[number], array)
+        for number in written
+        for n, array in arrays.items()
+    )
 
 
 class Inference(Program):
