@@ -449,3 +449,17 @@ def test_stack_effect_agrees_with_dis():
         if instruction.opcode < 256 and "JUMP" not in instruction.opname:
             expected = dis.stack_effect(instruction.opcode, instruction.arg, jump=False)
             assert bc.stack_effect(instruction, jump=False) == expected
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="comprehensions are inlined since 3.12")
+def test_a_name_that_is_a_cell_and_free_is_refused():
+    def outer():
+        x = 1
+
+        def inner():
+            return [lambda: x for x in (x, 2)]
+
+        return inner
+
+    with pytest.raises(ValueError, match="two variables named x"):
+        bc.decode(outer().__code__)
