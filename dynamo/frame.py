@@ -265,6 +265,10 @@ class Callback:
             if not where.entries(code):
                 where.skip(code)
             return None
+        if _knows(_roots, code):
+            # What the user asked for goes on in resume functions.
+            for resumed in getattr(frame, "resumed", ()):
+                _remember(_roots, resumed)
         guard = frame.guards.compile(where.matcher)
         entry = where.make_entry(code, guard, frame.code, self, frame)
         where.add(code, entry)

@@ -72,6 +72,7 @@ class CompiledFrame:
     translate_time: float = 0.0
     backend_time: float = 0.0
     instructions: int = 0
+    resumed: list[types.CodeType] = field(default_factory=list)
 
 
 def translate_frame(
@@ -153,6 +154,7 @@ class RootFrame(Frame):
         self.fullgraph = fullgraph
         self.steps = 0
         self.raised_at = 0
+        self.resumed: list[types.CodeType] = []
         names = code.co_varnames[: argument_count(code)]
         self.unread: dict[str, Any] = dict(zip(names, args, strict=True))
         self.output: CompiledFrame | None = None
@@ -376,6 +378,7 @@ class RootFrame(Frame):
             self.code.co_qualname,
             backend_time=seconds,
             instructions=self.capture.steps,
+            resumed=self.resumed,
         )
 
     # -- graph breaks --------------------------------------------------------------------------------
@@ -509,6 +512,7 @@ class RootFrame(Frame):
         names = [n for n in self.code.co_varnames if n in live and self._is_bound(n)]
         names = [n for n in passed_names(self.code, names) if self._is_bound(n)]
         code = resume_code(self.code, index, nulls, names)
+        self.resumed.append(code)
         places = [e.temporary() for _ in nulls]
         for place in reversed(places):
             e.code += builder.store_fast(place)
