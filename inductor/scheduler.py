@@ -536,7 +536,30 @@ class Planner:
     def _pointwise(self, results: list[Variable]) -> tuple[list[Variable], list[Variable]]:
         if len(results) <= 1:
             return results, []
-        return results[:-1], results[-1:]
+        other = self._crosswise(results)
+        if other is None:
+            return results[:-1], results[-1:]
+        # a transposition goes tile by tile, so that both sides use whole cache lines
+        lane = results[-1]
+        outer, inner = [v for v in results if v not in (other, lane)], []
+        for v, most in ((other, 16), (lane, 64)):
+            width = max(d for d in range(1, most + 1) if v.size % d == 0)
+            block = Variable(f"{v.name}o", v.size // width)
+            piece = Variable(f"{v.name}i", width)
+            self._replace({v: symbol(block) * width + symbol(piece)})
+            outer.append(block)
+            inner.append(piece)
+        return outer, inner
+
+    def _crosswise(self, results: list[Variable]) -> Variable | None:
+        """A variable over which something large is contiguous that the innermost one strides through."""
+        lane = results[-1]
+        for v in results[:-1]:
+            crossed = sum(i.stride(v) == 1 and abs(i.stride(lane) or 0) >= 16 for i in self.indices)
+            divisible = v.size % 4 == 0 and lane.size % 8 == 0
+            if crossed and divisible and v.size * lane.size >= 1024:
+                return v
+        return None
 
     def _scattered(self, results: list[Variable]) -> tuple[list[Variable], list[Variable]]:
         """Parallel only over variables that are coordinates of the target themselves: no two points

@@ -30,6 +30,7 @@ PROGRAMS = {
     "reductions": (lambda a: (a.sum(), a.mean(0), a.amax(1), a.std(1), a.var()), [(9, 11)]),
     "keepdim": (lambda a: a - a.mean((0, 2), keepdim=True), [(3, 4, 5)]),
     "views": (lambda a: (a[:, 1:5] * 2, a[1], a[::2], a.transpose(0, 1).reshape(-1)), [(6, 7)]),
+    "transpose": (lambda a: a.transpose(1, 2).contiguous() * 2, [(2, 48, 40)]),
     "expand": (lambda a: a.expand(4, 3, 5) * 2, [(3, 1)]),
     "cat": (lambda a, b: ops.cat([a * 2, b.exp()], 1), [(4, 3), (4, 5)]),
     "stack": (lambda a, b: ops.stack([a, b], 1) * 2, [(4, 3), (4, 3)]),
