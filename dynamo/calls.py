@@ -1,44 +1,19 @@
-"""Calls that are inlined: arguments are bound to parameters as Python does it, and the callee's frame is interpreted."""
+"""The arguments of a call that is inlined become the callee's local variables, as Python binds them."""
 
 from __future__ import annotations
 
 import types
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from dynamo.machine import (
-    CO_ASYNC_GENERATOR,
-    CO_COROUTINE,
-    CO_GENERATOR,
-    Frame,
-    GeneratorFrame,
-    InlineFrame,
-)
-from dynamo.unsupported import unsupported
 from dynamo.values.base import Value
 from dynamo.values.container import TupleValue
 from dynamo.values.dictionary import DictValue
-from dynamo.values.iterator import GeneratorValue
+
+if TYPE_CHECKING:
+    from dynamo.machine import Frame
 
 CO_VARARGS, CO_VARKEYWORDS = 0x04, 0x08
-
-
-def inline(m: Frame, function: Any, args: Sequence[Value], kwargs: dict[str, Value]) -> Value:
-    """Call a FunctionValue or NestedFunction by interpreting it; generators start suspended."""
-    code = function.code
-    if code.co_flags & (CO_COROUTINE | CO_ASYNC_GENERATOR):
-        unsupported("Call of a coroutine", f"{code.co_qualname} is an async function")
-    variables = bind_arguments(m, function, code, args, kwargs)
-    closure = function.closure(m)
-    if code.co_flags & CO_GENERATOR:
-        frame = GeneratorFrame(m.capture, code, variables, function.globals(), closure, m)
-        generator = GeneratorValue(frame, function, list(args), dict(kwargs))
-        m.capture.generators.append(generator)
-        return generator
-    frame = InlineFrame(m.capture, code, variables, function.globals(), closure, m)
-    result = frame.run_to_end()
-    m.capture.frame = m
-    return result
 
 
 def bind_arguments(

@@ -9,11 +9,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from dynamo.bytecode import Instruction, decode
+from dynamo.calls import bind_arguments
 from dynamo.opcodes import Opcodes
 from dynamo.services import Services
 from dynamo.unsupported import Position, Raised, Unsupported, unsupported
 from dynamo.values.base import Value
 from dynamo.values.function import CellValue
+from dynamo.values.iterator import GeneratorValue
 
 if TYPE_CHECKING:
     from dynamo.capture import Capture
@@ -158,6 +160,26 @@ class Frame(Opcodes, Services):
                 frames.append(frame.position())
             frame = frame.parent
         return tuple(frames[::-1])
+
+    # -- calls -------------------------------------------------------------------------------------
+
+    def inline(self, function: Any, args: Sequence[Value], kwargs: dict[str, Value]) -> Value:
+        """Call a FunctionValue or NestedFunction by interpreting it; generators start suspended."""
+        code = function.code
+        if code.co_flags & (CO_COROUTINE | CO_ASYNC_GENERATOR):
+            unsupported("Call of a coroutine", f"{code.co_qualname} is an async function")
+        capture = self.capture
+        variables = bind_arguments(self, function, code, args, kwargs)
+        closure = function.closure(self)
+        if code.co_flags & CO_GENERATOR:
+            frame = GeneratorFrame(capture, code, variables, function.globals(), closure, self)
+            generator = GeneratorValue(frame, function, list(args), dict(kwargs))
+            capture.generators.append(generator)
+            return generator
+        callee = InlineFrame(capture, code, variables, function.globals(), closure, self)
+        result = callee.run_to_end()
+        capture.frame = self
+        return result
 
     # -- variables ---------------------------------------------------------------------------------
 

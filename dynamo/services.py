@@ -530,10 +530,8 @@ class Services:
         )
 
     def inline(self, function: Any, args: Sequence[Value], kwargs: dict[str, Value]) -> Value:
-        """Interpret a Python function's bytecode in place of the call."""
-        from dynamo.calls import inline
-
-        return inline(self, function, args, kwargs)  # type: ignore[arg-type]
+        """Interpret a Python function's bytecode in place of the call; `Frame` does it."""
+        raise NotImplementedError
 
     def is_module(self, value: Value) -> bool:
         return isinstance(value, ModuleValue)

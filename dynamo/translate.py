@@ -295,8 +295,8 @@ class RootFrame(Frame):
         finally:
             autograd.set_grad_enabled_(mode)
         if not callable(compiled):
-            error = TypeError(f"it returned {compiled!r}, which cannot be called")
-            raise BackendCompilerFailed(self.backend, error)
+            problem = TypeError(f"it returned {compiled!r}, which cannot be called")
+            raise BackendCompilerFailed(self.backend, problem)
         from dynamo.frame import shield
 
         return shield(compiled)

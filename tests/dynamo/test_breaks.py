@@ -430,11 +430,11 @@ def test_abandoned_generator_is_closed(x):
     def numbers():
         try:
             for i in range(3):
-                yield i
+                yield i + 1
         finally:
             log.append("closed")
 
-    found = any(i > 0 for i in numbers())
+    found = any(i > 1 for i in numbers())
     return x + 1, found, log
 
 
