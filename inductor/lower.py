@@ -10,7 +10,7 @@ called from Python between two native segments, counted and reported.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -189,6 +189,8 @@ class Lowering:
             lower = LOWERINGS.get(target.name)
             if _has_complex(node):
                 raise Unsupported("complex numbers")
+            if _has_empty(node):
+                raise Unsupported("a tensor without elements")
             if lower is not None:
                 return lower(self, node, bound)
             kind = getattr(self, f"lower_{target.kind}", None)
@@ -574,12 +576,19 @@ def _flat(argument: Any) -> list[Any]:
     return [argument]
 
 
+def _touched(node: Node) -> Iterator[Any]:
+    """What a node gives and takes."""
+    for each in (node, *node.all_input_nodes):
+        value = each.meta.get("val")
+        yield from value if isinstance(value, (tuple, list)) else (value,)
+
+
 def _has_complex(node: Node) -> bool:
-    values = [node.meta.get("val"), *(a.meta.get("val") for a in node.all_input_nodes)]
-    return any(
-        getattr(getattr(v, "dtype", None), "is_complex", False)
-        for value in values for v in (value if isinstance(value, (tuple, list)) else (value,))
-    )
+    return any(getattr(getattr(v, "dtype", None), "is_complex", False) for v in _touched(node))
+
+
+def _has_empty(node: Node) -> bool:
+    return any(0 in getattr(v, "shape", ()) for v in _touched(node))
 
 
 __all__ = [

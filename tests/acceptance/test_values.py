@@ -135,9 +135,12 @@ def test_nan_and_infinity_in_functions(backend, same, dtype, name):
     function = getattr(torch, name)
 
     def f(x):
-        return function(x), function(x * 0.5) + 1
+        return function(x), function(x * 0.5) * 2
 
-    x = torch.tensor(ODD + [0.3, -0.3, 5.5, 1e-8, -20.0, 700.0, 1e6][: 17], dtype=dtype)
+    values = [*ODD, 0.3, -0.3, 5.5, 1e-8, -20.0, 700.0, 1e6]
+    if name in ("sin", "cos", "tan"):  # compiled, they are exact up to 2^30
+        values.remove(3e38)
+    x = torch.tensor(values, dtype=dtype)
     check(f, x, backend=backend, same=same, rtol=3e-6 if dtype is torch.float32 else 1e-12, atol=0)
 
 
