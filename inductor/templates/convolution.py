@@ -8,7 +8,7 @@ padding and split by stride (so that taps read contiguous memory), or for transp
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from llvmlite import ir
@@ -33,6 +33,9 @@ from inductor.templates.template import Template
 __all__ = ["EXTRA", "Convolution", "Plan", "forward", "input_gradient", "weight_gradient"]
 
 
+MERGED_BELOW = 200  # pixels of an output below which a batch is one product
+MERGED_FROM = 2e6  # operations that are worth the step that separates the images again
+
 # -- gathered columns ------------------------------------------------------------------------
 
 
@@ -40,11 +43,11 @@ class _Pixels(Gemm):
     """A product per image and group: columns are pixels, rows are the filters of a group."""
 
     def __init__(self, conv: Convolution, problem: Problem, epilogue: Epilogue | None) -> None:
-        self.conv = conv
+        self.conv, self.image = conv, layout(conv)
         super().__init__(problem, epilogue)
 
     def key(self) -> str:
-        return f"{super().key()} {self.conv}"
+        return f"{super().key()} {self.image}"
 
     def place(self, e: Emitter, product: Value) -> tuple[Value, Value]:
         groups = self.conv.groups
@@ -59,12 +62,8 @@ class _Patches(_Pixels):
     taps_first = False
 
     def __init__(self, conv: Convolution, problem: Problem, epilogue: Epilogue | None) -> None:
-        self.image = layout(conv)
         self.channels = conv.channels // conv.groups
         super().__init__(conv, problem, epilogue)
-
-    def key(self) -> str:
-        return f"{super().key()} {self.image}"
 
     def _choose_depth(self) -> None:
         # A block of k steps covers whole channels (or whole taps, or an even part of a tap).
@@ -122,11 +121,12 @@ class _Patches(_Pixels):
 
         Lane j of a segment reads element base + j.
         """
-        width, pixels = self.conv.out_width, self.conv.pixels
+        width, height = self.conv.out_width, self.conv.out_height
         row, place = e.divide(column, width), e.remainder(column, width)
         lanes = ir.Constant(ir.VectorType(I32, self.lanes), list(range(self.lanes)))
         count = (self.lanes + width - 2) // width + 1
-        left = e.subtract(pixels, column)
+        left = e.subtract(self.problem.n, column)
+        size = self.conv.channels * self.image.channel
         result = []
         for segment in range(count):
             low = e.subtract(segment * width, place)
@@ -135,8 +135,13 @@ class _Patches(_Pixels):
             if segment:
                 start = e.splat(e.builder.trunc(e.integer(low), I32))
                 mask = e.builder.and_(mask, e.builder.icmp_signed(">=", lanes, start))
-            base = e.add(e.multiply(e.add(row, segment), self.image.columns), e.subtract(0, low))
-            result.append((base, mask))
+            here = e.add(row, segment)
+            # Rows are counted through all images, where they are merged.
+            base = e.add(
+                e.multiply(e.divide(here, height), size),
+                e.multiply(e.remainder(here, height), self.image.columns),
+            )
+            result.append((e.subtract(base, low), mask))
         return result
 
     def _fetch(self, e: Emitter, plane: Any, target: Any, row: Value, lines: list) -> None:
@@ -231,38 +236,100 @@ def forward(conv: Convolution, epilogue: Epilogue | None = None) -> Plan:
         raise ValueError(f"convolution: kernel {conv.kernel} is larger than the padded image")
     if depthwise.handles(conv):
         return depthwise.forward(conv, epilogue)
-    filters, channels = conv.filters // conv.groups, conv.channels // conv.groups
-    k = channels * conv.taps
-    image = layout(conv)
-    batch = (  # sizes, and strides of weights, images and results
-        (conv.batch, 0, conv.channels * image.channel, conv.filters * conv.pixels),
-        (conv.groups, filters * k, channels * image.channel, filters * conv.pixels),
-    )
-    problem = Problem(filters, conv.pixels, k, (k, 1), (1, 1), (conv.pixels, 1), batch, dtype=conv.dtype)
-    if conv.taps == 1:
-        problem = replace(problem, b=(image.channel, 1))
-        product = _Pixels(conv, problem, epilogue).template()
-    else:
-        product = _Patches(conv, problem, epilogue).template()
-    return _plan(conv, product, image_first=False)
+    arranger = None if is_plain(conv) else arrange(conv)
+    work = _pass(conv, _Patches if conv.taps > 1 or _merges(conv) else _Pixels, layout(conv), epilogue)
+    arranged_bytes = _rounded(layout(conv).bytes) if arranger else 0
+
+    def steps(image: Any, weight: Any, out: Any, workspace: int = 0, *extra: Any) -> list[Step]:
+        result = []
+        if arranger is not None:
+            arranged = Reference("workspace", 0, workspace)
+            result.append(arranger.step(image, arranged, name="arrange"))
+            image = arranged
+        place = workspace + arranged_bytes
+        return result + work.steps("convolution", weight, image, out, place, extra)
+
+    return Plan(arranged_bytes + work.bytes, steps)
 
 
-def _plan(conv: Convolution, product: Template, image_first: bool) -> Plan:
-    """A plan of (image, other, result) that arranges the image first where it must."""
-    if is_plain(conv):
-        return Plan(0, lambda image, other, out, workspace=0, *extra: [
-            product.step(other, image, out, *extra, name="convolution")
-        ])
-    arranger = arrange(conv)
+def _rounded(size: int) -> int:
+    """Up to a whole cache line."""
+    return -(-size // 64) * 64
 
-    def steps(image: Any, other: Any, out: Any, workspace: int = 0, *extra: Any) -> list[Step]:
-        arranged = Reference("workspace", 0, workspace)
+
+def _merges(conv: Convolution) -> bool:
+    """Are images so small that vectors had better run on from one into the next?"""
+    return conv.batch > 1 and conv.pixels < MERGED_BELOW and conv.flops >= MERGED_FROM
+
+
+@dataclass(frozen=True)
+class _Pass:
+    """A product over patches, and where images were merged the step that separates the results."""
+
+    product: Template
+    separate: Template | None
+    bytes: int
+
+    def steps(
+        self, name: str, weights: Any, image: Any, out: Any, workspace: int, extra: tuple = ()
+    ) -> list[Step]:
+        if self.separate is None:
+            return [self.product.step(weights, image, out, *extra, name=name)]
+        merged = Reference("workspace", 0, workspace)
         return [
-            arranger.step(image, arranged, name="arrange"),
-            product.step(other, arranged, out, *extra, name="convolution"),
+            self.product.step(weights, image, merged, name=name),
+            self.separate.step(merged, 0, out, 0, *extra, name="separate images"),
         ]
 
-    return Plan(layout(conv).bytes, steps)
+
+def _pass(
+    conv: Convolution, kind: type[_Pixels], image: Layout, epilogue: Epilogue | None
+) -> _Pass:
+    """The product of weights, a row per filter, and patches of an image in its layout."""
+    filters, channels = conv.filters // conv.groups, conv.channels // conv.groups
+    k, merged = channels * conv.taps, _merges(conv)
+    n = conv.pixels * (conv.batch if merged else 1)
+    groups = (conv.groups, filters * k, channels * image.channel, filters * n)
+    images = (conv.batch, 0, conv.channels * image.channel, conv.filters * n)
+    b = (image.channel, 1) if kind is _Pixels else (1, 1)
+    batch = (groups,) if merged else (images, groups)
+    problem = Problem(filters, n, k, (k, 1), b, (n, 1), batch, dtype=conv.dtype)
+    writer = kind(conv, problem, None if merged else epilogue)
+    writer.image = image
+    if not merged:
+        return _Pass(writer.template(), None, 0)
+    size = _rounded(conv.filters * n * conv.itemsize)
+    return _Pass(writer.template(), _separate(conv, epilogue), size)
+
+
+def _separate(conv: Convolution, epilogue: Epilogue | None) -> Template:
+    """A kernel (merged, -, images, -, *extra): rows over all images to images; per (image, row)."""
+    key = None if epilogue is None else epilogue.key
+    return Template(
+        f"separate {conv} {key} {vector_bits()}", "separate",
+        lambda: _write_separate(conv, epilogue), conv.batch * conv.filters,
+        conv.pixels * (0.5 if epilogue is None else 1.0) + 5, 2,
+    )
+
+
+def _write_separate(conv: Convolution, epilogue: Epilogue | None) -> str:
+    module = ir.Module("separate")
+    finish = gemm.write_finish(module, epilogue, conv.dtype, conv.pixels)
+    e = Emitter(module, "separate", dtype=conv.dtype)
+    source, target = e.pointer(gemm.A), e.pointer(gemm.C)
+    with e.loop(e.arguments[1], e.arguments[2]) as unit:
+        image = e.divide(unit.index, conv.filters)
+        row = e.remainder(unit.index, conv.filters)
+        offset = e.multiply(unit.index, conv.pixels)
+        place = e.add(e.multiply(row, conv.batch * conv.pixels), e.multiply(image, conv.pixels))
+        line, out = e.at(source, place), e.at(target, offset)
+        with e.loop(0, conv.pixels, e.lanes) as pixel:
+            mask = e.mask(e.subtract(conv.pixels, pixel.index))
+            e.store_masked(e.load_masked(line, pixel.index, mask), out, pixel.index, mask)
+        if finish is not None:
+            e.call(finish, target, offset, 1, conv.pixels, image, row, 0, e.arguments[0])
+    e.finish()
+    return str(module)
 
 
 def transpose(rows: int, columns: int, dtype: str) -> Template:
@@ -333,16 +400,13 @@ def _convolved_input_gradient(conv: Convolution, padding: tuple[int, int]) -> Pl
         width=conv.out_width, padding=padding,
     )
     image = layout(back)
-    k = back.channels * back.taps
-    batch = ((back.batch, 0, back.channels * image.channel, back.filters * back.pixels),)
     # Transposed weights are [channel][tap][filter]; the taps are met in reverse order.
-    problem = Problem(back.filters, back.pixels, k, (k, 1), (1, 1), (back.pixels, 1), batch, dtype=conv.dtype)
-    writer = _PatchesByTaps(back, problem, None)
-    writer.image = _Reversed(image.conv, image.phases, image.rows, image.columns)
-    product = writer.template()
+    reversed_image = _Reversed(image.conv, image.phases, image.rows, image.columns)
+    work = _pass(back, _PatchesByTaps, reversed_image, None)
     turn = transpose(conv.filters, conv.channels * conv.taps, conv.dtype)
-    turned = -(-k * back.filters * conv.itemsize // 64) * 64
+    turned = _rounded(conv.filters * conv.channels * conv.taps * conv.itemsize)
     arranger = None if is_plain(back) else arrange(back)
+    arranged_bytes = _rounded(image.bytes) if arranger else 0
 
     def steps(gradient: Any, weight: Any, out: Any, workspace: int = 0) -> list[Step]:
         weights = Reference("workspace", 0, workspace)
@@ -351,10 +415,11 @@ def _convolved_input_gradient(conv: Convolution, padding: tuple[int, int]) -> Pl
             arranged = Reference("workspace", 0, workspace + turned)
             result.append(arranger.step(gradient, arranged, name="arrange"))
             gradient = arranged
-        result.append(product.step(weights, gradient, out, name="convolution input gradient"))
-        return result
+        place = workspace + turned + arranged_bytes
+        name = "convolution input gradient"
+        return result + work.steps(name, weights, gradient, out, place)
 
-    return Plan(turned + (image.bytes if arranger else 0), steps)
+    return Plan(turned + arranged_bytes + work.bytes, steps)
 
 
 class _Reversed(Layout):

@@ -113,6 +113,19 @@ def test_forward_and_gradients(conv):
     close(run(plan, image, gradient, weight.shape), weight_gradient)
 
 
+@pytest.mark.parametrize("conv", [c for c in CASES if c.batch > 1], ids=str)
+def test_small_images_are_merged(conv, monkeypatch):
+    monkeypatch.setattr(convolution, "MERGED_FROM", 0)
+    image, weight, gradient = data(conv)
+    out, image_gradient, _ = reference(conv, image, weight, gradient)
+    bias = np.linspace(-2, 2, conv.filters, dtype=np.float32)
+    plan = convolution.forward(conv, gemm.chain(gemm.bias(by_rows=True), gemm.relu))
+    expected = np.maximum(out + bias[:, None, None], 0)
+    close(run(plan, image, weight, out.shape, bias), expected)
+    plan = convolution.input_gradient(conv)
+    close(run(plan, gradient, weight, image.shape), image_gradient)
+
+
 @pytest.mark.parametrize("groups", [1, 2, 6])
 @pytest.mark.parametrize("stride", [1, 2])
 def test_double_precision(groups, stride):
