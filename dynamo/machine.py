@@ -22,14 +22,15 @@ if TYPE_CHECKING:
 
 _MAXIMAL_DEPTH = 60
 _MAXIMAL_STEPS = 2_000_000
-_CODES: dict[types.CodeType, tuple[list[Instruction], dict[Instruction, int]]] = {}
+# Equal code objects may come from different files, so the file is part of the key.
+_CODES: dict[tuple[types.CodeType, str], tuple[list[Instruction], dict[Instruction, int]]] = {}
 
 CO_GENERATOR, CO_COROUTINE, CO_ASYNC_GENERATOR = 0x20, 0x80, 0x200
 
 
 def instructions_of(code: types.CodeType) -> tuple[list[Instruction], dict[Instruction, int]]:
     """The decoded instructions of a code object, and their places; kept, since calls repeat."""
-    found = _CODES.get(code)
+    found = _CODES.get((code, code.co_filename))
     if found is None or found[0] is None:
         try:
             instructions = decode(code)
@@ -38,7 +39,7 @@ def instructions_of(code: types.CodeType) -> tuple[list[Instruction], dict[Instr
         found = instructions, {inst: index for index, inst in enumerate(instructions)}
         if len(_CODES) > 4096:
             _CODES.clear()
-        _CODES[code] = found
+        _CODES[code, code.co_filename] = found
     return found
 
 

@@ -145,7 +145,7 @@ def resume_code(
     code: types.CodeType, index: int, stack: Sequence[bool], names: Sequence[str]
 ) -> types.CodeType:
     """Code that continues at an instruction. `stack` says which slots are NULL, `names` are the variables passed."""
-    key = (code, index, tuple(stack), tuple(names))
+    key = (code, code.co_filename, index, tuple(stack), tuple(names))
     found = _RESUMED.get(key)
     if found is not None:
         return found
