@@ -449,6 +449,17 @@ _table(
         c(f(2, 4), (-1, 1)),
     ],
     max_pool=lambda: [c(f(2, 2, 5, 4), (2, 2), (2, 2), (1, 0), (1, 1), False)],
+    max_pool_backward=lambda: [
+        c(f(2, 2, 3, 2), f(2, 2, 5, 4), (2, 2), (2, 2), (1, 0), (1, 1), False)
+    ],
+    batch_norm_backward=lambda: [
+        c(f(3, 2, 4), f(3, 2, 4), f(2), f(2, low=0.5), f(2)),
+        c(f(3, 2), f(3, 2), f(2), f(2, low=0.5), None),
+    ],
+    layer_norm_backward=lambda: [
+        c(f(3, 4), f(3, 4), f(3, 1), f(3, 1, low=0.5), f(4), 1),
+        c(f(2, 3, 2), f(2, 3, 2), f(2, 1, 1), f(2, 1, 1, low=0.5), None, 1),
+    ],
     max_pool_with_indices=lambda: [c(f(2, 2, 5, 4), (3, 2), (2, 2), (1, 1), (1, 1), True)],
     max_pool_input_grad=lambda: [c(f(1, 2, 2), v(0, 3, 1, 1).reshape(1, 2, 2), (4,))],
     avg_pool=lambda: [

@@ -5,10 +5,12 @@ rows with a decomposition. Promises PyTorch's values at the kinks, and its gradi
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
+from eager.blocks import BLOCK
 from eager.dtype import bfloat16, float16, float32
 from eager.op import composite, extern, pointwise
 from eager.registry import ops
@@ -299,20 +301,28 @@ def _softmax_spec(name: str) -> Any:
     return rule
 
 
-def _softmax_rows(name: str, input: np.ndarray, dim: int, dtype: Any) -> tuple:
-    """The input to work on less its largest value along `dim`, and the type of the result."""
+def _floating_rows(name: str, input: np.ndarray, dim: int, dtype: Any) -> tuple:
+    """The input in the type to compute in, and the type of the result."""
     if dtype is not None:
         input = input.astype(dtype.numpy)
     if input.dtype.kind in "iub":
         raise TypeError(f"{name} takes floating point types")
     normalize_dim(dim, input.ndim)
-    work = widen(input)
+    return widen(input), input.dtype
+
+
+def _row_blocks(work: np.ndarray, result: np.ndarray, dim: int) -> Iterator[tuple]:
+    """Parts of input and result that stay in the cache, and the axis of them to work along."""
     if work.size == 0:
-        return np.zeros(work.shape, work.dtype), input.dtype
-    axis = dim if input.ndim else None
-    shifted = np.empty(work.shape, work.dtype)
-    np.subtract(work, work.max(axis=axis, keepdims=True), out=shifted)
-    return shifted, input.dtype
+        return
+    if work.ndim == 0 or normalize_dim(dim, work.ndim) != work.ndim - 1:
+        yield work, result, dim if work.ndim else None
+        return
+    rows = np.ascontiguousarray(work).reshape(-1, work.shape[-1])
+    filled = result.reshape(rows.shape)
+    step = max(1, 4 * BLOCK // rows.shape[1])
+    for start in range(0, len(rows), step):
+        yield rows[start : start + step], filled[start : start + step], 1
 
 
 def _softmax_vjp(g: Any, out: Any, input: Any, dim: int, dtype: Any) -> Any:
@@ -330,10 +340,13 @@ def _softmax_steps(input: Any, dim: int, dtype: Any = None) -> Any:
 @extern(spec=_softmax_spec("softmax"), vjp=_softmax_vjp, saves="out", decompose=_softmax_steps)
 def softmax(input, dim, dtype=None):
     """Exponentials along a dimension, scaled to add up to one."""
-    powers, kind = _softmax_rows("softmax", input, dim, dtype)
-    np.exp(powers, out=powers)
-    powers /= powers.sum(axis=dim if powers.ndim else None, keepdims=True)
-    return powers.astype(kind, copy=False)
+    work, kind = _floating_rows("softmax", input, dim, dtype)
+    result = np.empty(work.shape, work.dtype)
+    for rows, filled, axis in _row_blocks(work, result, dim):
+        np.subtract(rows, rows.max(axis=axis, keepdims=True), out=filled)
+        np.exp(filled, out=filled)
+        filled /= filled.sum(axis=axis, keepdims=True)
+    return result.astype(kind, copy=False)
 
 
 def _log_softmax_vjp(g: Any, out: Any, input: Any, dim: int, dtype: Any) -> Any:
@@ -351,10 +364,12 @@ def _log_softmax_steps(input: Any, dim: int, dtype: Any = None) -> Any:
         decompose=_log_softmax_steps)
 def log_softmax(input, dim, dtype=None):
     """The logarithm of softmax, without leaving the range of the type."""
-    shifted, kind = _softmax_rows("log_softmax", input, dim, dtype)
-    axis = dim if shifted.ndim else None
-    shifted -= np.log(np.exp(shifted).sum(axis=axis, keepdims=True))
-    return shifted.astype(kind, copy=False)
+    work, kind = _floating_rows("log_softmax", input, dim, dtype)
+    result = np.empty(work.shape, work.dtype)
+    for rows, filled, axis in _row_blocks(work, result, dim):
+        np.subtract(rows, rows.max(axis=axis, keepdims=True), out=filled)
+        filled -= np.log(np.exp(filled).sum(axis=axis, keepdims=True))
+    return result.astype(kind, copy=False)
 
 
 @composite(method=False)

@@ -19,6 +19,9 @@ from eager.ops.activation import widen
 from eager.registry import ops
 from eager.spec import Spec
 
+# Elements of a band of columns: 1 MiB in single precision.
+_BAND = 1 << 18
+
 
 def expand(value: Any, count: int, name: str) -> tuple:
     """One number per dimension from a number or a sequence. Raises RuntimeError for another
@@ -116,6 +119,16 @@ def _count(sizes: tuple) -> int:
     return total
 
 
+def _bands(rows: int, size: tuple) -> Iterator[tuple]:
+    """Parts of the output's first dimension whose columns stay in the cache, and where they lie in a
+    plane of it."""
+    across = _count(size[1:])
+    step = max(1, _BAND // max(rows * across, 1))
+    for start in range(0, size[0], step):
+        stop = min(start + step, size[0])
+        yield slice(start, stop), slice(start * across, stop * across)
+
+
 def _is_plain(kernel: tuple, stride: tuple, padding: tuple) -> bool:
     return not any(k > 1 or s > 1 or p for k, s, p in zip(kernel, stride, padding))
 
@@ -137,14 +150,21 @@ def _convolve(input: np.ndarray, weight: np.ndarray, size: tuple, stride: tuple,
     padded = _pad(input, padding)
     if _is_depthwise(weight, groups):
         result.fill(0)
-        for at, place in _taps(kernel, size, stride, dilation):
-            tap = weight[(slice(None), 0, *at)].reshape(-1, *[1] * len(size))
-            result += padded[(slice(None), slice(None), *place)] * tap
+        together = max(1, (_BAND >> 4) // max(length, 1))
+        for sample, first in itertools.product(range(samples), range(0, outputs, together)):
+            part = slice(first, first + together)
+            planes, filled = padded[sample, part], result[sample, part]
+            for at, place in _taps(kernel, size, stride, dilation):
+                tap = weight[(part, 0, *at)].reshape(-1, *[1] * len(size))
+                filled += planes[(slice(None), *place)] * tap
         return result
     for sample in range(samples):
         patches = _patches(padded[sample], kernel, size, stride, dilation)
-        columns = patches.reshape(groups, rows, length)
-        np.matmul(flat, columns, out=result[sample].reshape(groups, outputs // groups, length))
+        filled = result[sample].reshape(groups, outputs // groups, length)
+        for band, place in _bands(rows * groups, size):
+            columns = patches[(..., band, *[slice(None)] * (len(size) - 1))]
+            columns = columns.reshape(groups, rows, place.stop - place.start)
+            np.matmul(flat, columns, out=filled[:, :, place])
     return result
 
 
@@ -205,8 +225,10 @@ def _correlate(g: np.ndarray, input: np.ndarray, kernel: tuple, stride: tuple, p
     total = np.zeros((groups, outputs // groups, inputs * _count(kernel)), g.dtype)
     for sample in range(samples):
         patches = _patches(padded[sample], kernel, size, stride, dilation)
-        columns = patches.reshape(groups, -1, length)
-        total += np.matmul(flat[sample], columns.transpose(0, 2, 1))
+        for band, place in _bands(total.shape[2] * groups, size):
+            columns = patches[(..., band, *[slice(None)] * (len(size) - 1))]
+            columns = columns.reshape(groups, total.shape[2], place.stop - place.start)
+            total += np.matmul(flat[sample][:, :, place], columns.transpose(0, 2, 1))
     return total.reshape(outputs, inputs, *kernel)
 
 

@@ -9,51 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from eager.dtype import finfo, float32
+from eager.autograd import is_grad_enabled
+from eager.dtype import finfo
 from eager.op import composite, extern
-from eager.ops.activation import HALF, require_floating, widen
+from eager.ops.activation import require_floating, widen
+from eager.ops.moments import moments_vjp, statistics_dtype, widened
 from eager.registry import ops
+from eager.shape import numel
 from eager.spec import Spec
-
-
-def _statistics_dtype(dtype: Any) -> Any:
-    return float32 if dtype in HALF else dtype
-
-
-def _widen(tensor: Any) -> Any:
-    return tensor.to(float32) if tensor is not None and tensor.dtype in HALF else tensor
-
-
-def _count(sizes: Any) -> Any:
-    total = 1
-    for size in sizes:
-        total = total * size
-    return total
-
-
-def _moments_vjp(g: tuple, needs: tuple, input: Any, mean: Any, rstd: Any, scale: Any, dims: tuple,
-                 count: Any) -> tuple:
-    """The gradient by the input, and the normalized input if asked for. `scale` is None or the
-    weight, `mean` and `rstd` are shaped to broadcast; `g` may have None for the statistics."""
-    wide = _widen(input)
-    normal = (wide - mean) * rstd
-    by_input = None
-    if needs[0]:
-        if g[0] is not None:
-            along = _widen(g[0]) if scale is None else _widen(g[0]) * scale
-            shared = along.mean(dims, keepdim=True)
-            slope = (along * normal).mean(dims, keepdim=True)
-            by_input = (along - shared - normal * slope) * rstd
-        if g[1] is not None:
-            part = g[1].reshape(mean.shape) / count
-            by_input = part if by_input is None else by_input + part
-        if g[2] is not None:
-            part = g[2].reshape(mean.shape) * (rstd * rstd) * normal / count
-            by_input = -part if by_input is None else by_input - part
-        if by_input is not None:
-            by_input = by_input.expand(input.shape).to(input.dtype)
-    return by_input, normal
-
 
 # Over the batch
 
@@ -69,39 +32,48 @@ def _batch_norm_spec(input: Any, weight: Any, bias: Any, eps: float) -> tuple:
     for name, tensor in (("weight", weight), ("bias", bias)):
         if tensor is not None and tuple(tensor.shape) != (input.shape[1],):
             raise RuntimeError(f"{name} should contain {input.shape[1]} elements not "
-                               f"{_count(tensor.shape)}")
-    statistic = Spec((input.shape[1],), _statistics_dtype(input.dtype), input.device)
+                               f"{numel(tensor.shape)}")
+    statistic = Spec((input.shape[1],), statistics_dtype(input.dtype), input.device)
     return Spec(input.shape, input.dtype, input.device), statistic, statistic
+
+
+def _only_first(g: tuple, needs: tuple) -> bool:
+    """Whether the gradients are those of the result alone, and are not to be derived further."""
+    return needs[0] and g[0] is not None and g[1] is g[2] is None and not is_grad_enabled()
 
 
 def _batch_norm_vjp(g: tuple, out: tuple, needs: tuple, input: Any, weight: Any, bias: Any,
                     eps: float) -> tuple:
+    if _only_first(g, needs):
+        found = ops.batch_norm_backward(g[0], input, out[1], out[2], weight)
+        return (found[0], found[1].to(weight.dtype) if needs[1] else None,
+                found[2].to(bias.dtype) if needs[2] else None)
     shape = _channel_shape(input)
     dims = (0, *range(2, len(input.shape)))
-    count = _count(input.shape) // max(input.shape[1], 1)
-    scale = None if weight is None else _widen(weight).reshape(shape)
-    by_input, normal = _moments_vjp(g, needs, input, out[1].reshape(shape), out[2].reshape(shape),
-                                    scale, dims, count)
+    size = numel(input.shape) // max(input.shape[1], 1)
+    scale = None if weight is None else widened(weight).reshape(shape)
+    by_input, normal = moments_vjp(g, needs, input, out[1].reshape(shape), out[2].reshape(shape),
+                                   scale, dims, size)
     by_weight = by_bias = None
     if g[0] is not None and needs[1]:
-        by_weight = (_widen(g[0]) * normal).sum(dims).to(weight.dtype)
+        by_weight = (widened(g[0]) * normal).sum(dims).to(weight.dtype)
     if g[0] is not None and needs[2]:
-        by_bias = _widen(g[0]).sum(dims).to(bias.dtype)
+        by_bias = widened(g[0]).sum(dims).to(bias.dtype)
     return by_input, by_weight, by_bias
 
 
 def _batch_norm_steps(input: Any, weight: Any, bias: Any, eps: float) -> tuple:
     shape = _channel_shape(input)
     dims = (0, *range(2, len(input.shape)))
-    wide = _widen(input)
+    wide = widened(input)
     mean = wide.mean(dims, keepdim=True)
     centred = wide - mean
     rstd = ops.rsqrt((centred * centred).mean(dims, keepdim=True) + eps)
     result = centred * rstd
     if weight is not None:
-        result = result * _widen(weight).reshape(shape)
+        result = result * widened(weight).reshape(shape)
     if bias is not None:
-        result = result + _widen(bias).reshape(shape)
+        result = result + widened(bias).reshape(shape)
     return result.to(input.dtype), mean.reshape((-1,)), rstd.reshape((-1,))
 
 
@@ -113,7 +85,7 @@ def native_batch_norm(input, weight, bias, eps):
     Returns the result, the means, and one over the standard deviations."""
     _batch_norm_spec(input_spec(input), weight, bias, eps)
     work = widen(input)
-    rows = np.ascontiguousarray(work).reshape(*work.shape[:2], _count(work.shape[2:]))
+    rows = np.ascontiguousarray(work).reshape(*work.shape[:2], numel(work.shape[2:]))
     count = work.dtype.type(max(rows.shape[0] * rows.shape[2], 1))
     mean = rows.sum(axis=(0, 2)) / count
     centred = rows - mean[:, None]
@@ -150,7 +122,7 @@ def batch_norm(input, running_mean, running_var, weight=None, bias=None, trainin
             raise RuntimeError("Expected running_mean and running_var to be defined when "
                                "training=False")
         return _normalize_by(input, running_mean, running_var, weight, bias, eps)
-    count = _count(input.shape) // input.shape[1] if input.shape[1] else 0
+    count = numel(input.shape) // input.shape[1] if input.shape[1] else 0
     if count == 1:
         raise ValueError("Expected more than 1 value per channel when training, got input size "
                          f"{input.shape}")
@@ -170,9 +142,9 @@ def _normalize_by(input: Any, mean: Any, variance: Any, weight: Any, bias: Any, 
     shape = _channel_shape(input)
     scale = ops.rsqrt(variance + eps)
     if weight is not None:
-        scale = scale * _widen(weight)
-    shift = -mean * scale if bias is None else _widen(bias) - mean * scale
-    return (_widen(input) * scale.reshape(shape) + shift.reshape(shape)).to(input.dtype)
+        scale = scale * widened(weight)
+    shift = -mean * scale if bias is None else widened(bias) - mean * scale
+    return (widened(input) * scale.reshape(shape) + shift.reshape(shape)).to(input.dtype)
 
 
 # Over the last dimensions
@@ -201,23 +173,27 @@ def _layer_norm_spec(input: Any, normalized_shape: tuple, weight: Any, bias: Any
     require_floating("layer_norm", input)
     dims = _last(input, normalized_shape, weight, bias)
     shape = tuple(1 if i in dims else n for i, n in enumerate(input.shape))
-    statistic = Spec(shape, _statistics_dtype(input.dtype), input.device)
+    statistic = Spec(shape, statistics_dtype(input.dtype), input.device)
     return Spec(input.shape, input.dtype, input.device), statistic, statistic
 
 
 def _layer_norm_vjp(g: tuple, out: tuple, needs: tuple, input: Any, normalized_shape: tuple,
                     weight: Any, bias: Any, eps: float) -> tuple:
     first = len(input.shape) - len(normalized_shape)
+    if _only_first(g, needs):
+        found = ops.layer_norm_backward(g[0], input, out[1], out[2], weight, first)
+        return (found[0], None, found[1].to(weight.dtype) if needs[2] else None,
+                found[2].to(bias.dtype) if needs[3] else None)
     dims = tuple(range(first, len(input.shape)))
-    scale = None if weight is None else _widen(weight)
-    by_input, normal = _moments_vjp(g, needs, input, out[1], out[2], scale, dims,
-                                    _count(normalized_shape))
+    scale = None if weight is None else widened(weight)
+    by_input, normal = moments_vjp(g, needs, input, out[1], out[2], scale, dims,
+                                    numel(normalized_shape))
     by_weight = by_bias = None
     others = tuple(range(first))
     if g[0] is not None and needs[2]:
-        by_weight = _sum_over(_widen(g[0]) * normal, others).to(weight.dtype)
+        by_weight = _sum_over(widened(g[0]) * normal, others).to(weight.dtype)
     if g[0] is not None and needs[3]:
-        by_bias = _sum_over(_widen(g[0]), others).to(bias.dtype)
+        by_bias = _sum_over(widened(g[0]), others).to(bias.dtype)
     return by_input, None, by_weight, by_bias
 
 
@@ -228,15 +204,15 @@ def _sum_over(tensor: Any, dims: tuple) -> Any:
 def _layer_norm_steps(input: Any, normalized_shape: tuple, weight: Any, bias: Any,
                       eps: float) -> tuple:
     dims = tuple(range(len(input.shape) - len(normalized_shape), len(input.shape)))
-    wide = _widen(input)
+    wide = widened(input)
     mean = wide.mean(dims, keepdim=True)
     centred = wide - mean
     rstd = ops.rsqrt((centred * centred).mean(dims, keepdim=True) + eps)
     result = centred * rstd
     if weight is not None:
-        result = result * _widen(weight)
+        result = result * widened(weight)
     if bias is not None:
-        result = result + _widen(bias)
+        result = result + widened(bias)
     return result.to(input.dtype), mean, rstd
 
 
@@ -249,7 +225,7 @@ def native_layer_norm(input, normalized_shape, weight, bias, eps):
     _layer_norm_spec(input_spec(input), normalized_shape, weight, bias, eps)
     work = widen(input)
     first = work.ndim - len(normalized_shape)
-    rows = np.ascontiguousarray(work).reshape(*work.shape[:first], _count(normalized_shape))
+    rows = np.ascontiguousarray(work).reshape(*work.shape[:first], numel(normalized_shape))
     count = work.dtype.type(max(rows.shape[-1], 1))
     mean = rows.sum(axis=-1, keepdims=True) / count
     centred = rows - mean
@@ -280,10 +256,10 @@ def rms_norm(input, normalized_shape, weight=None, eps=None):
     if not isinstance(normalized_shape, (tuple, list)):
         normalized_shape = (normalized_shape,)
     dims = _last(input, tuple(normalized_shape), weight, None)
-    wide = _widen(input)
+    wide = widened(input)
     eps = finfo(wide.dtype).eps if eps is None else eps
     result = wide * ops.rsqrt((wide * wide).mean(dims, keepdim=True) + eps)
-    return (result if weight is None else result * _widen(weight)).to(input.dtype)
+    return (result if weight is None else result * widened(weight)).to(input.dtype)
 
 
 @composite(method=False)
@@ -302,7 +278,7 @@ def group_norm(input, num_groups, weight=None, bias=None, eps=1e-5):
             raise RuntimeError(f"Expected {name} to be a vector of size equal to the number of "
                                f"channels in input, but got {name} of shape {list(tensor.shape)} "
                                f"and input of shape {list(input.shape)}")
-    size = _count(input.shape[1:]) // num_groups
+    size = numel(input.shape[1:]) // num_groups
     grouped = input.reshape((input.shape[0], num_groups, size))
     result = ops.native_layer_norm(grouped, (size,), None, None, eps)[0].reshape(input.shape)
     shape = _channel_shape(input)
@@ -316,7 +292,7 @@ def instance_norm(input, running_mean=None, running_var=None, weight=None, bias=
     """Normalizes each channel of each sample over space."""
     if not use_input_stats:
         return ops.batch_norm(input, running_mean, running_var, weight, bias, False, momentum, eps)
-    size = _count(input.shape[2:])
+    size = numel(input.shape[2:])
     if size == 1:
         raise ValueError("Expected more than 1 spatial element when training, got input size "
                          f"{input.shape}")
@@ -346,7 +322,7 @@ def local_response_norm(input, size, alpha=1e-4, beta=0.75, k=1.0):
     if len(input.shape) < 3:
         raise ValueError(f"Expected 3D or higher dimensionality input (got {len(input.shape)} "
                          "dimensions)")
-    shape = (input.shape[0], 1, input.shape[1], _count(input.shape[2:]))
+    shape = (input.shape[0], 1, input.shape[1], numel(input.shape[2:]))
     square = (input * input).reshape(shape)
     padded = ops.constant_pad_nd(square, (0, 0, size // 2, (size - 1) // 2), 0)
     mean = ops.avg_pool2d(padded, (size, 1), stride=1).reshape(input.shape)

@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from eager.autograd import is_grad_enabled
+from eager.blocks import BLOCK
 from eager.dtype import int64
 from eager.op import composite, extern
 from eager.ops.convolution import expand
@@ -93,6 +95,12 @@ def _max_pool_spec(input: Any, kernel: tuple, stride: tuple, padding: tuple, dil
 
 
 def _max_pool_vjp(g: Any, out: Any, input: Any, *how: Any) -> Any:
+    if not is_grad_enabled():
+        return ops.max_pool_backward(g, input, *how)
+    return _by_indices(g, input, *how)
+
+
+def _by_indices(g: Any, input: Any, *how: Any) -> Any:
     indices = ops.max_pool_with_indices(input.detach(), *how)[1]
     return ops.max_pool_input_grad(g, indices, input.shape[len(input.shape) - len(how[0]):])
 
@@ -108,6 +116,42 @@ def max_pool(input, kernel, stride, padding, dilation, ceil_mode):
         met = values[place]
         result = met.copy() if result is None else np.maximum(result, met, out=result)
     return np.ascontiguousarray(result).reshape(_pooled_shape(input, size))
+
+
+def _route(g: np.ndarray, values: np.ndarray, spread: np.ndarray, size: tuple, kernel: tuple,
+           stride: tuple, dilation: tuple) -> None:
+    """Adds each gradient to the first of its window's largest values; NaN counts as largest."""
+    best = None
+    for _, place in _places(size, kernel, stride, dilation):
+        met = values[place]
+        best = met.copy() if best is None else np.maximum(best, met, out=best)
+    left = np.ones(g.shape, bool)
+    unordered = np.isnan(best)
+    some = bool(unordered.any())
+    for _, place in _places(size, kernel, stride, dilation):
+        hit = values[place] == best
+        if some:
+            hit |= unordered & np.isnan(values[place])
+        hit &= left
+        left ^= hit
+        spread[place] += g * hit
+
+
+@extern(spec=lambda g, input, *how: Spec(input.shape, input.dtype, input.device), method=False,
+        decompose=_by_indices)
+def max_pool_backward(g, input, kernel, stride, padding, dilation, ceil_mode):
+    """The gradient of `max_pool` by its input, where no derivative of it is wanted."""
+    rank = len(kernel)
+    spatial, size = input.shape[input.ndim - rank:], g.shape[g.ndim - rank:]
+    values = _lay_out(input, rank, size, kernel, stride, padding, dilation, _lowest(input.dtype))
+    spread = np.zeros(values.shape, g.dtype)
+    planes = g.reshape(len(values), *size)
+    step = max(1, 8 * BLOCK // max(_plane(values.shape[1:]), 1))
+    for start in range(0, len(values), step):
+        part = slice(start, start + step)
+        _route(planes[part], values[part], spread[part], size, kernel, stride, dilation)
+    inner = tuple(slice(p, p + n) for p, n in zip(padding, spatial))
+    return np.ascontiguousarray(spread[(slice(None), *inner)]).reshape(input.shape)
 
 
 def _max_pool_indices_spec(input: Any, *how: Any) -> tuple:

@@ -283,6 +283,7 @@ WITHOUT_PEER = set(
     convolution_input_grad convolution_weight_grad embedding_weight_grad max_pool
     max_pool_input_grad max_pool_with_indices native_batch_norm native_layer_norm nll_loss_forward
     one_hot_of prelu_kernel constant_pad_nd embedding ctc_loss_forward gelu_backward silu_backward
+    max_pool_backward batch_norm_backward layer_norm_backward
     linalg_triangular linalg_lstsq triangular_solve
     """.split()
 )

@@ -35,6 +35,10 @@ SAMPLES = {
     "convolution_input_grad": [(_x(2, 6, 4, 7), _x(6, 2, 3, 2), (7, 7), *HOW)],
     "convolution_weight_grad": [(_x(2, 6, 4, 7), _x(2, 4, 7, 7), (3, 2), *HOW)],
     "max_pool": [(_x(2, 3, 7, 8), *POOL)],
+    "max_pool_backward": [
+        (_x(2, 3, 4, 4), _x(2, 3, 7, 8), *POOL),
+        (_x(2, 3, 4, 4), _x(2, 3, 7, 8).round(), *POOL),
+    ],
     "max_pool_with_indices": [(_x(2, 3, 7, 8), *POOL)],
     "max_pool_input_grad": [(_x(2, 3, 2), _i([[[0, 3], [1, 1], [2, 0]]] * 2), (4,))],
     "avg_pool": [(_x(2, 3, 7, 8), *AVG)],
@@ -46,6 +50,10 @@ SAMPLES = {
     "native_layer_norm": [
         (_x(4, 3, 5), (3, 5), _x(3, 5), _x(3, 5), 1e-5),
         (_x(5, 4).t(), (5,), None, None, 1e-5),
+    ],
+    "batch_norm_backward": [(_x(4, 3, 5), _x(4, 3, 5), _x(3), _x(3).exp(), _x(3))],
+    "layer_norm_backward": [
+        (_x(4, 3, 5), _x(4, 3, 5), _x(4, 1, 1), _x(4, 1, 1).exp(), _x(3, 5), 1)
     ],
     "attention": [
         (_x(2, 5, 4), _x(2, 6, 4), _x(2, 6, 3), None, True, 0.5),
@@ -110,7 +118,7 @@ def test_decomposition(name, sample):
 
 def test_every_operator_with_a_kernel_has_a_sample():
     files = (
-        "activation attention convolution ctc embedding loss normalization padding pooling".split()
+        "activation attention convolution ctc embedding loss moments normalization padding pooling".split()
     )
     mine = {
         name
