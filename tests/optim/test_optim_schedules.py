@@ -34,6 +34,8 @@ CASES = [
     ),
     ("CyclicLR", dict(base_lr=0.01, max_lr=0.2, step_size_up=3, mode="exp_range", gamma=0.9)),
 ]
+# every process must collect the same names: no addresses of functions in them
+NAMES = [f"{name}-{number}" for number, (name, _) in enumerate(CASES)]
 
 
 def _optimizer(library):
@@ -59,7 +61,7 @@ def _same(a, b):
     assert [[pytest.approx(pair, rel=1e-9) for pair in row] for row in b] == a
 
 
-@pytest.mark.parametrize("name, how", CASES, ids=str)
+@pytest.mark.parametrize("name, how", CASES, ids=NAMES)
 def test_rates(name, how):
     torch = pytest.importorskip("torch")
     ours, theirs = _optimizer(optim), _optimizer(torch.optim)
@@ -70,7 +72,7 @@ def test_rates(name, how):
     assert mine.last_epoch == other.last_epoch
 
 
-@pytest.mark.parametrize("name, how", CASES, ids=str)
+@pytest.mark.parametrize("name, how", CASES, ids=NAMES)
 def test_saved_and_resumed(name, how):
     straight = _optimizer(optim)
     expected = _run(straight, getattr(lr_scheduler, name)(straight, **how), 12)
