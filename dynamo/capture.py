@@ -17,12 +17,13 @@ from typing import TYPE_CHECKING, Any
 import eager
 from dynamo.effects import Effects
 from dynamo.guard import GuardSet, TensorSpec
-from dynamo.source import AttributeSource, ConstantSource
+from dynamo.source import AttributeSource, ConstantSource, ItemSource
 from dynamo.unsupported import Position, Raised, Unsupported, unsupported
 from dynamo.values.base import Value
 from dynamo.values.constant import Constant
 from dynamo.values.tensor import TensorValue
 from eager import autograd, dispatch
+from eager import dtype as dtypes
 from eager.fake import DataDependent, FakeTensor
 from eager.nn.hooks import RemovableHandle, everywhere
 from eager.nn.module import Module
@@ -101,6 +102,8 @@ class Capture:
         self._stack_key: Any = None
         self._stack: tuple = ()
         self.guards.add("GRAD_MODE", None, self.entry_mode, "grad mode at entry")
+        default = ItemSource(ConstantSource(dtypes._DEFAULT), 0)
+        self.guards.add("ID", default, dtypes.get_default_dtype(), "default dtype at entry")
 
     # -- what is known about objects -----------------------------------------------------------------
 
@@ -122,7 +125,7 @@ class Capture:
 
     def cell(self, real: Any, function_source: Any, index: int) -> Any:
         """The value of an existing closure cell."""
-        from dynamo.source import CellContentsSource, ItemSource
+        from dynamo.source import CellContentsSource
         from dynamo.values.function import CellValue
 
         found = self._cells.get(id(real))

@@ -133,6 +133,16 @@ class Services:
         if source is not None and not isinstance(source.root, ConstantSource):
             self.capture.guard(kind, source, payload, self.position())
 
+    def check_owner(self, value: Value) -> None:
+        """Raises Unsupported where code of the library is about to change its own state."""
+        owned = isinstance(value.source, ConstantSource)
+        if owned and self.capture.is_library_file(self.code.co_filename):
+            unsupported(
+                "State of the library is changed",
+                f"{self.code.co_qualname} sets what later operations depend on",
+                "call it outside the compiled region",
+            )
+
     def guard_same(self, source: Any, known: Value) -> None:
         if isinstance(source, ConstantSource):
             return

@@ -139,6 +139,12 @@ class Variables(Base):
         return self.wrap(real, AttributeSource(ModuleSource(module.__name__), name))
 
     def STORE_GLOBAL(self, i: Instruction) -> None:
+        if self.parent is not None and self.capture.is_library_file(self.code.co_filename):
+            unsupported(
+                "State of the library is changed",
+                f"{self.code.co_qualname} sets {i.argval}",
+                "call it outside the compiled region",
+            )
         self.effects.store_global(self.globals, i.argval, self.pop())
 
     def DELETE_GLOBAL(self, i: Instruction) -> None:

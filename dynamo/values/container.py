@@ -249,6 +249,7 @@ class ListValue(SequenceValue):
         raise TypeError(f"unhashable type: '{self.kind.__name__}'")
 
     def changed(self, m: Frame) -> None:
+        m.check_owner(self)
         m.effects.mutate(self)
         self.all(m)
 

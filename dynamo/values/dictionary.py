@@ -139,6 +139,7 @@ class DictValue(Value):
     def changed(self, m: Frame) -> None:
         if self.read_only:
             unsupported("Mutation of a read-only mapping", f"{self!r} is changed")
+        m.check_owner(self)
         m.effects.mutate(self)
 
     def store_item(self, m: Frame, key: Value, value: Value) -> None:

@@ -229,3 +229,22 @@ def test_same_tuple_twice_is_not_required():
 
     program(lambda: (torch.arange(3.0), shared, shared))(f)()
     program(lambda: (torch.arange(3.0), tuple([3, 1]), tuple([3, 1])))(f)()
+
+
+def test_default_dtype_is_guarded():
+    compiled = torch.compile(lambda x: torch.zeros(2) + x, backend="eager")
+    x = torch.ones(2)
+    assert compiled(x).dtype is torch.float32
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert compiled(x).dtype is torch.float64
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+@program(vector, graphs=None, breaks=2)
+def test_default_dtype_changed_inside(x):
+    torch.set_default_dtype(torch.float64)
+    y = torch.zeros(3) + x
+    torch.set_default_dtype(torch.float32)
+    return y, torch.zeros(1)
