@@ -99,7 +99,7 @@ class Trace(TypedAlgebra):
 
 
 class Epilogue:
-    """A traced loop as the epilogue of a template: see `templates/gemm.py`.
+    """A traced loop as the epilogue of a template: see `templates/finish.py`.
 
     Lines that are the same for a whole row are run once per row.
     """
@@ -179,7 +179,7 @@ def trace(loop: Loop, product: Buffer, matrix: tuple[int, int, int]) -> tuple[Tr
 
 def join(step: Step, loop: Loop) -> Step:
     """The step with the loop as its epilogue. Raises NotFusible."""
-    from inductor.templates.gemm import EXTRA
+    from inductor.templates.finish import EXTRA
 
     assert step.matrix is not None
     traced, result = trace(loop, step.outputs[0], step.matrix)

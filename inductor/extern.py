@@ -168,8 +168,9 @@ def lower_product(
     def make(
         reference: Any, target: Buffer = out, epilogue: Any = None, more: Sequence[Buffer] = ()
     ) -> list[Any]:
-        from inductor.templates.gemm import Problem, build, chain
-        from inductor.templates.gemm import bias as add_bias
+        from inductor.templates.finish import bias as add_bias
+        from inductor.templates.finish import chain
+        from inductor.templates.gemm import Problem, build
 
         problem = Problem(m, n, k, a.strides, b.strides, (rows, 1), batch, dtype=dtype)
         parts = [add_bias()] * (extra is not None) + [epilogue] * (epilogue is not None)
@@ -289,8 +290,8 @@ def lower_convolution(lowering: Lowering, node: Node, bound: tuple) -> Lazy:
         image.shape, weight.shape[0], weight.shape[2:], bound[3:], (image, weight)
     )
     from inductor.templates.convolution import forward
-    from inductor.templates.gemm import bias as add_bias
-    from inductor.templates.gemm import chain
+    from inductor.templates.finish import bias as add_bias
+    from inductor.templates.finish import chain
 
     bias = None if bound[2] is None else lowering.contiguous(lowering.tensor(bound[2]))
 

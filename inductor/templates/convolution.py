@@ -17,7 +17,8 @@ from inductor.native import vector_bits
 from inductor.program import Reference, Step
 from inductor.templates import depthwise, gemm
 from inductor.templates.emit import I32, I64, POINTER, Emitter, Value
-from inductor.templates.gemm import EXTRA, Epilogue, Gemm, Problem
+from inductor.templates.finish import A, C, Epilogue, write_finish
+from inductor.templates.gemm import Gemm, Problem
 from inductor.templates.image import (
     Convolution,
     Layout,
@@ -30,7 +31,7 @@ from inductor.templates.image import (
 )
 from inductor.templates.template import Template
 
-__all__ = ["EXTRA", "Convolution", "Plan", "forward", "input_gradient", "weight_gradient"]
+__all__ = ["Convolution", "Plan", "forward", "input_gradient", "weight_gradient"]
 
 
 MERGED_BELOW = 200  # pixels of an output below which a batch is one product
@@ -314,9 +315,9 @@ def _separate(conv: Convolution, epilogue: Epilogue | None) -> Template:
 
 def _write_separate(conv: Convolution, epilogue: Epilogue | None) -> str:
     module = ir.Module("separate")
-    finish = gemm.write_finish(module, epilogue, conv.dtype, conv.pixels)
+    finish = write_finish(module, epilogue, conv.dtype, conv.pixels)
     e = Emitter(module, "separate", dtype=conv.dtype)
-    source, target = e.pointer(gemm.A), e.pointer(gemm.C)
+    source, target = e.pointer(A), e.pointer(C)
     with e.loop(e.arguments[1], e.arguments[2]) as unit:
         image = e.divide(unit.index, conv.filters)
         row = e.remainder(unit.index, conv.filters)

@@ -14,7 +14,7 @@ from llvmlite import ir
 
 from inductor.native import vector_bits
 from inductor.templates.emit import Emitter, Value
-from inductor.templates.gemm import SCRATCH, A, B, C, Epilogue, write_finish
+from inductor.templates.finish import SCRATCH, A, B, C, Epilogue, write_finish
 from inductor.templates.image import (
     Convolution,
     Layout,

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from inductor import program, threads
-from inductor.templates import convolution, gemm
+from inductor.templates import convolution, finish, gemm
 from inductor.templates.convolution import Convolution
 
 
@@ -119,7 +119,7 @@ def test_small_images_are_merged(conv, monkeypatch):
     image, weight, gradient = data(conv)
     out, image_gradient, _ = reference(conv, image, weight, gradient)
     bias = np.linspace(-2, 2, conv.filters, dtype=np.float32)
-    plan = convolution.forward(conv, gemm.chain(gemm.bias(by_rows=True), gemm.relu))
+    plan = convolution.forward(conv, finish.chain(finish.bias(by_rows=True), finish.relu))
     expected = np.maximum(out + bias[:, None, None], 0)
     close(run(plan, image, weight, out.shape, bias), expected)
     plan = convolution.input_gradient(conv)
@@ -160,7 +160,7 @@ def test_bias_residual_and_relu_are_fused(groups, channels, kernel):
     image, weight, gradient = data(conv)
     bias = np.linspace(-9, 9, 20, dtype=np.float32)
     residual = np.random.default_rng(5).standard_normal(gradient.shape, dtype=np.float32)
-    epilogue = gemm.chain(gemm.bias(by_rows=True), gemm.add(gemm.EXTRA + 1), gemm.relu)
+    epilogue = finish.chain(finish.bias(by_rows=True), finish.add(finish.EXTRA + 1), finish.relu)
     plan = convolution.forward(conv, epilogue)
     out = run(plan, image, weight, gradient.shape, bias, residual)
     expected = reference(conv, image, weight, gradient)[0] + bias[:, None, None] + residual

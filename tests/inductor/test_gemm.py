@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from inductor import program, threads
-from inductor.templates import gemm
+from inductor.templates import finish, gemm
 from inductor.templates.gemm import Problem
 
 
@@ -132,7 +132,7 @@ def test_bias_and_relu(by_rows):
     a, b = operands(30, 50, 700, False, True, 1)
     vector = np.random.default_rng(3).standard_normal(30 if by_rows else 50, dtype=np.float32) * 20
     c = np.empty((1, 30, 50), np.float32)
-    epilogue = gemm.chain(gemm.bias(by_rows=by_rows), gemm.relu)
+    epilogue = finish.chain(finish.bias(by_rows=by_rows), finish.relu)
     run(gemm.step(30, 50, 700, False, True, epilogue=epilogue), a, b, vector, c)
     expected = product(a, b, False, True) + (vector[:, None] if by_rows else vector)
     close(c, np.maximum(expected, 0), 700)
@@ -143,7 +143,7 @@ def test_not_a_number_and_infinity_stay_where_they_belong():
     a, b = operands(m, n, k, False, False, 1)
     a[0, 3, 5], b[0, 7, 49], a[0, 19, 0] = np.nan, np.inf, -np.inf
     c = np.empty((1, m, n), np.float32)
-    run(gemm.step(m, n, k, epilogue=gemm.relu), a, b, c)
+    run(gemm.step(m, n, k, epilogue=finish.relu), a, b, c)
     with np.errstate(invalid="ignore"):
         expected = product(a, b, False, False)
     expected = np.where(expected < 0, 0, expected)
