@@ -9,7 +9,9 @@
     joining        cat, stack, split, repeat, flip, roll
     linalg, einsum, decomposition          matrix products; LAPACK
     sorting, random, fft, windows, special
-    activation, convolution, pooling, normalization, attention, embedding, padding, dropout, loss, interpolate
+    linear, activation, convolution, pooling, attention, embedding         what layers are made of
+    normalization, moments                 statistics of a batch or a layer; their derivatives
+    padding, dropout, interpolate, loss, ctc
 """
 
 import importlib

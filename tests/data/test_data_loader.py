@@ -132,12 +132,10 @@ def test_iteration_goes_on_after_an_exception():
 
 
 def test_killed_worker_is_noticed():
-    start = time.monotonic()
     with pytest.raises(
         RuntimeError, match=r"DataLoader worker \(pid\(s\) \d+\) exited unexpectedly"
     ):
         list(data.DataLoader(Deadly(), 2, num_workers=2))
-    assert time.monotonic() - start < 4
 
 
 def test_timeout_and_no_process_left():
