@@ -101,8 +101,14 @@ class Program:
     def finish(self, inputs: Sequence[Any], returned: Sequence[Tensor]) -> tuple:
         if self.plain:
             return tuple(returned)
+        self.write_back(inputs, returned)
+        return self.hand_out(inputs, returned)
+
+    def write_back(self, inputs: Sequence[Any], returned: Sequence[Tensor]) -> None:
         for number, slot in self.plan.writes:
             ops.copy_(inputs[number], returned[slot])
+
+    def hand_out(self, inputs: Sequence[Any], returned: Sequence[Tensor]) -> tuple:
         results: list[Any] = []
         for output in self.plan.outputs:
             if output.kind == "value":
@@ -172,7 +178,9 @@ class Inference(Program):
         if self.plain:
             return returned
         with autograd.no_grad():
-            return self.finish(inputs, returned)
+            self.write_back(inputs, returned)
+        # Views of inputs are views for autograd too, where the caller records.
+        return self.hand_out(inputs, returned)
 
 
 class Training(Program):

@@ -248,3 +248,14 @@ def test_default_dtype_changed_inside(x):
     y = torch.zeros(3) + x
     torch.set_default_dtype(torch.float32)
     return y, torch.zeros(1)
+
+
+def test_views_of_inputs_keep_their_history():
+    def f(x):
+        return x.view(-1), x.t()
+
+    x = torch.ones(2, 3, requires_grad=True)
+    flat, turned = torch.compile(f, backend="aot_eager")(x)
+    assert flat.requires_grad and turned.requires_grad
+    (flat.sum() + turned.sum()).backward()
+    assert x.grad.tolist() == [[2.0] * 3] * 2
