@@ -60,7 +60,9 @@ def _erf(x: Any) -> np.ndarray:
         _horner(square, _ERF_TOP, top[:n])
         _horner(square, _ERF_BELOW, below[:n])
         part *= top[:n]
-        np.divide(part, below[:n], out=found[start : start + _ERF_BLOCK])
+        part /= below[:n]
+        # rounding must not carry it past 1, where 1 + erf(-x) would turn negative
+        np.clip(part, -1, 1, out=found[start : start + _ERF_BLOCK])
     result = np.empty_like(x)
     result[...] = found.reshape(x.shape)
     return result

@@ -356,21 +356,18 @@ def cosh_float64(x):
     return select(size > 700.0, (0.5 * e) * e, 0.5 * (exp_float64(size) + exp_float64(-size)))
 
 
-# erf(x) = x P(x^2) for |x| <= 1; erfc(x) = exp(G(x) - x^2) above
-ERF32 = (
-    1.1283791065216064, -0.3761262595653534, 0.11283594369888306, -0.02685421146452427,
-    0.005189087241888046, -0.000801686430349946, 7.875874871388078e-05,
+# erf(x) = x P(x^2) / Q(x^2) for |x| <= 4 in single precision, as in eager/algebra.py;
+# in double precision x P(x^2) for |x| <= 1, and erfc(x) = exp(G(x) - x^2) above
+ERF_TOP32 = (
+    1.12837917, 0.185205438, 0.0543169656, 0.00384967127, 0.000379600003, 4.684486e-06,
+    -1.32008709e-08,
 )
+ERF_BELOW32 = (1.0, 0.49746746, 0.11395912, 0.0154621787, 0.00130757017, 6.31078376e-05)
 ERF64 = (
     1.1283791670955126, -0.3761263890318375, 0.11283791670954879, -0.026866170645076792,
     0.0052239776248180145, -0.000854832698083379, 0.0001205533111164271, -1.4925595266831182e-05,
     1.6461000484121368e-06, -1.6350312701054695e-07, 1.4659775274047436e-08,
     -1.1372848856791674e-09, 5.957176147748911e-11,
-)
-LOG_ERFC32 = (
-    0.0003201380604878068, -1.1302334070205688, 0.3681739568710327, -0.11008008569478989,
-    0.026421135291457176, -0.004759596195071936, 0.0005968056502752006, -4.605804133461788e-05,
-    1.6371513993362896e-06,
 )
 LOG_ERFC64 = (
     -4.7130127226567855e-07, -1.1283748790830996, 0.36336216501798824, -0.10272603574100231,
@@ -385,12 +382,13 @@ LOG_ERFC64 = (
 
 @vector
 def erf_float32(x):
-    size = absolute(x)
-    near = x * polynomial(x * x, ERF32)
-    far_point = select(size > float32(4.0), float32(4.0), size)
-    exponent = polynomial(far_point, LOG_ERFC32) - far_point * far_point
-    far = with_sign(float32(1.0) - exp_float32(exponent), x)
-    return select(x != x, x, select(size < float32(1.0), near, far))
+    clamped = select(x < float32(-4.0), float32(-4.0), x)
+    clamped = select(clamped > float32(4.0), float32(4.0), clamped)
+    z = clamped * clamped
+    value = clamped * polynomial(z, ERF_TOP32) / polynomial(z, ERF_BELOW32)
+    value = select(value < float32(-1.0), float32(-1.0), value)
+    value = select(value > float32(1.0), float32(1.0), value)
+    return select(x == float32(0.0), x, value)
 
 
 @vector
