@@ -9,7 +9,8 @@ from typing import Any
 from aot.recorder import Recorder
 from eager import dispatch
 from eager.fake import FakeTensor
-from eager.op import Op
+from eager.op import Op, ops
+from eager.shape import infer_size, view_strides
 from eager.tensor import Tensor
 from fx.graph import Graph
 
@@ -34,7 +35,17 @@ class Decompose(Recorder):
                 return self._as(op, bound, result)
         if op.name in ("detach", "alias"):
             return bound[0]
+        if op.name == "view":
+            bound = (self._viewable(*bound), bound[1])
         return self.record(op, bound)
+
+    def _viewable(self, input: Tensor, shape: tuple[int, ...]) -> Tensor:
+        """The input of `view`, packed if a decomposition laid it out as the operator does not."""
+        sizes = infer_size(tuple(shape), input.numel())
+        if view_strides(input.shape, input.stride(), sizes) is not None:
+            return input
+        with dispatch.push(self):
+            return ops.clone(input, memory_format="torch.contiguous_format")
 
     def _as(self, op: Op, bound: tuple, result: Any) -> Any:
         """Decompositions answer for shape and dtype: a wrong one is found here, not in a kernel."""
