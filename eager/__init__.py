@@ -2,7 +2,7 @@
 
     dtype, device, shape, spec, storage    what describes a tensor
     registry, dispatch                     operators by name; the stack of interpreters
-    algebra, blocks                        the scalar primitives of pointwise bodies, over NumPy; in blocks
+    algebra, blocks, selection             the scalar primitives of pointwise bodies, over NumPy; in blocks
     tensor, fake, construct, formatting    Tensor, tensors without values, making tensors, printing them
     autograd, function, gradcheck          recording and running backwards; custom functions; numerical checks
     op                                     the kinds of operators

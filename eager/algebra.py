@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from eager.selection import select
+
 # Functions of one value that round like their namesakes in C.
 UNARY = (
     "exp exp2 expm1 log log1p log2 log10 sqrt rsqrt reciprocal sin cos tan asin acos atan sinh cosh"
@@ -370,7 +372,7 @@ class NumpyAlgebra:
     logical_and, logical_or, logical_xor = np.logical_and, np.logical_or, np.logical_xor
     bitwise_and, bitwise_or, bitwise_xor = np.bitwise_and, np.bitwise_or, np.bitwise_xor
     left_shift, right_shift, gcd, lcm = np.left_shift, np.right_shift, np.gcd, np.lcm
-    where = staticmethod(np.where)
+    where = staticmethod(select)
 
     @staticmethod
     def cast(x: Any, dtype: Any) -> Any:

@@ -12,6 +12,7 @@ import numpy as np
 
 from eager import dtype as dtypes
 from eager.op import composite, ops, pointwise
+from eager.selection import select
 from eager.tensor import Tensor
 
 # -- arithmetic ------------------------------------------------------------------------------------
@@ -537,7 +538,7 @@ def _where_check(condition):
 @pointwise(
     name="select_where", method=False, inplace=False,
     vjp=(None, lambda g, out, c, a, b: ops.select_where(c, g, ops.zeros_like(g)), lambda g, out, c, a, b: ops.select_where(c, ops.zeros_like(g), g)),
-    operands="input other", saves="condition", run=lambda c, a, b: np.where(_where_check(c), a, b),
+    operands="input other", saves="condition", run=lambda c, a, b: select(_where_check(c), a, b),
 )
 def select_where(s, condition, input, other):
     """`input` where the condition holds, `other` elsewhere."""
