@@ -35,7 +35,7 @@ from inductor.codegen import build, crew
 from inductor.codegen.kernel import Source, generate
 from inductor.dump import Dump
 from inductor.epilogue import fuse
-from inductor.loops import ITEMSIZE, Buffer
+from inductor.loops import ITEMSIZE, Buffer, Loop
 from inductor.lower import LOWERINGS, Fallback, Lowered, Lowering, Result, Step
 from inductor.memory import lifetimes, plan
 from inductor.program import Program, Reference, aligned, constant, input, output, workspace
@@ -208,9 +208,37 @@ def compile_graph(module: GraphModule, examples: Sequence[Any]) -> Callable:
         stage(c)
         c.report.seconds[name] = time.perf_counter() - begin
     if c.dump.active:
-        c.dump.record("report", c.report.__dict__)
+        _describe(c)
     assert c.run is not None
     return c.run
+
+
+def _describe(c: Compilation) -> None:
+    """The later stages' texts, for the dump and the logs."""
+    c.dump.text("loops", "\n".join(_operation(o) for o in c.lowered.operations))
+    groups = ["\n".join(map(_operation, _members(unit))) for unit in c.units]
+    c.dump.text("fusion", "\n\n".join(f"# {n}\n{text}" for n, text in enumerate(groups)))
+    c.dump.text("memory", "\n".join(f"{start:10} {b}" for b, start in c.offsets.items()))
+    c.dump.text("fallbacks", "\n".join(f"{name}: {why}" for name, why in c.report.fallbacks))
+    c.dump.text("timing", "\n".join(f"{s:8.3f} {name}" for name, s in c.report.seconds.items()))
+    c.dump.record("report", c.report.__dict__)
+
+
+def _members(unit: Unit) -> list[Any]:
+    if unit.source is not None:
+        return [m.loop for m in unit.source.members]
+    return [unit.step or unit.fallback]
+
+
+def _operation(operation: Any) -> str:
+    """An operation in one line: what it fills, over what, from what."""
+    reads = ", ".join(b.name for b in reads_of(operation))
+    if not isinstance(operation, Loop):
+        name = operation.op.name if isinstance(operation, Fallback) else operation.name
+        return f"{', '.join(map(str, operation.outputs))} = {name}({reads})"
+    kind = operation.scatter or operation.combine or "pointwise"
+    over = [v.size for v in operation.reduced]
+    return f"{operation.target} = {kind}{over or ''}({reads})  # {' '.join(operation.origins)}"
 
 
 def keep() -> frozenset[Op]:

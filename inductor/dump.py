@@ -8,6 +8,7 @@ import itertools
 import json
 import os
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ from inductor import config
 
 _numbers = itertools.count()
 
-LOGS = ("graph", "loops", "fusion", "kernels", "memory", "timing", "fallbacks")
+LOGS = ("graph", "loops", "fusion", "kernels", "memory", "timing", "fallbacks", "report")
+"""What FLAMBEAU_LOGS may name."""
 
 
 class Dump:
@@ -24,6 +26,13 @@ class Dump:
     def __init__(self) -> None:
         base = config.dump_folder()
         self.logs = config.logs()
+        unknown = self.logs - set(LOGS)
+        if unknown:
+            warnings.warn(
+                f"FLAMBEAU_LOGS names {', '.join(sorted(unknown))}: there are {', '.join(LOGS)}",
+                RuntimeWarning,
+                stacklevel=3,
+            )
         self.folder: Path | None = None
         if base is not None:
             self.folder = base / f"compilation_{os.getpid()}_{next(_numbers)}"

@@ -14,6 +14,7 @@ import pytest
 from eager.registry import ops, registry
 from inductor import config
 from inductor.compile import STAGES, keep
+from inductor.dump import LOGS
 from inductor.lower import LOWERINGS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -123,7 +124,9 @@ def test_the_dump_holds_every_stage(harness, tmp_path):
         config.set("dump", None)
     (folder,) = tmp_path.iterdir()
     names = {path.name for path in folder.iterdir()}
-    assert {"graph.txt", "kernel_0.py", "report.json"} <= names
+    stages = {f"{name}.txt" for name in LOGS if name not in ("kernels", "report")}
+    assert stages | {"kernel_0.py", "report.json"} <= names
+    assert "max[8](" in (folder / "loops.txt").read_text()
     assert "def kernel(arguments, start, stop):" in (folder / "kernel_0.py").read_text()
     report = json.loads((folder / "report.json").read_text())
     assert report["kernels"] == 1 and set(report["seconds"]) == set(STAGES)
@@ -137,6 +140,15 @@ def test_logs_print_what_was_asked_for(harness, capsys):
         config.set("logs", None)
     printed = capsys.readouterr().err
     assert "--- kernel 0 ---" in printed and "--- graph ---" not in printed
+
+
+def test_a_log_that_does_not_exist_is_named(harness):
+    config.set("logs", "kernel")
+    try:
+        with pytest.warns(RuntimeWarning, match="there are graph, loops"):
+            harness.compile(lambda x: x * 3, harness.tensor(4))
+    finally:
+        config.set("logs", None)
 
 
 def test_settings_that_do_not_exist_are_refused():
