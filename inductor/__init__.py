@@ -13,9 +13,11 @@ extern        lowerings: matrix products and convolutions, which have templates
 loops         the loop IR: buffers, loops, and the typed scalar algebra of their bodies
 index         index expressions, simplified by the ranges of the loop variables
 scheduler     which loops share a kernel, and the order of everything
+planner       how a kernel's loops are nested
 epilogue      loops that join the matrix product or convolution that they read
 codegen/      groups of loops to source text, and text to machine code
 vectormath    exp, log, tanh, erf, … as branch-free code that vectorises
+trigonometry  sine, cosine, tangent and their inverses, likewise
 specialmath   rarely used scalar functions
 cache         object code on disk, without pickle
 memory        temporaries to offsets in one workspace

@@ -17,7 +17,10 @@ from inductor import config
 _numbers = itertools.count()
 
 LOGS = ("graph", "loops", "fusion", "kernels", "memory", "timing", "fallbacks", "report")
-"""What FLAMBEAU_LOGS may name."""
+"""What this floor prints under FLAMBEAU_LOGS."""
+
+ELSEWHERE = frozenset({"guards", "breaks", "recompiles", "joint", "source", "cache"})
+"""Names of the same switch that other floors may print under."""
 
 
 class Dump:
@@ -26,7 +29,7 @@ class Dump:
     def __init__(self) -> None:
         base = config.dump_folder()
         self.logs = config.logs()
-        unknown = self.logs - set(LOGS)
+        unknown = self.logs - set(LOGS) - ELSEWHERE
         if unknown:
             warnings.warn(
                 f"FLAMBEAU_LOGS names {', '.join(sorted(unknown))}: there are {', '.join(LOGS)}",

@@ -25,7 +25,8 @@ from inductor.codegen.intrinsics import (
     square_root,
     with_sign,
 )
-from inductor.vectormath import exp_float64, log1p_float64, log_float64, sin_float64, tan_float64
+from inductor.trigonometry import sin_float64, tan_float64
+from inductor.vectormath import exp_float64, log1p_float64, log_float64
 
 FUNCTIONS: dict[str, Any] = {}
 NAN, INF = np.float64(np.nan), np.float64(np.inf)

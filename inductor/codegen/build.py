@@ -54,8 +54,8 @@ def _library_digest() -> str:
 
     digest = hashlib.sha256()
     folder = Path(__file__).parent
-    for path in (*sorted(folder.glob("*.py")), folder.parent / "vectormath.py",
-                 folder.parent / "specialmath.py"):
+    library = ("vectormath.py", "trigonometry.py", "specialmath.py")
+    for path in (*sorted(folder.glob("*.py")), *(folder.parent / name for name in library)):
         digest.update(path.read_bytes())
     return digest.hexdigest()
 
@@ -111,13 +111,14 @@ def _namespace() -> dict[str, Any]:
 
     import numba
 
-    from inductor import specialmath, vectormath
+    from inductor import specialmath, trigonometry, vectormath
     from inductor.codegen import intrinsics, philox
 
     names: dict[str, Any] = {"inf": math.inf, "nan": math.nan}
     for dtype in ("int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64", "float32", "float64"):
         names[dtype] = getattr(numba, dtype)
     names |= intrinsics.NAMES | vectormath.FUNCTIONS | specialmath.FUNCTIONS
+    assert "sin_float32" in names, trigonometry
     return names | philox.NAMES
 
 

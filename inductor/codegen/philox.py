@@ -11,7 +11,8 @@ import numba
 from numba import float32, float64, int64, uint32, uint64
 
 from inductor.codegen.intrinsics import multiply_high, select, square_root
-from inductor.vectormath import cos_float32, log_float32, sin_float32
+from inductor.trigonometry import cos_float32, sin_float32
+from inductor.vectormath import log_float32
 
 OPTIONS: dict[str, Any] = {
     "error_model": "numpy", "no_cpython_wrapper": True, "forceinline": True,

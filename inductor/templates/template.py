@@ -57,8 +57,14 @@ def _digest() -> str:
     """A digest of what writes the texts: a change of it must not find old objects."""
     from importlib.metadata import version
 
-    digest = hashlib.sha256(version("llvmlite").encode())
-    for path in (*sorted(Path(__file__).parent.glob("*.py")), Path(native.__file__)):
+    from inductor.codegen import build
+
+    # Epilogues contain functions of the math library.
+    digest = hashlib.sha256(f"{version('llvmlite')} {build._library_digest()}".encode())
+    folder = Path(__file__).parent
+    # epilogues call the library of vector math
+    library = ("native.py", "vectormath.py", "trigonometry.py", "specialmath.py")
+    for path in (*sorted(folder.glob("*.py")), *(folder.parent / name for name in library)):
         digest.update(path.read_bytes())
     return digest.hexdigest()
 

@@ -9,8 +9,9 @@ import pytest
 
 numba = pytest.importorskip("numba")
 
-from inductor import specialmath, vectormath  # noqa: E402
+from inductor import specialmath, trigonometry, vectormath  # noqa: E402
 
+assert trigonometry  # enters the table of vectormath when it is imported
 LONG = np.longdouble
 SPECIAL = [0.0, -0.0, np.inf, -np.inf, np.nan, 1, -1, 2, -2, 1e-40, -1e-40, 1e30, -1e30, 1e-10]
 
