@@ -9,6 +9,7 @@ have. Importing this module is cheap; `run` imports numba, for the bodies of tho
 from __future__ import annotations
 
 import functools
+import math
 import types
 from typing import Any
 
@@ -225,20 +226,34 @@ _FLOAT_INTRINSICS = {
 }
 
 
-def _namespace(e: Emitter) -> dict[str, Any]:
-    """The vocabulary, and every function of the vector-math library over it."""
-    from inductor import vectormath
+def _bind(text: Any, vocabulary: dict[str, Any]) -> dict[str, Any]:
+    """The functions of the math library that code calls, with the vocabulary in the place of
+    numba's intrinsics.
+    """
+    from inductor.codegen import build
 
-    names = _Vocabulary(e).names()
-    shared = {**vars(vectormath), **names, "inf": float("inf"), "nan": float("nan")}
-    for name, compiled in vectormath.FUNCTIONS.items():
-        code = compiled.py_func.__code__  # type: ignore[attr-defined]
-        shared[name] = types.FunctionType(code, shared, name)
-    return shared
+    library = build._namespace()
+    bound: dict[str, Any] = {}
+    scopes: list[dict[str, Any]] = []
+    waiting = list(text.co_names)
+    while waiting:
+        name = waiting.pop()
+        original = getattr(library.get(name), "py_func", None)
+        if original is None or name in bound or name in vocabulary:
+            continue
+        scope = {**original.__globals__, **vocabulary}
+        bound[name] = types.FunctionType(original.__code__, scope, name, original.__defaults__)
+        scopes.append(scope)
+        waiting.extend(original.__code__.co_names)
+    for scope in scopes:
+        scope.update(bound)
+    return bound
 
 
 def run(e: Emitter, text: str, given: dict[str, Any]) -> dict[str, Any]:
     """Execute assignments over lanes, with further names; the result is all names there are then."""
-    names = given if "select" in given else _namespace(e) | given
-    exec(compile(text, "<epilogue>", "exec"), names)  # noqa: S102  (text of our own making)
+    code = compile(text, "<epilogue>", "exec")
+    vocabulary = _Vocabulary(e).names() | {"inf": math.inf, "nan": math.nan}
+    names = vocabulary | _bind(code, vocabulary) | given
+    exec(code, names)  # noqa: S102  (text of our own making)
     return names
