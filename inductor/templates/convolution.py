@@ -34,6 +34,7 @@ from inductor.templates.template import Template
 __all__ = ["Convolution", "Plan", "forward", "input_gradient", "weight_gradient"]
 
 
+SCATTERED_BELOW = 64  # pixels for which large weights are not worth transposing
 MERGED_BELOW = 200  # pixels of an output below which a batch is one product
 MERGED_FROM = 2e6  # operations that are worth the step that separates the images again
 
@@ -376,7 +377,8 @@ def input_gradient(conv: Convolution) -> Plan:
     reach = [d * (k - 1) - p for d, k, p in zip(conv.dilation, conv.kernel, conv.padding, strict=True)]
     if conv.taps == 1 and conv.stride == (1, 1) and conv.padding == (0, 0):
         return _pointwise_input_gradient(conv)
-    if conv.stride == (1, 1) and min(reach) >= 0 and conv.groups == 1:
+    few = conv.batch * conv.pixels < SCATTERED_BELOW and conv.filters * conv.channels > 1 << 16
+    if conv.stride == (1, 1) and min(reach) >= 0 and conv.groups == 1 and not few:
         return _convolved_input_gradient(conv, (reach[0], reach[1]))
     return _scattered_input_gradient(conv)
 
