@@ -446,7 +446,7 @@ def _deepcopy(m: Frame, value: Value, memo: Value | None = None) -> Value:
     if value.is_constant() or isinstance(value, ClassValue):
         return value
     if isinstance(value, ListValue):
-        return ListValue([_deepcopy(m, item) for item in value.all(m)], kind=value.kind)
+        return value.like([_deepcopy(m, item) for item in value.all(m)])
     if isinstance(value, TupleValue) and value.kind is tuple:
         return TupleValue([_deepcopy(m, item) for item in value.all(m)])
     if isinstance(value, DictValue):

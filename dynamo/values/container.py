@@ -26,6 +26,7 @@ class SequenceValue(Value):
     """A tuple, list or deque of values."""
 
     kind: type = tuple
+    maxlen: int | None = None  # of a deque
 
     def __init__(
         self, items: list, source: Any = None, real: Any = None, kind: type | None = None
@@ -68,7 +69,7 @@ class SequenceValue(Value):
             if not isinstance(item, Value):
                 raise NotConcrete(self)
             items.append(item.unwrap())
-        return self.kind(items)
+        return self.kind(items) if self.maxlen is None else collections.deque(items, self.maxlen)
 
     def is_constant(self) -> bool:
         return self.kind is tuple and all(
@@ -95,7 +96,9 @@ class SequenceValue(Value):
         return self.get(m, index)
 
     def like(self, items: list[Value]) -> SequenceValue:
-        return type(self)(items, kind=self.kind)
+        value = type(self)(items, kind=self.kind)
+        value.maxlen = self.maxlen
+        return value
 
     def contains(self, m: Frame, item: Value) -> Value:
         return m.constant(any(m.same(own, item) for own in self.all(m)))
@@ -141,6 +144,8 @@ class SequenceValue(Value):
     def attribute(self, m: Frame, name: str) -> Value:
         if name == "__class__":
             return m.wrap(self.kind)
+        if name == "maxlen" and self.kind is collections.deque:
+            return m.constant(self.maxlen)
         if not hasattr(self.kind, name):
             kind = self.kind.__name__
             m.throw(AttributeError, f"'{kind}' object has no attribute '{name}'")
@@ -260,6 +265,7 @@ class ListValue(SequenceValue):
         if function is operator.imul:
             self.changed(m)
             self._items = self._items * m.index_of(other)
+            self._forget_first()
             return self
         return super().binary(m, function, other)
 
@@ -286,10 +292,18 @@ class ListValue(SequenceValue):
     def method_append(self, m: Frame, item: Value) -> None:
         self.changed(m)
         self._items.append(item)
+        self._forget_first()
 
     def method_appendleft(self, m: Frame, item: Value) -> None:
         self.changed(m)
         self._items.insert(0, item)
+        if self.maxlen is not None:
+            del self._items[self.maxlen :]
+
+    def _forget_first(self) -> None:
+        """Drop what a deque with a maximum length has no room for."""
+        if self.maxlen is not None:
+            del self._items[: max(len(self._items) - self.maxlen, 0)]
 
     def method_popleft(self, m: Frame) -> Value:
         return self.method_pop(m, m.constant(0))
@@ -302,12 +316,15 @@ class ListValue(SequenceValue):
         items = other.items(m)
         self.changed(m)
         self._items.extend(items)
+        self._forget_first()
 
     def method_iadd(self, m: Frame, other: Value) -> Value:
         self.method_extend(m, other)
         return self
 
     def method_insert(self, m: Frame, index: Value, item: Value) -> None:
+        if len(self._items) == self.maxlen:
+            m.throw(IndexError, "deque already at its maximum size")
         self.changed(m)
         self._items.insert(m.index_of(index), item)
 
@@ -341,8 +358,10 @@ class ListValue(SequenceValue):
             e.prepare_call()
         self.build(e)
         e.build_list(len(self._items))
+        if self.maxlen is not None:
+            e.load_const(self.maxlen)
         if self.kind is not list:
-            e.call(1)
+            e.call(1 if self.maxlen is None else 2)
 
 
 class SetValue(Value):

@@ -259,9 +259,12 @@ def _make_list(m: Frame, items: Value | None = None) -> Value:
 
 
 def _make_deque(m: Frame, items: Value | None = None, maxlen: Value | None = None) -> Value:
-    if maxlen is not None and maxlen.unwrap() is not None:
-        unsupported("deque with a maximum length", "deque(maxlen=...) is made")
-    return ListValue([] if items is None else list(items.items(m)), kind=collections.deque)
+    value = ListValue([], kind=collections.deque)
+    value.maxlen = None if maxlen is None else maxlen.unwrap()
+    if items is not None:
+        value._items = list(items.items(m))
+        value._forget_first()
+    return value
 
 
 def _make_set(m: Frame, items: Value | None = None) -> Value:

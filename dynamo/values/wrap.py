@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import functools
 import types
 from typing import TYPE_CHECKING, Any
@@ -96,10 +97,14 @@ def _method(m: Frame, real: types.MethodType, source: Any) -> Value:
 
 
 def _container(m: Frame, real: Any, kind: type, source: Any) -> Value | None:
+    if kind is collections.deque:
+        m.guard("CONSTANT", AttributeSource(source, "maxlen"), real.maxlen)
     if kind in SEQUENCES:
         m.guard("TYPE", source, kind)
         m.guard("LENGTH", source, len(real))
-        return SEQUENCES[kind](list(real), source, real, kind)
+        value = SEQUENCES[kind](list(real), source, real, kind)
+        value.maxlen = getattr(real, "maxlen", None)
+        return value
     if kind in DICT_TYPES or kind is types.MappingProxyType:
         m.guard("TYPE", source, kind)
         value = DictValue(None, source, real, kind)

@@ -1,5 +1,6 @@
 """A compiled model through its life: modes, seeds, new shapes, optimizer steps, loading, copying, hooks, buffers. Compiled is eager."""
 
+import collections
 import copy
 import threading
 
@@ -562,3 +563,37 @@ def test_numbers_as_inputs(backend, same):
     compiled = torch.compile(f, backend=backend)
     for n, s, flag in ((1, 0.5, True), (2, 0.5, True), (2, 1.5, False), (True, 2, True)):
         same(compiled(x, n, s, flag), f(x, n, s, flag))
+
+
+def test_deque_with_a_maximum_length(backend, same):
+    def f(x):
+        recent = collections.deque([1, 2], maxlen=2)
+        recent.append(x.shape[0])
+        print("between")
+        recent.appendleft(9)
+        recent.extend([7, 8, 9])
+        other = recent.copy()
+        other.append(5)
+        return x * 2, list(recent), list(other), recent.maxlen
+
+    compiled = torch.compile(f, backend=backend)
+    for _ in range(2):
+        same(compiled(torch.ones(3)), f(torch.ones(3)))
+
+
+def test_history_kept_in_a_deque(backend, same):
+    class Recent(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.history = collections.deque(maxlen=2)
+
+        def forward(self, x):
+            self.history.append(x * 2)
+            return sum(self.history), len(self.history)
+
+    model, other = Recent(), Recent()
+    compiled = torch.compile(model, backend=backend)
+    for n in range(4):
+        x = torch.full((2,), float(n))
+        same(compiled(x), other(x))
+    assert model.history.maxlen == 2

@@ -37,7 +37,7 @@ class StandIn(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     def _class(module, name):
         if name.startswith("__"):
             raise AttributeError(name)
-        found = type(name, (), {"__module__": module.__name__, "BILINEAR": 2, "BICUBIC": 3})
+        found = type(name, (), {"__module__": module.__name__, "NEAREST": 0, "BILINEAR": 2, "BICUBIC": 3, "BOX": 4, "HAMMING": 5, "LANCZOS": 1})
         setattr(module, name, found)
         return found
 

@@ -276,3 +276,11 @@ def test_casts(backend, same):
 
     check(f, torch.tensor([0.0, 1.9, -1.9, 100.5]).abs(), backend=backend, same=same)
     check(f, torch.tensor([0, 1, 250]), backend=backend, same=same)
+
+
+def test_complex_numbers(backend, same):
+    def f(x):
+        z = torch.complex(x, x * 2)
+        return z.abs() + 1, (z * z.conj()).real, torch.view_as_real(z) * 2
+
+    check(f, torch.tensor([[1.0, -2.0], [0.5, 3.0]]), backend=backend, same=same)
