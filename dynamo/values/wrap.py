@@ -102,9 +102,9 @@ def _container(m: Frame, real: Any, kind: type, source: Any) -> Value | None:
     if kind in SEQUENCES:
         m.guard("TYPE", source, kind)
         m.guard("LENGTH", source, len(real))
-        value = SEQUENCES[kind](list(real), source, real, kind)
-        value.maxlen = getattr(real, "maxlen", None)
-        return value
+        sequence = SEQUENCES[kind](list(real), source, real, kind)
+        sequence.maxlen = getattr(real, "maxlen", None)
+        return sequence
     if kind in DICT_TYPES or kind is types.MappingProxyType:
         m.guard("TYPE", source, kind)
         value = DictValue(None, source, real, kind)
