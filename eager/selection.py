@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-_BITS = {4: np.dtype(np.int32), 8: np.dtype(np.int64)}
+_BITS: dict[int, np.dtype] = {4: np.dtype(np.int32), 8: np.dtype(np.int64)}
 _LEAST = 256
 _BLOCK = 1 << 14
 
@@ -17,7 +17,7 @@ def select(condition: Any, x: Any, y: Any) -> Any:
     kind = _kind(condition, x, y)
     if kind is None:
         return np.where(condition, x, y)
-    bits = _BITS[kind.itemsize]
+    bits: np.dtype = _BITS[kind.itemsize]
     first, second = (_bits_of(v, kind, bits) for v in (x, y))
     shape = condition.shape
     parts = [v for v in (condition, first, second) if v.ndim]

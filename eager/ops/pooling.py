@@ -121,7 +121,7 @@ def max_pool(input, kernel, stride, padding, dilation, ceil_mode):
 def _route(g: np.ndarray, values: np.ndarray, spread: np.ndarray, size: tuple, kernel: tuple,
            stride: tuple, dilation: tuple) -> None:
     """Adds each gradient to the first of its window's largest values; NaN counts as largest."""
-    best = None
+    best: Any = None
     for _, place in _places(size, kernel, stride, dilation):
         met = values[place]
         best = met.copy() if best is None else np.maximum(best, met, out=best)
