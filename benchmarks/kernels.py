@@ -73,15 +73,16 @@ def peak() -> tuple[Callable[[], Any], float]:
 
     module = ir.Module("peak")
     e = Emitter(module, "peak")
-    value = e.load_vector(e.pointer(0))
-    with e.loop(e.arguments[1], e.arguments[2], 1, [e.constant(0.0)] * 12) as loop:
-        loop.next = [e.fma(value, value, total) for total in loop.values]
-    for total in loop.values:
-        e.store_vector(total, e.pointer(0))
+    # Accumulators that start alike would be merged into one.
+    starts = [e.load_vector(e.pointer(0), i * e.lanes) for i in range(12)]
+    with e.loop(e.arguments[1], e.arguments[2], 1, starts) as loop:
+        loop.next = [e.fma(starts[0], starts[1], total) for total in loop.values]
+    for i, total in enumerate(loop.values):
+        e.store_vector(total, e.pointer(0), i * e.lanes)
     e.finish()
     function = native.compile_ir(module, "peak", vectorize=False)
     # Not zeros: multiplying those takes less power, and the clock runs faster than it ever will.
-    memory = np.random.default_rng(0).uniform(0.5, 1, 16).astype(np.float32)
+    memory = np.random.default_rng(0).uniform(0.5, 1, 12 * 16).astype(np.float32)
     block = np.array([memory.ctypes.data])
     rounds = 100_000
     lanes = native.vector_bits() // 32
