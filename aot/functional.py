@@ -42,15 +42,17 @@ class Plan:
 
     outputs: list[Output] = field(default_factory=list)
     writes: list[tuple[int, int]] = field(default_factory=list)  # (input, graph output)
+    unseen: set[int] = field(default_factory=set)  # inputs that are only written unseen by autograd
     random_count: int = 0  # how far the generator's offset moves; 0: no seed input
     returned: int = 0  # how many outputs the pure graph has
 
 
 class _Root:
-    __slots__ = ("value", "version", "input")
+    __slots__ = ("value", "version", "input", "seen")
 
     def __init__(self, value: FakeTensor, number: int | None):
         self.value, self.version, self.input = value, 0, number
+        self.seen = False  # whether a write was one that autograd sees
 
 
 # views whose derivative is their inverse
@@ -195,17 +197,26 @@ class Functionalize(Recorder):
                 )
             value = self.pure(ops.convert, (value, target.dtype))
         root = self.root(target)
-        if target._view:
-            root.value = self.put(root.value, target._view, value)
-        else:
-            root.value = value
+        before = root.value
+        seen = autograd.is_grad_enabled() and all(op.name != "detach" for op, _ in target._view or ())
+        root.value = self.put(before, target._view or (), value)
+        root.seen = root.seen or seen
         root.version += 1
+        if not seen and before._requires_grad:
+            root.value = self.unseen(before, root.value)
+            return target  # its value is read again, with the history that it keeps
         target._pure, target._read_at = value, root.version  # type: ignore[attr-defined]
         if value._requires_grad and target._base is None:
             target._requires_grad = True
         elif value._requires_grad:
             target._base._requires_grad = True  # type: ignore[union-attr]
         return target
+
+    def unseen(self, before: FakeTensor, after: FakeTensor) -> FakeTensor:
+        """A root after a write that autograd does not see: new numbers, the history it had."""
+        result = self.record(ops.overwrite, (before, self.record(ops.detach, (after,))))
+        result._requires_grad = True
+        return result
 
     def put(self, base: FakeTensor, chain: tuple, value: FakeTensor) -> FakeTensor:
         """`base` with `value` in the place that a chain of views takes."""
@@ -290,7 +301,12 @@ def _outputs(worker: Functionalize, plan: Plan, results: list[Any], inputs: list
     for root in list(worker.roots.values()):
         if root.input is not None and root.version:
             plan.writes.append((root.input, len(returned)))
-            returned.append(root.value)
+            if root.seen:
+                returned.append(root.value)
+                continue
+            plan.unseen.add(root.input)
+            with dispatch.push(worker):
+                returned.append(worker.record(ops.detach, (root.value,)))
     for value in results:
         if not isinstance(value, FakeTensor):
             plan.outputs.append(Output("constant", value=value))
