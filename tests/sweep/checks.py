@@ -15,7 +15,15 @@ import torch
 import flambeau
 from eager.tensor import Tensor
 from tests.sweep import convert
-from tests.sweep.compare import Difference, attempt, same, same_distribution, same_error, same_memory, tensors
+from tests.sweep.compare import (
+    Difference,
+    attempt,
+    same,
+    same_distribution,
+    same_error,
+    same_memory,
+    tensors,
+)
 from tests.sweep.convert import Missing, Unconvertible
 from tests.sweep.database import GAUGES, UNDEFINED_VALUES
 
@@ -197,7 +205,7 @@ def call_forms(op: Any, mine: Callable, sample: Sample, outcome: Outcome) -> Non
         return
     variants(op, sample, expected, precise, outcome)
     if op.supports_out and sample.number < 3 and isinstance(expected, torch.Tensor):
-        out_forms(op, mine, sample, expected, outcome)
+        out_forms(op, mine, sample, expected, precise, outcome)
 
 
 def processed(sample: Sample, found: Any) -> Any:
@@ -242,7 +250,7 @@ def is_random(op: Any, sample: Sample, expected: Any) -> bool:
         args, kwargs = sample.theirs()
         again = attempt(lambda: convert.of_torch(op)(*args, **kwargs))
         for a, b in zip(tensors(again, torch.Tensor), tensors(expected, torch.Tensor)):
-            if a.shape != b.shape or not torch.equal(torch.nan_to_num(a) if a.is_floating_point() else a, torch.nan_to_num(b) if b.is_floating_point() else b):
+            if a.shape != b.shape or not torch.allclose(a, b, equal_nan=True):
                 return True
     return False
 
@@ -274,14 +282,7 @@ def variants(op: Any, sample: Sample, expected: Any, precise: Callable | None, o
             continue
         if form in ("method", "operator") and sample.number >= 4:
             continue
-        if convert.is_of_database(theirs):
-            mine = convert.over_flambeau(theirs)
-        else:
-            mine = theirs if form.endswith("operator") else getattr(Tensor, getattr(theirs, "__name__", op.name), None)
-        if mine is None:
-            outcome.fail(form, str(sample), f"missing: Tensor.{getattr(theirs, '__name__', op.name)}")
-            continue
-        outcome.record(form, str(sample), lambda: same_form(theirs, mine, form, sample, precise))
+        outcome.record(form, str(sample), lambda: same_form(theirs, convert.form(op, theirs), form, sample, precise))
 
 
 def same_form(theirs: Callable, mine: Callable, form: str, sample: Sample, precise: Callable | None) -> None:
@@ -298,7 +299,7 @@ def same_form(theirs: Callable, mine: Callable, form: str, sample: Sample, preci
         same(args[0], their_args[0], precise)
 
 
-def out_forms(op: Any, mine: Callable, sample: Sample, expected: torch.Tensor, outcome: Outcome) -> None:
+def out_forms(op: Any, mine: Callable, sample: Sample, expected: torch.Tensor, precise: Callable | None, outcome: Outcome) -> None:
     """`out=` of the right shape, empty, and of a type that cannot hold the result."""
     outs = {
         "right": lambda: torch.full_like(expected, 1, memory_format=torch.contiguous_format),
@@ -314,12 +315,13 @@ def out_forms(op: Any, mine: Callable, sample: Sample, expected: torch.Tensor, o
             return
         my_out, (args, kwargs) = convert.tensor(make()), sample.mine()
         found = attempt(lambda: mine(*args, **kwargs, out=my_out))
-        same(found, wanted)
+        near = precise if out.dtype == expected.dtype else None
+        same(found, wanted, near)
         if isinstance(wanted, BaseException):
             return
         if found is not my_out:
             raise Difference("view", "out= is not what is returned")
-        same(my_out, out)
+        same(my_out, out, near)
 
     for name, make in outs.items():
         outcome.record("out", f"out={name} {sample}", lambda: compare(make))
@@ -400,9 +402,9 @@ def gradients(library: Any, function: Callable, process: Callable, arguments: tu
         return [first]
     again = [g for g in first if g.requires_grad]
     values = [g.detach() for g in first]
-    if not again:
-        return values, []
     aims = inputs + weights
+    if not again:
+        return values, [library.zeros_like(x) for x in aims]
     ends = [weight(library, g, 2) for g in again]
     found = library.autograd.grad(again, aims, ends, allow_unused=True)
     return values, [library.zeros_like(x) if g is None else g for g, x in zip(found, aims)]

@@ -117,7 +117,10 @@ def _same(mine: Any, theirs: Any, values: bool) -> None:
         raise Difference("values", f"{mine!r} instead of {theirs!r}"[:200])
 
 
-_FIELDS = frozenset("values indices sign logabsdet logdet mantissa exponent Q R U S Vh V L LU LD pivots info eigenvalues eigenvectors solution residuals rank singular_values hist bin_edges min max inverse P X result log_abs_det".split())
+_FIELDS = frozenset(
+    "values indices sign logabsdet logdet mantissa exponent Q R U S Vh V L LU LD pivots info eigenvalues eigenvectors solution"
+    " residuals rank singular_values hist bin_edges min max inverse P X result".split()
+)
 
 
 def same_tensor(mine: Tensor, theirs: torch.Tensor, values: bool) -> None:
@@ -185,4 +188,5 @@ def same_distribution(mine: Callable[[], Any], theirs: Callable[[], Any], draws:
         points = np.concatenate([a, b])
         gap = np.abs(np.searchsorted(a, points, "right") / a.size - np.searchsorted(b, points, "right") / b.size).max()
         if gap > 2.5 * np.sqrt((a.size + b.size) / (a.size * b.size)):
-            raise Difference("values", f"another distribution: quartiles {np.quantile(a, [0.25, 0.5, 0.75])} instead of {np.quantile(b, [0.25, 0.5, 0.75])}")
+            quartiles = [np.quantile(x, [0.25, 0.5, 0.75]) for x in (a, b)]
+            raise Difference("values", f"another distribution: quartiles {quartiles[0]} instead of {quartiles[1]}")

@@ -34,6 +34,8 @@ def dtype(value: torch.dtype) -> Any:
 def array(value: torch.Tensor) -> np.ndarray:
     """The memory behind a tensor's detached values as an array of the same strides, without copying."""
     value = value.detach().resolve_conj().resolve_neg()
+    if value._is_zerotensor():
+        value = value.clone()
     if value.dtype is torch.bfloat16:
         return value.view(torch.int16).numpy().view(ml_dtypes.bfloat16)
     return value.numpy()
@@ -43,16 +45,13 @@ def tensor(value: torch.Tensor, requires_grad: bool | None = None) -> Tensor:
     """A flambeau tensor over a copy of the memory, with the same strides."""
     if value.layout is not torch.strided or value.is_quantized or type(value) not in (torch.Tensor, torch.nn.Parameter):
         raise Unconvertible(f"{value.layout} {type(value).__name__}")
+    if value.ndim > 64:
+        raise Unconvertible("NumPy's arrays have 64 dimensions at most")
     dtype(value.dtype)
     source = array(value)
-    low, high = np.lib.array_utils.byte_bounds(source)
-    if source.size == 0:
-        copied = source.copy()
-    else:
-        memory = np.empty((high - low) // source.itemsize, source.dtype)
-        start = (source.__array_interface__["data"][0] - low) // source.itemsize
-        copied = np.lib.stride_tricks.as_strided(memory[start:], source.shape, source.strides)
-        copied[...] = source
+    memory = array(torch.empty(0, dtype=value.dtype).set_(value.detach().resolve_conj().resolve_neg().untyped_storage())).copy()
+    start = value.storage_offset() if source.size else 0
+    copied = np.lib.stride_tricks.as_strided(memory[start:], source.shape, source.strides)
     result = Tensor._wrap(copied)
     if value.requires_grad if requires_grad is None else requires_grad:
         result.requires_grad_()
@@ -128,8 +127,22 @@ def function(op: Any) -> Any:
         return over_flambeau(op.op)
     path = op.name.removeprefix("torch.").removesuffix(".default")
     found = follow(flambeau, path)
-    if found is None and follow(torch, path) is not op.op and isinstance(follow(torch.Tensor, path), types.MethodDescriptorType):
+    if found is None and follow(torch, path) is not op.op and callable(follow(torch.Tensor, path)):
         found = follow(Tensor, path)
     if found is None:
         raise Missing(f"torch.{path}")
+    return found
+
+
+def form(op: Any, theirs: Any) -> Any:
+    """flambeau's callable for another form of an entry: a method, an operator, a lambda of the database. Raises Missing."""
+    if is_of_database(theirs):
+        return over_flambeau(theirs)
+    if isinstance(theirs, functools.partial):
+        return functools.partial(function(op), *theirs.args, **theirs.keywords)
+    if getattr(theirs, "__module__", None) in ("operator", "_operator"):
+        return theirs
+    found = getattr(Tensor, theirs.__name__, None)
+    if found is None:
+        raise Missing(f"Tensor.{theirs.__name__}")
     return found

@@ -63,7 +63,7 @@ class Row:
 def rows(outcomes: list[Outcome], names: dict[str, str], complete: bool) -> list[Row]:
     """Outcomes by name; `names` gives the name of each label."""
     found: dict[str, Row] = {}
-    for label, name in names.items():
+    for name in names.values():
         found.setdefault(name, Row(name, complete=complete))
     for outcome in outcomes:
         found[names[outcome.label]].outcomes.append(outcome)
