@@ -140,6 +140,38 @@ class IdentityKey:
         return isinstance(other, IdentityKey) and self.value.identity() is other.value.identity()
 
 
+class RealValue(Value):
+    """An object that exists already, is known by identity, is always true and is never changed by the
+    machine: functions, classes, modules of Python."""
+
+    real: Any
+
+    def __init__(self, real: Any, source: Any = None) -> None:
+        self.real = real
+        self.source = source
+
+    def __repr__(self) -> str:
+        return f"<{type(self.real).__name__} {getattr(self.real, '__qualname__', self.real)}>"
+
+    def python_type(self) -> type:
+        return type(self.real)
+
+    def unwrap(self) -> Any:
+        return self.real
+
+    def identity(self) -> Any:
+        return self.real
+
+    def key(self) -> Any:
+        return self.real
+
+    def truth(self, m: Frame) -> bool:
+        return True
+
+    def attribute(self, m: Frame, name: str) -> Value:
+        return m.wrap(m.real_getattr(self.real, name))
+
+
 class NullValue(Value):
     """The NULL that calls and cleared locals leave on the stack."""
 

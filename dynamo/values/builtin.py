@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from dynamo.unsupported import NotConcrete, Raised, unsupported
-from dynamo.values.base import NO_KEYWORDS, Value
+from dynamo.values.base import NO_KEYWORDS, RealValue, Value
 from dynamo.values.constant import Constant
 from dynamo.values.container import ListValue, SequenceValue, SetValue, TupleValue
 from dynamo.values.dictionary import DictValue
@@ -39,33 +39,8 @@ _IMPURE = frozenset(
 )  # fmt: skip
 
 
-class BuiltinValue(Value):
+class BuiltinValue(RealValue):
     """A function written in C, or an unbound method of a built-in class."""
-
-    def __init__(self, real: Any, source: Any = None) -> None:
-        self.real = real
-        self.source = source
-
-    def __repr__(self) -> str:
-        return f"<built-in {getattr(self.real, '__qualname__', self.real)}>"
-
-    def python_type(self) -> type:
-        return type(self.real)
-
-    def unwrap(self) -> Any:
-        return self.real
-
-    def identity(self) -> Any:
-        return self.real
-
-    def key(self) -> Any:
-        return self.real
-
-    def truth(self, m: Frame) -> bool:
-        return True
-
-    def attribute(self, m: Frame, name: str) -> Value:
-        return m.wrap(m.real_getattr(self.real, name))
 
     def call(
         self, m: Frame, args: Sequence[Value], kwargs: dict[str, Value] = NO_KEYWORDS

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from dynamo.values.attributes import AttributeDictionary
-from dynamo.values.base import NO_KEYWORDS, Value
+from dynamo.values.base import NO_KEYWORDS, RealValue, Value
 
 if TYPE_CHECKING:
     from dynamo.emit import Emitter
@@ -78,31 +78,13 @@ class CellValue(Value):
         e.call(0 if self._contents is None else 1)
 
 
-class FunctionValue(Value):
+class FunctionValue(RealValue):
     """A Python function that exists already."""
 
     def __init__(self, real: types.FunctionType, source: Any = None) -> None:
         self.real = real
         self.source = source
         self.attributes: dict[str, Value] = {}
-
-    def __repr__(self) -> str:
-        return f"<function {self.real.__qualname__}>"
-
-    def python_type(self) -> type:
-        return types.FunctionType
-
-    def unwrap(self) -> Any:
-        return self.real
-
-    def identity(self) -> Any:
-        return self.real
-
-    def key(self) -> Any:
-        return self.real
-
-    def truth(self, m: Frame) -> bool:
-        return True
 
     @property
     def code(self) -> types.CodeType:
@@ -126,9 +108,6 @@ class FunctionValue(Value):
     def keyword_defaults(self, m: Frame) -> dict[str, Value]:
         values = self.real.__kwdefaults__ or {}
         return {n: m.read_default(self.source, n, value) for n, value in values.items()}
-
-    def attribute(self, m: Frame, name: str) -> Value:
-        return m.wrap(m.real_getattr(self.real, name))
 
     def call(
         self, m: Frame, args: Sequence[Value], kwargs: dict[str, Value] = NO_KEYWORDS

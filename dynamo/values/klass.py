@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dynamo.unsupported import unsupported
-from dynamo.values.base import NO_KEYWORDS, Value
+from dynamo.values.base import NO_KEYWORDS, RealValue, Value
 from dynamo.values.constant import Constant, is_literal, is_tensor_literal_type
 from dynamo.values.container import ListValue, SetValue, SliceValue, TupleValue
 from dynamo.values.dictionary import DICT_TYPES, DictValue
@@ -35,30 +35,8 @@ if TYPE_CHECKING:
     from dynamo.machine import Frame
 
 
-class ClassValue(Value):
+class ClassValue(RealValue):
     """A class. Made here only by real code; guarded by identity."""
-
-    def __init__(self, real: type, source: Any = None) -> None:
-        self.real = real
-        self.source = source
-
-    def __repr__(self) -> str:
-        return f"<class {self.real.__name__}>"
-
-    def python_type(self) -> type:
-        return type(self.real)
-
-    def unwrap(self) -> Any:
-        return self.real
-
-    def identity(self) -> Any:
-        return self.real
-
-    def key(self) -> Any:
-        return self.real
-
-    def truth(self, m: Frame) -> bool:
-        return True
 
     def attribute(self, m: Frame, name: str) -> Value:
         member = lookup(self.real, name)

@@ -4,11 +4,10 @@ parameters become inputs of the graph and whose `forward` is interpreted in plac
 
 from __future__ import annotations
 
-import types
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from dynamo.values.base import NO_KEYWORDS, Value
+from dynamo.values.base import NO_KEYWORDS, RealValue, Value
 from dynamo.values.dictionary import DictValue
 from dynamo.values.object import MISSING, ObjectValue, lookup
 
@@ -19,30 +18,11 @@ if TYPE_CHECKING:
 _REGISTRIES = ("_parameters", "_buffers", "_modules")
 
 
-class PythonModule(Value):
+class PythonModule(RealValue):
     """`import math`, `import flambeau as torch`."""
-
-    def __init__(self, real: types.ModuleType, source: Any = None) -> None:
-        self.real = real
-        self.source = source
 
     def __repr__(self) -> str:
         return f"<module {self.real.__name__}>"
-
-    def python_type(self) -> type:
-        return types.ModuleType
-
-    def unwrap(self) -> Any:
-        return self.real
-
-    def identity(self) -> Any:
-        return self.real
-
-    def key(self) -> Any:
-        return self.real
-
-    def truth(self, m: Frame) -> bool:
-        return True
 
     def attribute(self, m: Frame, name: str) -> Value:
         pending = m.effects.pending_global(vars(self.real), name)

@@ -6,11 +6,11 @@ from __future__ import annotations
 
 import operator
 import types
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from dynamo.unsupported import unsupported
-from dynamo.values.base import NO_KEYWORDS, Value
+from dynamo.values.base import NO_KEYWORDS, RealValue, Value
 
 if TYPE_CHECKING:
     from dynamo.emit import Emitter
@@ -127,33 +127,8 @@ class TensorMethod(Value):
         e.load_attr(self.name)
 
 
-class ToolValue(Value):
+class ToolValue(RealValue):
     """A function of the tensor library: an operator, or a function of it that runs for real."""
-
-    def __init__(self, real: Callable, source: Any = None) -> None:
-        self.real = real
-        self.source = source
-
-    def __repr__(self) -> str:
-        return f"<{getattr(self.real, '__name__', self.real)}>"
-
-    def python_type(self) -> type:
-        return type(self.real)
-
-    def unwrap(self) -> Any:
-        return self.real
-
-    def identity(self) -> Any:
-        return self.real
-
-    def key(self) -> Any:
-        return self.real
-
-    def attribute(self, m: Frame, name: str) -> Value:
-        return m.wrap(m.real_getattr(self.real, name))
-
-    def truth(self, m: Frame) -> bool:
-        return True
 
     def call(
         self, m: Frame, args: Sequence[Value], kwargs: dict[str, Value] = NO_KEYWORDS
