@@ -9,502 +9,73 @@ write into a view rebases the history of its root (`CopySlices`).
 from __future__ import annotations
 
 import heapq
-import itertools
-import sys
-import threading
-import traceback
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import ContextDecorator
 from typing import Any
 
 import numpy as np
 
 from eager import dtype as dtypes
+from eager.mode import (
+    _MODE,
+    enable_grad,
+    inference_mode,
+    is_grad_enabled,
+    is_inference_mode_enabled,
+    no_grad,
+    set_grad_enabled,
+    set_grad_enabled_,
+)
+from eager.node import (
+    AccumulateGrad,
+    CopySlices,
+    Handle,
+    Node,
+    OpNode,
+    Saved,
+    SavedOutput,
+    anomaly,
+    edge_of,
+    fit,
+    node_of,
+    record,
+    record_view,
+    replay,
+    sum_to,
+)
 from eager.registry import ops
-from eager.spec import Spec
 from eager.tensor import Tensor
 
-
-class _Mode(threading.local):
-    grad = True
-    inference = False
-
-
-_MODE = _Mode()
-_sequence = itertools.count()
-# Set by anomaly mode: node -> the stack that recorded it.
-anomaly: list[bool] = [False]
-
-
-def is_grad_enabled() -> bool:
-    return _MODE.grad
-
-
-def set_grad_enabled_(enabled: bool) -> None:
-    """Switch recording on or off for this thread (what graphs call; users take the context
-    managers).
-    """
-    _MODE.grad = enabled
-
-
-class _GradMode(ContextDecorator):
-    """Base of the grad mode context managers; usable as decorators, with or without parentheses."""
-
-    wanted = False
-
-    def __new__(cls, function: Any = None) -> Any:
-        if cls is not set_grad_enabled and callable(function):
-            return object.__new__(cls)(function)
-        return object.__new__(cls)
-
-    def __enter__(self) -> None:
-        self.previous = _MODE.grad
-        set_grad_enabled_(self.wanted)
-
-    def __exit__(self, *error: object) -> None:
-        set_grad_enabled_(self.previous)
-
-    def _recreate_cm(self) -> Any:
-        return self if type(self) is set_grad_enabled else object.__new__(type(self))
-
-    def clone(self) -> Any:
-        return type(self)()
-
-
-class no_grad(_GradMode):
-    """Inside, operations record no gradients."""
-
-
-class enable_grad(_GradMode):
-    """Inside, operations record gradients, even within `no_grad`."""
-
-    wanted = True
-
-
-class set_grad_enabled(_GradMode):
-    """Switch recording on or off at once; as a context manager, until its end."""
-
-    def __init__(self, mode: bool):
-        self.wanted = bool(mode)
-        self.previous = _MODE.grad
-        set_grad_enabled_(self.wanted)
-
-    def __enter__(self) -> None:
-        set_grad_enabled_(self.wanted)
-
-
-class inference_mode(_GradMode):
-    """Like `no_grad`, and `is_inference_mode_enabled()` is true inside."""
-
-    def __new__(cls, mode: Any = True) -> Any:
-        return object.__new__(cls)(mode) if callable(mode) else object.__new__(cls)
-
-    def __init__(self, mode: bool = True):
-        self.mode = mode if isinstance(mode, bool) else True
-
-    def __enter__(self) -> None:
-        self.previous, self.before = _MODE.grad, _MODE.inference
-        if self.mode:
-            set_grad_enabled_(False)
-        _MODE.inference = self.mode
-
-    def __exit__(self, *error: object) -> None:
-        set_grad_enabled_(self.previous)
-        _MODE.inference = self.before
-
-    def _recreate_cm(self) -> inference_mode:
-        return inference_mode(self.mode)
-
-
-def is_inference_mode_enabled() -> bool:
-    return _MODE.inference
-
-
-# -- nodes -----------------------------------------------------------------------------------------
-
-
-class Saved:
-    """A tensor that a derivative reads, with the version it had."""
-
-    __slots__ = ("tensor", "version")
-
-    def __init__(self, tensor: Tensor):
-        self.tensor, self.version = tensor, tensor._version
-
-    def get(self, node: Node) -> Tensor:
-        now = self.tensor._version
-        if now != self.version:
-            raise RuntimeError(
-                "one of the variables needed for gradient computation has been modified by an"
-                f" inplace operation: [{self.tensor.dtype} {list(self.tensor.shape)}], which is an"
-                f" argument of {node.name()}, is at version {now}; expected version {self.version}"
-                " instead. Hint: enable anomaly detection to find the operation that failed to"
-                " compute its gradient, with torch.autograd.set_detect_anomaly(True)."
-            )
-        return self.tensor
-
-
-class SavedOutput:
-    """An output that a derivative reads. It keeps the memory, not the tensor, which would be a
-    cycle.
-    """
-
-    __slots__ = ("alias", "version", "number")
-
-    def __init__(self, tensor: Tensor, number: int):
-        self.alias, self.number = tensor._shallow(), number
-        self.version = tensor._version
-
-    def get(self, node: Node) -> Tensor:
-        if self.alias._version != self.version:
-            raise RuntimeError(
-                "one of the variables needed for gradient computation has been modified by an"
-                f" inplace operation: [{self.alias.dtype} {list(self.alias.shape)}], which is"
-                f" output {self.number} of {node.name()}, is at version {self.alias._version};"
-                f" expected version {self.version} instead. Hint: enable anomaly detection to find"
-                " the operation that failed to compute its gradient, with"
-                " torch.autograd.set_detect_anomaly(True)."
-            )
-        result = self.alias._shallow()
-        result._node, result._output_nr, result._requires_grad = node, self.number, True
-        return result
-
-
-class Node:
-    """A step of the backward graph: from gradients of outputs to one gradient per edge."""
-
-    edges: list[tuple[Node, int] | None]
-    specs: tuple[Spec, ...] = ()  # of the outputs
-    hooks: OrderedDict | None = None  # after: hook(grad_inputs, grad_outputs)
-    prehooks: OrderedDict | None = None
-    tensor_hooks: dict[int, OrderedDict] | None = None
-    retained: dict[int, weakref.ref] | None = None
-    traceback: str | None = None
-
-    def __init__(self) -> None:
-        self.sequence = next(_sequence)
-        if anomaly[0]:
-            self.traceback = "".join(traceback.format_stack(limit=12)[:-3])
-
-    @property
-    def metadata(self) -> dict:
-        return self.__dict__.setdefault("_metadata", {})
-
-    def name(self) -> str:
-        return type(self).__name__
-
-    @property
-    def next_functions(self) -> tuple:
-        return tuple((None, 0) if e is None else e for e in self.edges)
-
-    def apply(self, grads: list[Tensor | None], keep: bool) -> Sequence[Tensor | None]:
-        raise NotImplementedError
-
-    def release(self) -> None:
-        """Forget what was saved."""
-
-    def register_hook(self, hook: Callable) -> Handle:
-        self.hooks = OrderedDict() if self.hooks is None else self.hooks
-        return Handle(self.hooks, hook)
-
-    def register_prehook(self, hook: Callable) -> Handle:
-        self.prehooks = OrderedDict() if self.prehooks is None else self.prehooks
-        return Handle(self.prehooks, hook)
-
-    def __repr__(self) -> str:
-        return f"<{self.name()} object at {id(self):#x}>"
-
-
-class Handle:
-    """Removes a hook; also a context manager."""
-
-    _next = itertools.count()
-
-    def __init__(self, hooks: dict, hook: Callable):
-        self.id = next(Handle._next)
-        self.hooks = hooks
-        hooks[self.id] = hook
-
-    def remove(self) -> None:
-        self.hooks.pop(self.id, None)
-
-    def __enter__(self) -> Handle:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.remove()
-
-
-class AccumulateGrad(Node):
-    """The end of a path: adds to a leaf's `grad`."""
-
-    def __init__(self, variable: Tensor):
-        super().__init__()
-        self.variable, self.edges = variable, []
-        self.specs = (Spec.of(variable),)
-
-    def accumulate(self, grad: Tensor, create_graph: bool) -> None:
-        variable = self.variable
-        old = variable.grad
-        if old is None:
-            variable.grad = grad if create_graph else _own(grad)
-        elif create_graph or not hasattr(type(old), "_wrap") or type(old).__name__ == "FakeTensor":
-            variable.grad = ops.add(old, grad)
-        else:
-            np.add(old._array, grad._array, out=old._array, casting="unsafe")
-            old._bump()
-        for hook in list((variable._post_hooks or {}).values()):
-            hook(variable)
-
-
-def _own(grad: Tensor) -> Tensor:
-    """The gradient as a tensor that nobody else writes to: a copy if it is shared."""
-    if type(grad) is not Tensor:
-        return grad.detach()
-    array = grad._array
-    # References seen here: the engine's list, the caller's and this function's variable,
-    # getrefcount's own.
-    if sys.getrefcount(grad) <= 5 and grad._storage is None and grad._node is None:
-        fresh = grad._exclusive or (array.base is None and sys.getrefcount(array) <= 3)
-        if fresh and array.flags.c_contiguous:
-            return grad
-    return Tensor._wrap(array.copy(order="C"))
-
-
-class OpNode(Node):
-    """The derivative of one operator call."""
-
-    out: list[Any] | None = None
-    single = True
-
-    def __init__(self, op: Any, bound: tuple):
-        super().__init__()
-        self.op = op
-        edges: list = []
-        places: list = []
-        for i, value in enumerate(bound):
-            if isinstance(value, Tensor):
-                edges.append(edge_of(value))
-                places.append((i, None))
-            elif type(value) in (list, tuple):
-                for j, v in enumerate(value):
-                    if isinstance(v, Tensor):
-                        edges.append(edge_of(v))
-                        places.append((i, j))
-        self.edges, self.places = edges, places
-        wanted = [p[0] for p, e in zip(places, edges, strict=True) if e is not None]
-        self.saves = saves = op.saved_for(
-            tuple(wanted) if len(wanted) == 1 else tuple(dict.fromkeys(wanted))
-        )
-        self.saved: list | None = list(bound)
-        for i, j in places:
-            if j is None:
-                self.saved[i] = Saved(bound[i]) if op.parameters[i] in saves else bound[i]._spec()
-        if any(j is not None for _, j in places):
-            self._save_lists(op, saves)
-
-    def _save_lists(self, op: Any, saves: frozenset[str]) -> None:
-        for i in {i for i, j in self.places if j is not None}:
-            keep: Any = Saved if op.parameters[i] in saves else Spec.of
-            self.saved[i] = [keep(v) if isinstance(v, Tensor) else v for v in self.saved[i]]  # type: ignore[index]
-
-    def _input_spec(self, place: tuple) -> Spec:
-        i, j = place
-        kept = self.saved[i] if j is None else self.saved[i][j]  # type: ignore[index]
-        return kept if type(kept) is Spec else kept.tensor._spec()
-
-    def set_outputs(self, outputs: tuple[Tensor, ...]) -> None:
-        self.specs = tuple([o._spec() for o in outputs])
-        if len(outputs) != 1:
-            self.single = False
-        saves = self.saves
-        if "out" in saves:
-            self.out = [SavedOutput(o, n) for n, o in enumerate(outputs)]
-        elif not self.single and any(f"out{n}" in saves for n in range(len(outputs))):
-            self.out = [
-                SavedOutput(o, n) if f"out{n}" in saves else self.specs[n]
-                for n, o in enumerate(outputs)
-            ]
-
-    def name(self) -> str:
-        return "".join(w.title() for w in self.op.name.split("_")) + "Backward0"
-
-    def release(self) -> None:
-        self.saved = self.out = None
-
-    def apply(self, grads: list[Tensor | None], keep: bool) -> list[Tensor | None]:
-        if self.saved is None:
-            raise RuntimeError(
-                "Trying to backward through the graph a second time (or directly access saved"
-                " tensors after they have already been freed). Saved intermediate values of the"
-                " graph are freed when you call .backward() or autograd.grad(). Specify"
-                " retain_graph=True if you need to backward through the graph a second time or if"
-                " you need to access saved tensors after calling backward."
-            )
-        bound = [self._load(s) for s in self.saved]
-        out = (
-            self.specs
-            if self.out is None
-            else tuple(o if type(o) is Spec else o.get(self) for o in self.out)
-        )
-        found = self._derive(grads, out, bound)
-        inputs = [self._input_spec(p) for p in self.places]
-        if not keep:
-            self.release()
-        results: list[Tensor | None] = []
-        for (i, j), edge, spec in zip(self.places, self.edges, inputs, strict=True):
-            grad = found[i] if edge is not None and i < len(found) else None
-            if j is not None and grad is not None:
-                grad = grad[j]
-            results.append(None if grad is None else _fit(grad, spec))
-        return results
-
-    def _load(self, value: Any) -> Any:
-        if isinstance(value, Saved):
-            return value.get(self)
-        if type(value) is list:
-            return [self._load(v) for v in value]
-        return value
-
-    def _derive(self, grads: list, out: tuple, bound: list) -> Sequence[Any]:
-        op = self.op
-        g: Any = grads[0] if self.single else tuple(grads)
-        o: Any = out[0] if self.single else out
-        if op.kind == "reduction" and not bound[2]:
-            g, o = _keep_dims(op, g, o, bound)
-        if op.vjp is None:
-            raise NotImplementedError(f"derivative for {op.name} is not implemented")
-        if op.joint:
-            needs = [False] * len(bound)
-            for (i, _), edge in zip(self.places, self.edges, strict=True):
-                needs[i] = needs[i] or edge is not None
-            return op.vjp(g, o, tuple(needs), *bound)
-        if not isinstance(op.vjp, tuple):
-            return (op.vjp(g, o, *bound),)
-        wanted = {
-            i for (i, _), edge in zip(self.places, self.edges, strict=True) if edge is not None
-        }
-        return [
-            f(g, o, *bound) if f is not None and i in wanted else None for i, f in enumerate(op.vjp)
-        ]
-
-
-def _keep_dims(op: Any, g: Tensor, out: Any, bound: list) -> tuple:
-    """Reductions hand g and out to their derivatives with the reduced dimensions kept."""
-    dims = op.dims(bound)
-    shape = tuple(1 if i in dims else n for i, n in enumerate(bound[0].shape))
-    kept = (
-        ops.reshape(out, shape) if isinstance(out, Tensor) else Spec(shape, out.dtype, out.device)
-    )
-    return ops.reshape(g, shape), kept
-
-
-def _fit(grad: Tensor, spec: Spec) -> Tensor:
-    """A gradient in the shape and type of what it is the gradient of: broadcast dimensions are
-    summed.
-    """
-    if grad.dtype is not spec.dtype:
-        if grad.dtype.is_complex and not spec.dtype.is_complex:
-            grad = ops.real(grad)
-        if grad.dtype is not spec.dtype:
-            grad = ops.convert(grad, spec.dtype)
-    return grad if tuple(grad.shape) == spec.shape else sum_to(grad, spec.shape)
-
-
-def sum_to(grad: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """Undo broadcasting: sum over the dimensions that `shape` lacks or has as 1."""
-    extra = grad.ndim - len(shape)
-    dims = [
-        *range(extra),
-        *(i + extra for i, n in enumerate(shape) if n == 1 and grad.shape[i + extra] != 1),
-    ]
-    if dims:
-        grad = ops.sum(grad, tuple(dims), True)
-    return ops.reshape(grad, shape) if extra else grad
-
-
-class CopySlices(Node):
-    """The history of a root after a write through one of its views."""
-
-    def __init__(
-        self, base: Tensor, chain: tuple, inner: OpNode, through_base: tuple[Node, int] | None
-    ):
-        super().__init__()
-        self.chain, self.inner = chain, inner
-        self.specs = (Spec.of(base),)
-        self.edges = [through_base, *inner.edges[1:]]
-
-    def release(self) -> None:
-        self.inner.release()
-
-    def apply(self, grads: list[Tensor | None], keep: bool) -> list[Tensor | None]:
-        whole = grads[0]
-        part = replay(whole, self.chain)  # type: ignore[arg-type]
-        inner_edges = self.inner.edges
-        self.inner.edges = [self.edges[0], *inner_edges[1:]]
-        found = list(self.inner.apply([part], keep))
-        self.inner.edges = inner_edges
-        if self.edges[0] is None:
-            return [None, *found[1:]]
-        rest = ops.clone(whole)
-        old = found[0] if found[0] is not None else ops.zeros_like(part)
-        ops.copy_(replay(rest, self.chain), old)
-        return [rest, *found[1:]]
-
-
-def replay(base: Tensor, chain: tuple) -> Tensor:
-    """The view of `base` that a chain of view operators gives."""
-    for op, params in chain:
-        base = op(base, *params)
-    return base
+__all__ = [
+    "AccumulateGrad", "Handle", "Node", "OpNode", "Saved", "SavedOutput", "anomaly", "apply",
+    "backward", "edge_of", "enable_grad", "fit", "grad", "inference_mode", "is_grad_enabled",
+    "is_inference_mode_enabled", "no_grad", "node_of", "record", "replay", "set_grad_enabled", "set_grad_enabled_",
+    "sum_to",
+]
 
 
 # -- recording -------------------------------------------------------------------------------------
-
-
-def node_of(tensor: Tensor) -> Node | None:
-    """The node whose output this tensor is, made anew for a view whose root was written to."""
-    base = tensor._base
-    if base is not None and base._node is not tensor._seen and tensor._view is not None:
-        if base.requires_grad and (
-            tensor._seen is not None or tensor._node is None or base._node is not None
-        ):
-            with enable_grad():
-                fresh = replay(base, tensor._view)
-            tensor._node, tensor._output_nr, tensor._requires_grad = (
-                fresh._node,
-                fresh._output_nr,
-                True,
-            )
-            tensor._seen = base._node
-    return tensor._node
-
-
-def edge_of(tensor: Tensor) -> tuple[Node, int] | None:
-    """Where the gradient of a tensor goes; None if it needs none."""
-    if not tensor.requires_grad:
-        return None
-    node = node_of(tensor)
-    if node is not None:
-        return node, tensor._output_nr
-    found = tensor._accumulator() if tensor._accumulator is not None else None
-    if found is None:
-        found = AccumulateGrad(tensor)
-        tensor._accumulator = weakref.ref(found)
-    return found, 0
 
 
 def needs_grad(bound: Iterable[Any]) -> bool:
     """Whether any tensor among the arguments, in lists too, requires a gradient."""
     for value in bound:
         if isinstance(value, Tensor):
-            if value._requires_grad or (value._base is not None and value._base._requires_grad):
+            if value._requires_grad:
                 return True
-        elif type(value) in (list, tuple) and needs_grad(v for v in value if isinstance(v, Tensor)):
-            return True
+            base = value._base
+            if base is not None and base._requires_grad:
+                return True
+        elif (type(value) is list or type(value) is tuple) and _holds_tensors(value):
+            if needs_grad([v for v in value if isinstance(v, Tensor)]):
+                return True
     return False
+
+
+def _holds_tensors(values: Sequence[Any]) -> bool:
+    """Whether a list may hold tensors: the first element of one of numbers tells."""
+    return not values or type(values[0]) is not int
 
 
 def apply(op: Any, bound: tuple, below: Callable[[Any, tuple], Any]) -> Any:
@@ -515,41 +86,28 @@ def apply(op: Any, bound: tuple, below: Callable[[Any, tuple], Any]) -> Any:
     if kind == "composite":
         return op.function(*bound)
     if kind == "inplace":
-        return _apply_in_place(op, bound, below)
+        return apply_in_place(op, bound, below)
     result = below(op, bound)
     if kind == "view":
-        return _finish_view(op, bound, result)
-    if (op.vjp is None and not op.saves) or not _MODE.grad or not needs_grad(bound):
-        return result
-    node = OpNode(op, bound)
-    if type(result) is tuple:
-        node.set_outputs(result)
-        for number, tensor in enumerate(result):
-            if tensor.dtype.category >= dtypes.FLOATING:
-                tensor._node, tensor._output_nr, tensor._requires_grad = node, number, True
-        return result
-    if result.dtype.category >= dtypes.FLOATING:
-        node.set_outputs((result,))
-        result._node, result._requires_grad = node, True
+        return finish_view(op, bound, result)
+    if op.recorded and _MODE.grad and needs_grad(bound):
+        return record(op, bound, result)
     return result
 
 
-def _finish_view(op: Any, bound: tuple, result: Tensor) -> Tensor:
+def finish_view(op: Any, bound: tuple, result: Tensor) -> Tensor:
+    """A view with its history, or cut off from that of its base where that is not followed."""
     base = bound[0]
-    if op.vjp is None or not _MODE.grad:
-        if base.requires_grad:  # a view that autograd does not follow
-            result._storage = base.untyped_storage()
-            result._base = result._view = None
+    if not base.requires_grad:
         return result
-    if base.requires_grad:
-        node = OpNode(op, bound)
-        node.set_outputs((result,))
-        result._node, result._requires_grad = node, True
-        result._seen = result._base._node if result._base is not None else None
-    return result
+    if op.vjp is None or not _MODE.grad:
+        result._storage = base.untyped_storage()
+        result._base = result._view = None
+        return result
+    return record_view(op, bound, result)
 
 
-def _apply_in_place(op: Any, bound: tuple, below: Callable) -> Tensor:
+def apply_in_place(op: Any, bound: tuple, below: Callable) -> Tensor:
     target, functional = bound[0], op.functional
     recording = _MODE.grad and needs_grad(bound)
     if recording and target.requires_grad:
@@ -564,16 +122,16 @@ def _apply_in_place(op: Any, bound: tuple, below: Callable) -> Tensor:
     if functional.kind == "composite":
         return ops.copy_(target, functional.function(*bound))
     node = OpNode(functional, bound) if recording and functional.vjp is not None else None
-    if node is not None and isinstance(node.saved[0], Saved):  # type: ignore[index]
+    if node is not None and node.keeps.parameters[0]:
         # the derivative reads what is about to be overwritten
-        node.saved[0] = Saved(apply(ops.clone, ops.clone.bind((target,), {}), below))  # type: ignore[index]
+        node.replace(0, apply(ops.clone, ops.clone.bind((target,), {}), below))
     below(op, bound)
     target._bump()
     if node is None:
         return target
     if target.dtype.category < dtypes.FLOATING:
         return target
-    node.set_outputs((target,))
+    node.set_output(target)
     base = target._base
     if base is None:
         target._node, target._output_nr, target._requires_grad = node, 0, True

@@ -20,7 +20,7 @@ class DataDependent(RuntimeError):
     """
 
 
-class FakeTensor(Tensor):
+class FakeTensor(Tensor, plain=False):
     """A tensor without values. `FakeTensor.of(x)` describes a tensor or a `Spec`; aliases share a
     fake storage.
     """

@@ -107,7 +107,7 @@ class FunctionNode(Node):
                 f" {self.count}, got {len(found)})"
             )
         return [
-            None if found[i] is None else autograd._fit(found[i], s)
+            None if found[i] is None else autograd.fit(found[i], s)
             for i, s in zip(self.places, self.inputs, strict=True)
         ]
 

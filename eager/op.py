@@ -16,23 +16,23 @@ from typing import Any
 
 import numpy as np
 
-from eager import autograd, dispatch
+from eager import autograd, call, dispatch
 from eager import dtype as dtypes
 from eager.algebra import NUMPY
 from eager.blocks import in_blocks
+from eager.call import MISSING, is_default
 from eager.fake import DataDependent, FakeTensor
 from eager.registry import ops as ops
 from eager.registry import registry
 from eager.shape import broadcast_shapes, contiguous_strides, like_strides, normalize_dims
 from eager.spec import Spec
-from eager.tensor import Tensor
+from eager.tensor import PLAIN, Tensor
 
 # Kernels that a floor above registered for an operator: name -> function over arrays, or NotImplemented from it to decline.
 faster: dict[str, Callable] = {}
 
 _SAME_NAME = {"axis": "dim", "keepdims": "keepdim", "x": "input", "self": "input", "x1": "input", "x2": "other"}
-_MISSING = object()
-
+_MODE = autograd._MODE
 
 class Op:
     """One operator. Calling it dispatches; `compute` runs its kernel, `fake` its shape rule."""
@@ -40,6 +40,7 @@ class Op:
     kind = "extern"
     functional: Op | None = None  # for in-place forms: the operator that they are the form of
     hidden = 0  # leading parameters of the declaring function that callers do not pass
+    leading: tuple[str, ...] = ()  # parameters that the declaring function does not name
 
     def __init__(
         self,
@@ -66,10 +67,12 @@ class Op:
         self.mutates = tuple(mutates.split())
         self.random = random
         self._saved_for: dict[tuple[int, ...], frozenset[str]] = {}
+        self.keeps: dict[int, Any] = {}  # what nodes keep: see `eager.node.keeping`
         if front is not None:
             self.__class__ = _fronted(type(self))  # type: ignore[arg-type]
             self.front = front
         self.saves = frozenset(self.parameters if saves is None else saves.split())
+        self.recorded = vjp is not None or bool(self.saves)
         if self.name in registry:
             raise ValueError(f"operator {self.name!r} is declared twice")
         registry[self.name] = self
@@ -79,16 +82,31 @@ class Op:
             InPlace(self, inplace if callable(inplace) else None)
 
     def _read_signature(self, function: Callable) -> None:
-        parameters = list(inspect.signature(function).parameters.values())[self.hidden :]
-        parameters = self.leading() + parameters
-        self.__signature__ = inspect.Signature(parameters)
-        self.parameters = tuple(p.name for p in parameters)
-        self.defaults = tuple(_MISSING if p.default is p.empty else p.default for p in parameters)
-        self.arity = len(parameters)
-        self.required = sum(d is _MISSING for d in self.defaults)
+        code = function.__code__
+        if code.co_flags & (inspect.CO_VARARGS | inspect.CO_VARKEYWORDS):
+            raise TypeError(f"{self.name}: an operator has a fixed number of parameters")
+        count, named = code.co_argcount, code.co_kwonlyargcount
+        names, given = code.co_varnames[: count + named], function.__defaults__ or ()
+        by_name = function.__kwdefaults__ or {}
+        defaults = (
+            *(MISSING,) * (count - len(given)), *given,
+            *(by_name.get(name, MISSING) for name in names[count:]),
+        )
+        self.parameters = (*self.leading, *names[self.hidden :])
+        self.defaults = (*(MISSING,) * len(self.leading), *defaults[self.hidden :])
+        self.places = {name: place for place, name in enumerate(self.parameters)}
+        self.arity = len(self.parameters)
+        self.positionals = self.arity - named
+        self.required = sum(d is MISSING for d in self.defaults)
 
-    def leading(self) -> list[inspect.Parameter]:
-        return []
+    @functools.cached_property
+    def __signature__(self) -> inspect.Signature:
+        return call.signature(self)
+
+    @functools.cached_property
+    def straight(self) -> Callable:
+        """The function that a call of this operator is."""
+        return call.straight(self)
 
     def __repr__(self) -> str:
         return f"ops.{self.name}"
@@ -103,13 +121,29 @@ class Op:
         return self
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if kwargs and "out" in kwargs and "out" not in self.parameters:
+        # the first call: from then on the operator's class has the operator's own
+        kind = type(self)
+        own = {"__call__": staticmethod(self.straight), "__module__": kind.__module__}
+        self.__class__ = type(kind.__name__, (kind,), own)
+        return self.straight(*args, **kwargs)
+
+    def call(self, args: tuple, kwargs: dict[str, Any]) -> Any:
+        """A call of any form: through the interpreters if there are any."""
+        if "out" in kwargs and "out" not in self.parameters:
             return self._call_out(args, kwargs)
         if dispatch.active[0] and dispatch.stack():
             return dispatch.interpret(self, args, kwargs)
-        if kwargs or len(args) != self.arity:
-            args = self.bind(args, kwargs)
-        return autograd.apply(self, args, kernel)
+        return self.eager(self.bind(args, kwargs))
+
+    def eager(self, bound: tuple) -> Any:
+        """Compute now, and record a node if gradients are needed."""
+        try:
+            result = self.compute(bound)
+        except DataDependent:
+            result = _described(self, bound)
+        if self.recorded and _MODE.grad and autograd.needs_grad(bound):
+            return autograd.record(self, bound, result)
+        return result
 
     def _call_out(self, args: tuple, kwargs: dict[str, Any]) -> Any:
         kwargs = dict(kwargs)
@@ -150,19 +184,15 @@ class Op:
                 raise TypeError(f"{self.name}() got multiple values for argument {key!r}")
             bound[place] = value
         for name, value in zip(self.parameters, bound, strict=True):
-            if value is _MISSING:
+            if value is MISSING:
                 raise TypeError(f"{self.name}() missing required argument: {name}")
         return tuple(bound)
 
     def trim(self, bound: Sequence[Any]) -> tuple:
         """The shortest positional arguments that bind to the same values (for graphs and printing)."""
         end = len(bound)
-        while end > self.required:
-            value, default = bound[end - 1], self.defaults[end - 1]
-            if value is default or (type(value) is type(default) and not isinstance(value, Tensor) and value == default):
-                end -= 1
-            else:
-                break
+        while end > self.required and is_default(bound[end - 1], self.defaults[end - 1]):
+            end -= 1
         return tuple(bound[:end])
 
     def saved_for(self, wanted: tuple[int, ...]) -> frozenset[str]:
@@ -200,7 +230,7 @@ def _fronted(kind: type[Op]) -> type[Op]:
 
     class Fronted(kind):  # type: ignore[misc, valid-type]
         def __call__(self, *args: Any, **kwargs: Any) -> Any:
-            return self.front(super().__call__, *args, **kwargs)
+            return self.front(self.straight, *args, **kwargs)
 
     Fronted.__name__ = kind.__name__
     return Fronted
@@ -239,9 +269,14 @@ def kernel(op: Op, bound: tuple) -> Any:
     try:
         return op.compute(bound)
     except DataDependent:
-        if op.kind != "composite" and any_fake(bound):
-            return op.fake(bound)
-        raise
+        return _described(op, bound)
+
+
+def _described(op: Op, bound: tuple) -> Any:
+    """What the shape rule says of a call on fake tensors. Raises DataDependent for other calls."""
+    if op.kind != "composite" and any_fake(bound):
+        return op.fake(bound)
+    raise
 
 
 def any_fake(bound: Sequence[Any]) -> bool:
@@ -271,6 +306,10 @@ def _attach(name: str, op: Op) -> None:
     if name in Tensor.__dict__:
         return
 
+    if not hasattr(op, "front"):
+        setattr(Tensor, name, op.straight)
+        return
+
     def method(self, *args, **kwargs):
         return op(self, *args, **kwargs)
 
@@ -293,8 +332,14 @@ def _describe(op: Op, error: Exception, bound: tuple) -> Exception:
     return error
 
 
-# Types whose ufuncs need no conversion before or after.
-_QUICK = frozenset((np.dtype(np.float32), np.dtype(np.float64)))
+_BOOL = np.dtype(np.bool_)
+# Where a `quick` function is right without conversions, by the promotion rule.
+_KINDS = {
+    "default": call.NUMBERS,
+    "float": call.FLOATS,
+    "keep": call.NUMBERS,
+    "bool": call.NUMBERS | call.INTEGERS,
+}
 
 
 class Pointwise(Op):
@@ -312,11 +357,14 @@ class Pointwise(Op):
         result: Any = "",
         inplace: Any = True,
         quick: Any = None,
+        kinds: frozenset | None = None,
         refuse: Callable | None = None,
         **given: Any,
     ):
         self.promote, self.result = promote, "bool" if promote == "bool" else result
-        self.quick = quick
+        self.quick = quick  # a function of arrays, right where all operands have one of `kinds`
+        self.kinds = _KINDS[promote] if kinds is None else kinds
+        self.scalars = call.scalars(self.kinds)
         self.refuse = refuse  # refuse(dtype, *bound) raises for a type that the operator does not take
         self.operands: tuple[int, ...] = ()
         super().__init__(function, inplace=inplace if promote != "bool" else False, **given)
@@ -326,41 +374,6 @@ class Pointwise(Op):
         self.body = body = self.function
         if self.run is None:
             self.run = in_blocks(body)
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if kwargs or dispatch.active[0] or len(args) != self.required:
-            return super().__call__(*args, **kwargs)
-        if autograd._MODE.grad:
-            for a in args:
-                if isinstance(a, Tensor) and a.requires_grad:
-                    return super().__call__(*args)
-        found = self._quickly(args)
-        return super().__call__(*args) if found is None else found
-
-    def _quickly(self, operands: tuple) -> Tensor | None:
-        """`quick`, a ufunc, on operands of one floating type, or on one and a number; None if it does not apply."""
-        quick = self.quick
-        if quick is None or not isinstance(operands[0], Tensor) or isinstance(operands[0], FakeTensor):
-            return None
-        x = operands[0]._array
-        if x.dtype not in _QUICK:
-            return None
-        try:
-            if self.required == 1:
-                found = quick(x)
-            else:
-                other = operands[1]
-                if type(other) is float or type(other) is int:
-                    found = quick(x, other)
-                elif type(other) is Tensor and other._array.dtype is x.dtype:
-                    found = quick(x, other._array)
-                else:
-                    return None
-        except (ValueError, OverflowError):
-            return None  # the long way knows the words
-        result = object.__new__(Tensor)
-        result._array = found if type(found) is np.ndarray else np.asarray(found)
-        return result
 
     def compute_dtype(self, bound: tuple) -> dtypes.dtype:
         """The type in which the body computes, by the promotion rule."""
@@ -383,19 +396,11 @@ class Pointwise(Op):
         return found.to_real() if self.result == "real" else found
 
     def compute(self, bound: tuple) -> Tensor:
-        if self.quick is not None and bound[self.required :] == self.tail:
-            found = self._quickly(bound)
-            if found is not None:
-                return found
-        target = self.compute_dtype(bound)
         values = [a._array if isinstance(a, Tensor) else a for a in bound]
-        for i in self.operands:
-            value = values[i]
-            if type(value) is np.ndarray:
-                if value.dtype != target.numpy:
-                    values[i] = value.astype(target.numpy)
-            elif value is not None:
-                values[i] = coerce(value, target)
+        want = self._settled(values)
+        if want is None:
+            target = self._convert(bound, values)
+            want = target.numpy if not self.result else self.result_dtype(bound).numpy
         quick = faster.get(self.name)
         try:
             result = quick(*values) if quick is not None else NotImplemented
@@ -405,7 +410,6 @@ class Pointwise(Op):
             raise _describe(self, error, bound) from None
         if type(result) is not np.ndarray:
             result = np.asarray(result)
-        want = target.numpy if not self.result else self.result_dtype(bound).numpy
         if result.dtype != want:
             result = result.astype(want)
         for value in values:
@@ -413,6 +417,40 @@ class Pointwise(Op):
                 result = result.copy()
                 break
         return Tensor._wrap(result)
+
+    def _settled(self, values: list) -> np.dtype | None:
+        """The type of the result where operands of one floating type, and numbers, need no
+        conversion; None where the rules must be asked."""
+        if self.result and self.result != "bool" or self.refuse is not None:
+            return None
+        kind = None
+        for i in self.operands:
+            value = values[i]
+            if type(value) is np.ndarray:
+                if kind is None:
+                    kind = value.dtype
+                elif value.dtype is not kind:
+                    return None
+            elif type(value) is not float and type(value) is not int and value is not None:
+                return None
+        if kind not in call.FLOATS:
+            return None
+        for i in self.operands:
+            if type(values[i]) is int:
+                values[i] = float(values[i])
+        return _BOOL if self.result else kind
+
+    def _convert(self, bound: tuple, values: list) -> dtypes.dtype:
+        """Operands in the type in which the body computes, which is the result."""
+        target = self.compute_dtype(bound)
+        for i in self.operands:
+            value = values[i]
+            if type(value) is np.ndarray:
+                if value.dtype != target.numpy:
+                    values[i] = value.astype(target.numpy)
+            elif value is not None:
+                values[i] = coerce(value, target)
+        return target
 
     def spec(self, bound: tuple) -> Spec:
         tensors = [a for a in bound if hasattr(a, "shape")]
@@ -445,6 +483,9 @@ _MONOIDS: dict[str, Callable] = {
 }
 
 
+_SAME = frozenset(("keep", "sum", "float"))  # rules that leave floating types as they are
+
+
 class Reduction(Op):
     """Combines the values along dimensions by a named monoid: sum, prod, max, min, any, all, argmax, argmin.
 
@@ -463,7 +504,10 @@ class Reduction(Op):
 
     def dims(self, bound: tuple) -> tuple[int, ...]:
         """The reduced dimensions, sorted; raises IndexError for one that is out of range."""
-        return normalize_dims(bound[1], bound[0].ndim)
+        dim, rank = bound[1], bound[0].ndim
+        if type(dim) is int and -rank <= dim < rank:
+            return (dim % rank,)
+        return normalize_dims(dim, rank)
 
     def compute_dtype(self, bound: tuple) -> dtypes.dtype:
         """The type that values are cast to before they are combined."""
@@ -494,10 +538,13 @@ class Reduction(Op):
 
     def compute(self, bound: tuple) -> Tensor:
         array, axes, keepdim = bound[0]._array, self.dims(bound), bool(bound[2])
-        self.check(bound, axes)
-        target, want = self.compute_dtype(bound).numpy, self.result_dtype(bound).numpy
-        if array.dtype != target:
-            array = array.astype(target)
+        if not self.empty:
+            self.check(bound, axes)
+        want = array.dtype
+        if want not in call.FLOATS or self.promote not in _SAME or self._asks(bound):
+            target, want = self.compute_dtype(bound).numpy, self.result_dtype(bound).numpy
+            if array.dtype != target:
+                array = array.astype(target)
         quick = faster.get(self.name)
         result = quick(array, axes, keepdim, *bound[3:]) if quick is not None else NotImplemented
         if result is NotImplemented:
@@ -507,6 +554,10 @@ class Reduction(Op):
         if result.dtype != want:
             result = result.astype(want)
         return Tensor._wrap(result)
+
+    def _asks(self, bound: tuple) -> bool:
+        """Whether the call says in which type to compute."""
+        return self.dtype_at is not None and bound[self.dtype_at] is not None
 
     def _run(self, array: np.ndarray, axes: tuple[int, ...], keepdim: bool, rest: tuple) -> Any:
         if self.run is not None:
@@ -532,27 +583,41 @@ class View(Op):
 
     kind = "view"
     hidden = 3
+    leading = ("input",)
 
     def __init__(self, function: Callable, **given: Any):
         super().__init__(function, **given)
         self.geometry = self.function
 
-    def leading(self) -> list[inspect.Parameter]:
-        return [inspect.Parameter("input", inspect.Parameter.POSITIONAL_OR_KEYWORD)]
+    def eager(self, bound: tuple) -> Any:
+        base = bound[0]
+        if type(base) not in PLAIN:
+            return autograd.apply(self, bound, kernel)
+        params = bound[1:]
+        result = object.__new__(Tensor)
+        result._array = self._seen(base._array, bound)
+        root = base._base
+        if root is None:
+            result._base, result._view = base, ((self, params),)
+        else:
+            result._base, result._view = root, base._view + ((self, params),)
+        if base._requires_grad or (root is not None and root._requires_grad):
+            return autograd.finish_view(self, bound, result)
+        return result
 
     def compute(self, bound: tuple) -> Tensor:
-        base = bound[0]
-        array = base._array
+        return bound[0]._alias(self._seen(bound[0]._array, bound), self, bound[1:])
+
+    def _seen(self, array: np.ndarray, bound: tuple) -> np.ndarray:
+        """The view of the base's array."""
         if self.run is not None:
             try:
-                result = self.run(array, *bound[1:])
+                return self.run(array, *bound[1:])
             except (ValueError, TypeError, IndexError) as error:
                 raise _describe(self, error, bound) from None
-        else:
-            size = array.itemsize
-            shape, strides, offset = self.geometry(array.shape, tuple(s // size for s in array.strides), 0, *bound[1:])
-            result = strided(array, shape, strides, offset)
-        return base._alias(result, self, bound[1:])
+        size = array.itemsize
+        steps = tuple([s // size for s in array.strides])
+        return strided(array, *self.geometry(array.shape, steps, 0, *bound[1:]))
 
     def fake(self, bound: tuple) -> Any:
         base = bound[0]
@@ -584,6 +649,27 @@ class Composite(Op):
 
     kind = "composite"
 
+    def eager(self, bound: tuple) -> Any:
+        if self.run is not None:
+            found = self._at_once(bound)
+            if found is not None:
+                return found
+        return self.function(*bound)
+
+    def _at_once(self, bound: tuple) -> Tensor | None:
+        """`run` over arrays, where nothing is recorded; None where it does not apply."""
+        values = list(bound)
+        for i, value in enumerate(bound):
+            if isinstance(value, Tensor):
+                if type(value) not in PLAIN or (value.requires_grad and _MODE.grad):
+                    return None
+                values[i] = value._array
+        try:
+            found = self.run(*values)  # type: ignore[misc]
+        except (ValueError, TypeError, IndexError):
+            return None  # the operators know the words
+        return None if found is None else wrap(found)
+
     def compute(self, bound: tuple) -> Any:
         return self.function(*bound)
 
@@ -605,7 +691,12 @@ class Extern(Op):
         self.rule = positional(spec)
 
     def compute(self, bound: tuple) -> Any:
-        values = [unwrap(a) for a in bound]
+        values = list(bound)
+        for i, value in enumerate(bound):
+            if isinstance(value, Tensor):
+                values[i] = value._array
+            elif type(value) is list or type(value) is tuple:
+                values[i] = unwrap(value)
         quick = faster.get(self.name)
         try:
             result = quick(*values) if quick is not None else NotImplemented
@@ -635,10 +726,10 @@ class InPlace(Op):
         self.__doc__ = f"In-place version of `{functional.name}`: writes into its first argument and returns it."
 
     def _read_signature(self, function: Callable) -> None:
-        of = self.functional
-        self.__signature__ = of.__signature__  # type: ignore[union-attr]
-        self.parameters, self.defaults = of.parameters, of.defaults  # type: ignore[union-attr]
-        self.arity, self.required = of.arity, of.required  # type: ignore[union-attr]
+        of: Op = self.functional  # type: ignore[assignment]
+        self.parameters, self.defaults, self.positionals = of.parameters, of.defaults, of.positionals
+        self.places = of.places
+        self.arity, self.required = of.arity, of.required
 
     def check(self, bound: tuple, shape: tuple[int, ...], found: dtypes.dtype) -> None:
         target = bound[0]
@@ -651,8 +742,44 @@ class InPlace(Op):
                 f"result type {_type_name(found)} can't be cast to the desired output type {_type_name(target.dtype)}"
             )
 
+    def eager(self, bound: tuple) -> Any:
+        target = bound[0]
+        if type(target) in PLAIN and not (_MODE.grad and autograd.needs_grad(bound)):
+            if self._quickly(bound):
+                target._bump()
+                return target
+        return autograd.apply_in_place(self, bound, kernel)
+
+    def _quickly(self, bound: tuple) -> bool:
+        """Write what `quick`, a ufunc, gives straight into the target; False where it does not
+        apply."""
+        functional: Any = self.functional
+        quick = getattr(functional, "quick", None)
+        if type(quick) is not np.ufunc or bound[functional.required :] != functional.tail:
+            return False
+        array = bound[0]._array
+        kind = array.dtype
+        if kind not in functional.kinds:
+            return False
+        values = [array]
+        for value in bound[1 : functional.required]:
+            if type(value) in PLAIN:
+                value = value._array
+                if value.dtype is not kind:
+                    return False
+            elif kind not in functional.scalars[type(value)]:
+                return False
+            values.append(value)
+        try:
+            quick(*values, out=array)
+        except (ValueError, OverflowError):
+            return False  # the long way knows the words
+        return True
+
     def compute(self, bound: tuple) -> Tensor:
         target = bound[0]
+        if self._quickly(bound):
+            return target
         if not target._array.flags.writeable:
             raise RuntimeError("this tensor is a read-only view of NumPy memory; clone() it before writing in place")
         if self.direct is not None:

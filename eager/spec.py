@@ -11,28 +11,18 @@ from eager.dtype import dtype
 from eager.shape import contiguous_strides
 
 
-class bytes_strides:
-    """NumPy's strides, turned into elements only when somebody asks."""
-
-    __slots__ = ("raw", "itemsize")
-
-    def __init__(self, raw: tuple, itemsize: int):
-        self.raw, self.itemsize = raw, itemsize
-
-    def elements(self) -> tuple:
-        return tuple(s // self.itemsize for s in self.raw)
-
-
 class Spec:
     """Shape, dtype, device and strides (None: contiguous). Shape rules give it; derivatives get it
     for what is not saved.
     """
 
-    __slots__ = ("shape", "dtype", "device", "_strides")
+    # `_strides` counts units of `_unit` bytes where that is set: NumPy's, converted when asked for
+    __slots__ = ("shape", "dtype", "device", "_strides", "_unit")
 
     def __init__(self, shape: Any, dtype: dtype, device: device = CPU, strides: Any = None):
         self.shape = tuple(shape)
         self.dtype, self.device, self._strides = dtype, device, strides
+        self._unit = 1
 
     @staticmethod
     def of(tensor: Any) -> Spec:
@@ -44,8 +34,9 @@ class Spec:
     @property
     def strides(self) -> Any:
         found = self._strides
-        if type(found) is bytes_strides:
-            found = self._strides = found.elements()
+        if self._unit != 1 and found is not None:
+            found = self._strides = tuple([s // self._unit for s in found])
+            self._unit = 1
         return found
 
     @property

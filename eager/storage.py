@@ -21,20 +21,27 @@ def owner(array: np.ndarray) -> np.ndarray:
 class Storage:
     """Memory shared by tensors. `version` counts in-place writes through any of them."""
 
-    __slots__ = ("buffer", "version", "_bytes", "__weakref__")
+    __slots__ = ("_array", "version", "_bytes", "__weakref__")
 
-    def __init__(self, buffer: np.ndarray | None, nbytes: int | None = None):
-        self.buffer = buffer
+    def __init__(self, array: np.ndarray | None, nbytes: int | None = None):
+        self._array = array
         self.version = 0
         self._bytes = nbytes
 
+    @property
+    def buffer(self) -> np.ndarray | None:
+        """The array that holds the memory; None for a fake tensor's storage."""
+        return None if self._array is None else owner(self._array)
+
     def nbytes(self) -> int:
-        return self._bytes if self.buffer is None else self.buffer.nbytes  # type: ignore[return-value]
+        buffer = self.buffer
+        return self._bytes if buffer is None else buffer.nbytes  # type: ignore[return-value]
 
     def data_ptr(self) -> int:
-        if self.buffer is None:
+        buffer = self.buffer
+        if buffer is None:
             return 0
-        return np.lib.array_utils.byte_bounds(self.buffer)[0] if self.buffer.size else 0
+        return np.lib.array_utils.byte_bounds(buffer)[0] if buffer.size else 0
 
     def size(self) -> int:
         return self.nbytes()

@@ -16,13 +16,17 @@ from eager import device as devices
 from eager import dtype as dtypes
 from eager.registry import ops
 from eager.shape import Size, channels_last_strides, contiguous_strides
-from eager.spec import Spec, bytes_strides
+from eager.spec import Spec
 from eager.storage import Storage, owner
 
 if TYPE_CHECKING:
     from eager.autograd import Node
 
 Number = (int, float, complex, np.generic)
+
+
+# The classes of tensors that have an array: all but FakeTensor.
+PLAIN: set[type] = set()
 
 
 class Tensor:
@@ -59,6 +63,11 @@ class Tensor:
     def __init__(self, *args: Any, **kwargs: Any):
         pass
 
+    def __init_subclass__(cls, plain: bool = True, **given: Any) -> None:
+        super().__init_subclass__(**given)
+        if plain:
+            PLAIN.add(cls)
+
     @staticmethod
     def _wrap(array: np.ndarray) -> Tensor:
         result = object.__new__(Tensor)
@@ -87,7 +96,7 @@ class Tensor:
         result = object.__new__(Spec)
         result.shape, result.device = array.shape, devices.CPU
         result.dtype = dtypes._BY_NUMBER[array.dtype.num]
-        result._strides = bytes_strides(array.strides, array.itemsize) if array.size else None
+        result._strides, result._unit = array.strides if array.size else None, array.itemsize
         return result
 
     if TYPE_CHECKING:  # methods that are operators are attached when they are declared
@@ -169,7 +178,7 @@ class Tensor:
         """The storage, shared by all views."""
         root = self if self._base is None else self._base
         if root._storage is None:
-            root._storage = Storage(owner(root._array))
+            root._storage = Storage(root._array)
         return root._storage
 
     storage = _typed_storage = untyped_storage
@@ -434,6 +443,9 @@ class Tensor:
     @property
     def imag(self) -> Tensor:
         return ops.imag(self)
+
+
+PLAIN.add(Tensor)
 
 
 def _rebuild(kind: type, array: np.ndarray, name: str, requires_grad: bool, state: dict) -> Tensor:

@@ -1,0 +1,517 @@
+"""The backward graph: one node for each recorded call, made by `record`.
+
+A node keeps the arguments of its call: tensors where the derivative reads their values, a `Spec`
+elsewhere; and with each kept tensor the version that it had, which tells when it was overwritten.
+Recording is in the way of every forward pass, so that a node makes little: a leaf stands for its
+own edge until someone walks the graph.
+"""
+
+from __future__ import annotations
+
+import itertools
+import sys
+import traceback
+import weakref
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from eager import dtype as dtypes
+from eager.mode import enable_grad
+from eager.registry import ops
+from eager.spec import Spec
+from eager.storage import Storage
+from eager.tensor import Tensor
+
+_sequence = itertools.count()
+# Set by anomaly mode: nodes then keep the stack that recorded them.
+anomaly: list[bool] = [False]
+_FLOATS = frozenset(d.numpy.num for d in dtypes._BY_NAME.values() if d.category >= dtypes.FLOATING)
+
+
+def _overwritten(tensor: Tensor, now: int, was: int, what: str) -> RuntimeError:
+    return RuntimeError(
+        "one of the variables needed for gradient computation has been modified by an inplace"
+        f" operation: [{tensor.dtype} {list(tensor.shape)}], which is {what}, is at version"
+        f" {now}; expected version {was} instead. Hint: enable anomaly detection to find the"
+        " operation that failed to compute its gradient, with"
+        " torch.autograd.set_detect_anomaly(True)."
+    )
+
+
+class Saved:
+    """A tensor that a derivative reads, with the version it had."""
+
+    __slots__ = ("tensor", "version")
+
+    def __init__(self, tensor: Tensor):
+        self.tensor, self.version = tensor, tensor._version
+
+    def get(self, node: Node) -> Tensor:
+        now = self.tensor._version
+        if now != self.version:
+            raise _overwritten(self.tensor, now, self.version, f"an argument of {node.name()}")
+        return self.tensor
+
+
+class SavedOutput:
+    """An output that a derivative reads. It keeps the memory, not the tensor, which would be a
+    cycle.
+    """
+
+    __slots__ = ("alias", "version", "number")
+
+    def __init__(self, tensor: Tensor, number: int):
+        self.number = number
+        if type(tensor) is not Tensor or tensor._base is not None:
+            self.alias, self.version = tensor._shallow(), tensor._version
+            return
+        array, storage = tensor._array, tensor._storage
+        if storage is None:
+            storage = tensor._storage = Storage(array)
+        self.alias = alias = object.__new__(Tensor)
+        alias._array, alias._storage, self.version = array, storage, storage.version
+
+    def get(self, node: Node) -> Tensor:
+        now = self.alias._version
+        if now != self.version:
+            what = f"output {self.number} of {node.name()}"
+            raise _overwritten(self.alias, now, self.version, what)
+        result = self.alias._shallow()
+        result._node, result._output_nr, result._requires_grad = node, self.number, True
+        return result
+
+
+class Node:
+    """A step of the backward graph: from gradients of outputs to one gradient per edge."""
+
+    edges: list[tuple[Node, int] | None]
+    specs: tuple[Spec, ...] = ()  # of the outputs
+    hooks: OrderedDict | None = None  # after: hook(grad_inputs, grad_outputs)
+    prehooks: OrderedDict | None = None
+    tensor_hooks: dict[int, OrderedDict] | None = None
+    retained: dict[int, weakref.ref] | None = None
+    traceback: str | None = None
+
+    def __init__(self) -> None:
+        self.sequence = next(_sequence)
+        if anomaly[0]:
+            self.traceback = "".join(traceback.format_stack(limit=12)[:-3])
+
+    @property
+    def metadata(self) -> dict:
+        return self.__dict__.setdefault("_metadata", {})
+
+    def name(self) -> str:
+        return type(self).__name__
+
+    @property
+    def next_functions(self) -> tuple:
+        return tuple((None, 0) if e is None else e for e in self.edges)
+
+    def apply(self, grads: list[Tensor | None], keep: bool) -> Sequence[Tensor | None]:
+        raise NotImplementedError
+
+    def release(self) -> None:
+        """Forget what was saved."""
+
+    def register_hook(self, hook: Callable) -> Handle:
+        self.hooks = OrderedDict() if self.hooks is None else self.hooks
+        return Handle(self.hooks, hook)
+
+    def register_prehook(self, hook: Callable) -> Handle:
+        self.prehooks = OrderedDict() if self.prehooks is None else self.prehooks
+        return Handle(self.prehooks, hook)
+
+    def __repr__(self) -> str:
+        return f"<{self.name()} object at {id(self):#x}>"
+
+
+class Handle:
+    """Removes a hook; also a context manager."""
+
+    _next = itertools.count()
+
+    def __init__(self, hooks: dict, hook: Callable):
+        self.id = next(Handle._next)
+        self.hooks = hooks
+        hooks[self.id] = hook
+
+    def remove(self) -> None:
+        self.hooks.pop(self.id, None)
+
+    def __enter__(self) -> Handle:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.remove()
+
+
+class AccumulateGrad(Node):
+    """The end of a path: adds to a leaf's `grad`."""
+
+    def __init__(self, variable: Tensor):
+        super().__init__()
+        self.variable, self.edges = variable, []
+        self.specs = (Spec.of(variable),)
+
+    def accumulate(self, grad: Tensor, create_graph: bool) -> None:
+        variable = self.variable
+        old = variable.grad
+        if old is None:
+            variable.grad = grad if create_graph else _own(grad)
+        elif create_graph or not hasattr(type(old), "_wrap") or type(old).__name__ == "FakeTensor":
+            variable.grad = ops.add(old, grad)
+        else:
+            np.add(old._array, grad._array, out=old._array, casting="unsafe")
+            old._bump()
+        for hook in list((variable._post_hooks or {}).values()):
+            hook(variable)
+
+
+def _own(grad: Tensor) -> Tensor:
+    """The gradient as a tensor that nobody else writes to: a copy if it is shared."""
+    if type(grad) is not Tensor:
+        return grad.detach()
+    array = grad._array
+    # References seen here: the engine's list, the caller's and this function's variable,
+    # getrefcount's own.
+    if sys.getrefcount(grad) <= 5 and grad._storage is None and grad._node is None:
+        fresh = grad._exclusive or (array.base is None and sys.getrefcount(array) <= 3)
+        if fresh and array.flags.c_contiguous:
+            return grad
+    return Tensor._wrap(array.copy(order="C"))
+
+
+def accumulator(leaf: Tensor) -> AccumulateGrad:
+    """The node where the gradients of a leaf end; the same one as long as anyone holds it."""
+    found = leaf._accumulator() if leaf._accumulator is not None else None
+    if found is None:
+        found = AccumulateGrad(leaf)
+        leaf._accumulator = weakref.ref(found)
+    return found
+
+
+# -- edges -----------------------------------------------------------------------------------------
+
+
+def node_of(tensor: Tensor) -> Node | None:
+    """The node whose output this tensor is, made anew for a view whose root was written to."""
+    base = tensor._base
+    if base is not None and base._node is not tensor._seen and tensor._view is not None:
+        if base.requires_grad and (
+            tensor._seen is not None or tensor._node is None or base._node is not None
+        ):
+            with enable_grad():
+                fresh = replay(base, tensor._view)
+            tensor._node, tensor._output_nr = fresh._node, fresh._output_nr
+            tensor._requires_grad, tensor._seen = True, base._node
+    return tensor._node
+
+
+def replay(base: Tensor, chain: tuple) -> Tensor:
+    """The view of `base` that a chain of view operators gives."""
+    for op, params in chain:
+        base = op(base, *params)
+    return base
+
+
+def edge_of(tensor: Tensor) -> tuple[Node, int] | None:
+    """Where the gradient of a tensor goes; None if it needs none."""
+    if not tensor.requires_grad:
+        return None
+    node = node_of(tensor)
+    return (accumulator(tensor), 0) if node is None else (node, tensor._output_nr)
+
+
+# -- calls of operators ----------------------------------------------------------------------------
+
+
+class Keeping(NamedTuple):
+    """What a node keeps of a call."""
+
+    parameters: tuple[bool, ...]  # whether values of a parameter are read
+    out: bool
+    outs: tuple[bool, ...] | None  # of several outputs
+
+
+def keeping(op: Any, wanted: int) -> Keeping:
+    """What the derivatives of the parameters in the bit set `wanted` read."""
+    names = op.saved_for(tuple(i for i in range(len(op.parameters)) if wanted >> i & 1))
+    numbered = [n for n in names if n.startswith("out") and n[3:].isdigit()]
+    count = 1 + max((int(n[3:]) for n in numbered), default=-1)
+    outs = tuple(f"out{n}" in names for n in range(count)) if numbered else None
+    found = Keeping(tuple(p in names for p in op.parameters), "out" in names, outs)
+    op.keeps[wanted] = found
+    return found
+
+
+_TOP = tuple((i, None) for i in range(64))  # places of tensors that are arguments by themselves
+
+
+class OpNode(Node):
+    """The derivative of one operator call."""
+
+    out: tuple | None = None  # saved outputs, a `Spec` for one that is not read
+    single = True
+    holds = False  # whether any values were saved
+    saved: list | None
+
+    def __init__(self, op: Any, bound: tuple, like: Spec | None = None):
+        """`like` is the description of an elementwise result, shared with inputs that are alike."""
+        self.op = op
+        self.sequence = next(_sequence)
+        if anomaly[0]:
+            self.traceback = "".join(traceback.format_stack(limit=12)[:-3])
+        edges: list[Any] = []
+        places: list[tuple] = []
+        self._edges, self.places = edges, places
+        wanted = i = 0
+        for value in bound:
+            if isinstance(value, Tensor):
+                base = value._base
+                if value._requires_grad or (base is not None and base._requires_grad):
+                    node = value._node if base is None else node_of(value)
+                    edges.append(value if node is None else (node, value._output_nr))
+                    wanted |= 1 << i
+                else:
+                    edges.append(None)
+                places.append(_TOP[i])
+            elif (type(value) is list or type(value) is tuple) and self._enter(value, i):
+                wanted |= 1 << i
+            i += 1
+        self.keeps = keeps = op.keeps.get(wanted) or keeping(op, wanted)
+        self._save(bound, keeps.parameters, like)
+
+    def _enter(self, values: Sequence[Any], i: int) -> bool:
+        """The tensors of a list; whether any requires a gradient."""
+        found = False
+        for j, value in enumerate(values):
+            if isinstance(value, Tensor):
+                if value.requires_grad:
+                    node, found = node_of(value), True
+                    self._edges.append(value if node is None else (node, value._output_nr))
+                else:
+                    self._edges.append(None)
+                self.places.append((i, j))
+        return found
+
+    def _save(self, bound: tuple, keep: tuple[bool, ...], like: Spec | None) -> None:
+        self.saved = saved = list(bound)
+        versions: list[int] = []
+        self.versions = versions
+        for i, j in self.places:
+            if j is not None:
+                value = bound[i][j]
+                if type(saved[i]) is not list or saved[i] is bound[i]:
+                    saved[i] = list(bound[i])
+            else:
+                value = bound[i]
+            if keep[i]:
+                storage = (value if value._base is None else value._base)._storage
+                versions.append(0 if storage is None else storage.version)
+                self.holds = True
+                continue
+            versions.append(0)
+            if j is not None:
+                saved[i][j] = value._spec()
+            elif like is None:
+                saved[i] = value._spec()
+            else:
+                array = value._array
+                alike = array.shape == like.shape and array.dtype.num == like.dtype.numpy.num
+                saved[i] = like if alike else value._spec()
+
+    @property
+    def edges(self) -> list:  # type: ignore[override]
+        edges = self._edges
+        for number, edge in enumerate(edges):
+            if edge is not None and type(edge) is not tuple:
+                edges[number] = (accumulator(edge), 0)
+        return edges
+
+    @edges.setter
+    def edges(self, edges: list) -> None:
+        self._edges = edges
+
+    def replace(self, number: int, value: Tensor) -> None:
+        """Keep another tensor in the place of an argument."""
+        self.saved[number] = value  # type: ignore[index]
+        self.versions[self.places.index((number, None))] = value._version
+
+    def set_output(self, result: Tensor, spec: Spec | None = None) -> None:
+        self.specs = (result._spec() if spec is None else spec,)
+        if self.keeps.out:
+            self.out, self.holds = (SavedOutput(result, 0),), True
+
+    def set_outputs(self, outputs: tuple[Tensor, ...]) -> None:
+        self.specs = tuple([o._spec() for o in outputs])
+        self.single = len(outputs) == 1
+        if self.keeps.out:
+            self.out, self.holds = tuple(SavedOutput(o, n) for n, o in enumerate(outputs)), True
+        elif self.keeps.outs is not None:
+            kept = self.keeps.outs
+            self.holds = True
+            self.out = tuple(
+                SavedOutput(o, n) if n < len(kept) and kept[n] else self.specs[n]
+                for n, o in enumerate(outputs)
+            )
+
+    def name(self) -> str:
+        return "".join(w.title() for w in self.op.name.split("_")) + "Backward0"
+
+    def release(self) -> None:
+        if self.holds:
+            self.saved = self.out = None
+
+    def apply(self, grads: list[Tensor | None], keep: bool) -> list[Tensor | None]:
+        if self.saved is None:
+            raise RuntimeError(
+                "Trying to backward through the graph a second time (or directly access saved"
+                " tensors after they have already been freed). Saved intermediate values of the"
+                " graph are freed when you call .backward() or autograd.grad(). Specify"
+                " retain_graph=True if you need to backward through the graph a second time or if"
+                " you need to access saved tensors after calling backward."
+            )
+        bound = self.saved
+        if self.holds:
+            self._check_versions()
+        out: tuple = self.specs
+        if self.out is not None:
+            out = tuple([o if type(o) is Spec else o.get(self) for o in self.out])
+        found = self._derive(grads, out, bound)
+        results: list[Tensor | None] = []
+        for (i, j), edge in zip(self.places, self._edges):
+            grad = found[i] if edge is not None and i < len(found) else None
+            if j is not None and grad is not None:
+                grad = grad[j]
+            if grad is not None:
+                grad = fit(grad, bound[i] if j is None else bound[i][j])
+            results.append(grad)
+        if not keep:
+            self.release()
+        return results
+
+    def _check_versions(self) -> None:
+        for (i, j), was in zip(self.places, self.versions):
+            value = self.saved[i] if j is None else self.saved[i][j]  # type: ignore[index]
+            if type(value) is not Spec and value._version != was:
+                what = f"an argument of {self.name()}"
+                raise _overwritten(value, value._version, was, what)
+
+    def _derive(self, grads: list, out: tuple, bound: list) -> Sequence[Any]:
+        op = self.op
+        g: Any = grads[0] if self.single else tuple(grads)
+        o: Any = out[0] if self.single else out
+        if op.kind == "reduction" and not bound[2]:
+            g, o = _keep_dims(op, g, o, bound)
+        vjp = op.vjp
+        if vjp is None:
+            raise NotImplementedError(f"derivative for {op.name} is not implemented")
+        if not op.joint and not isinstance(vjp, tuple):
+            return (vjp(g, o, *bound),)
+        needs = [False] * len(bound)
+        for (i, _), edge in zip(self.places, self._edges):
+            if edge is not None:
+                needs[i] = True
+        if op.joint:
+            return vjp(g, o, tuple(needs), *bound)
+        return [f(g, o, *bound) if f is not None and needs[i] else None for i, f in enumerate(vjp)]
+
+
+def _keep_dims(op: Any, g: Tensor, out: Any, bound: list) -> tuple:
+    """Reductions hand g and out to their derivatives with the reduced dimensions kept."""
+    dims = op.dims(bound)
+    shape = tuple(1 if i in dims else n for i, n in enumerate(bound[0].shape))
+    kept = (
+        ops.reshape(out, shape) if isinstance(out, Tensor) else Spec(shape, out.dtype, out.device)
+    )
+    return ops.reshape(g, shape), kept
+
+
+def fit(grad: Tensor, like: Any) -> Tensor:
+    """A gradient in the shape and type of what it is the gradient of: broadcast dimensions are
+    summed.
+    """
+    if grad.dtype is not like.dtype:
+        if grad.dtype.is_complex and not like.dtype.is_complex:
+            grad = ops.real(grad)
+        if grad.dtype is not like.dtype:
+            grad = ops.convert(grad, like.dtype)
+    return grad if grad.shape == like.shape else sum_to(grad, tuple(like.shape))
+
+
+def sum_to(grad: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Undo broadcasting: sum over the dimensions that `shape` lacks or has as 1."""
+    extra = grad.ndim - len(shape)
+    dims = [
+        *range(extra),
+        *(i + extra for i, n in enumerate(shape) if n == 1 and grad.shape[i + extra] != 1),
+    ]
+    if dims:
+        grad = ops.sum(grad, tuple(dims), True)
+    return ops.reshape(grad, shape) if extra else grad
+
+
+class CopySlices(Node):
+    """The history of a root after a write through one of its views."""
+
+    def __init__(
+        self, base: Tensor, chain: tuple, inner: OpNode, through_base: tuple[Node, int] | None
+    ):
+        super().__init__()
+        self.chain, self.inner = chain, inner
+        self.specs = (Spec.of(base),)
+        self.edges = [through_base, *inner.edges[1:]]
+
+    def release(self) -> None:
+        self.inner.release()
+
+    def apply(self, grads: list[Tensor | None], keep: bool) -> list[Tensor | None]:
+        whole = grads[0]
+        part = replay(whole, self.chain)  # type: ignore[arg-type]
+        inner_edges = self.inner.edges
+        self.inner.edges = [self.edges[0], *inner_edges[1:]]
+        found = list(self.inner.apply([part], keep))
+        self.inner.edges = inner_edges
+        if self.edges[0] is None:
+            return [None, *found[1:]]
+        rest = ops.clone(whole)
+        old = found[0] if found[0] is not None else ops.zeros_like(part)
+        ops.copy_(replay(rest, self.chain), old)
+        return [rest, *found[1:]]
+
+
+def record(op: Any, bound: tuple, result: Any) -> Any:
+    """Give a result its history; some argument requires a gradient, and recording is on."""
+    if type(result) is tuple:
+        node = OpNode(op, bound)
+        node.set_outputs(result)
+        for number, tensor in enumerate(result):
+            if tensor.dtype.category >= dtypes.FLOATING:
+                tensor._node, tensor._output_nr, tensor._requires_grad = node, number, True
+        return result
+    if type(result) is not Tensor:
+        if result.dtype.category >= dtypes.FLOATING:
+            node = OpNode(op, bound)
+            node.set_output(result)
+            result._node, result._requires_grad = node, True
+        return result
+    if result._array.dtype.num in _FLOATS:
+        spec = result._spec()
+        node = OpNode(op, bound, spec if op.kind == "pointwise" else None)
+        node.set_output(result, spec)
+        result._node, result._requires_grad = node, True
+    return result
+
+
+def record_view(op: Any, bound: tuple, result: Tensor) -> Tensor:
+    """Give a view its history; its base requires a gradient, and recording is on."""
+    node = OpNode(op, bound)
+    node.set_output(result)
+    result._node, result._requires_grad = node, True
+    base = result._base
+    result._seen = base._node if base is not None else None
+    return result
