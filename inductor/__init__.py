@@ -9,7 +9,8 @@ scatter       lowerings: writing at computed places
 window        lowerings: pooling
 shifting      lowerings: rolls, parts written into a tensor, adaptive pooling, running sums
 philox        lowerings: random numbers
-extern        lowerings: matrix products and convolutions, which have templates
+extern        lowerings: matrix products, which have a template
+convolution   lowerings: convolutions and their gradients, which have templates
 loops         the loop IR: buffers, loops, and the typed scalar algebra of their bodies
 index         index expressions, simplified by the ranges of the loop variables
 scheduler     which loops share a kernel, and the order of everything

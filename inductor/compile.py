@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+import inductor.convolution  # noqa: F401
 import inductor.extern  # noqa: F401
 import inductor.indexing  # noqa: F401
 import inductor.philox  # noqa: F401  (these declare lowerings)

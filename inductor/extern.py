@@ -1,4 +1,4 @@
-"""Operators with a template: matrix products and convolutions become steps of generated kernels."""
+"""Matrix products become steps of generated kernels."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from fx.node import Node
 from inductor.index import Variable, contiguous_strides, split_points, symbol
 from inductor.loops import Buffer, TypedAlgebra, Value
-from inductor.lower import Lowering, Step, Unsupported, lowers, view
+from inductor.lower import Lowering, Step, lowers, view
 from inductor.values import Computed, Coordinates, Lazy, Stored, Viewed
 
 
@@ -215,124 +215,3 @@ def lower_addmm(lowering: Lowering, node: Node, bound: tuple) -> Lazy:
         return s.add(s.mul(extra, beta) if beta != 1 else extra, total)
 
     return Computed(shape, product.dtype, body, "addmm")
-
-
-def _convolution(
-    image: tuple, filters: int, kernel: tuple, how: tuple, tensors: Sequence[Lazy]
-) -> Any:
-    """The sizes for the templates, which know two dimensions: one dimension is an image of height 1.
-
-    Raises Unsupported for three dimensions and for other types than float32 and float64.
-    """
-    from inductor.templates.convolution import Convolution
-
-    dtype = tensors[0].dtype
-    known = dtype in ("float32", "float64") and all(t.dtype == dtype for t in tensors)
-    if len(image) not in (3, 4) or not known:
-        raise Unsupported(f"a convolution of {len(image) - 2} dimensions in {dtype}")
-    stride, padding, dilation, groups = how
-
-    def pair(values: Sequence[int], filler: int) -> tuple[int, int]:
-        first, last = values if len(values) == 2 else (filler, *values)
-        return first, last
-
-    height, width = pair(image[2:], 1)
-    return Convolution(
-        image[0], image[1], height, width, filters, pair(kernel, 1), pair(stride, 1),
-        pair(padding, 0), pair(dilation, 1), groups, dtype,
-    )
-
-
-def _fits(conv: Any, gradient: Lazy) -> None:
-    """Raises Unsupported where a gradient is not of the size of the convolution's output."""
-    if (conv.out_height, conv.out_width)[4 - gradient.ndim :] != tuple(gradient.shape[2:]):
-        raise Unsupported("the gradient's size is not the convolution's")
-
-
-def _plan_step(
-    lowering: Lowering, node: Node, name: str, build: Any, first: Stored, second: Stored,
-    extra: Stored | None = None, fusible: bool = False,
-) -> Lazy:
-    shape = tuple(map(int, node.meta["val"].shape))
-    try:
-        plan = build(None)
-    except ValueError as error:
-        raise Unsupported(str(error)) from None
-    out = Buffer(lowering.name(), first.dtype, shape, contiguous_strides(shape))
-    outputs = [out]
-    if plan.workspace:
-        size = -(-plan.workspace // 4)
-        outputs.append(Buffer(lowering.name(), "float32", (size,), (1,)))
-
-    def make(
-        reference: Any, target: Buffer = out, epilogue: Any = None, more: Sequence[Buffer] = ()
-    ) -> list[Any]:
-        workspace = reference(outputs[1]).offset if plan.workspace else 0
-        chosen = plan if epilogue is None else build(epilogue)
-        return chosen.steps(
-            reference(first.buffer, first.offset), reference(second.buffer, second.offset),
-            reference(target), workspace,
-            *([reference(extra.buffer, extra.offset)] if extra is not None else []),
-            *map(reference, more),
-        )
-
-    inputs = [first.buffer, second.buffer, *([extra.buffer] if extra is not None else [])]
-    fusible = fusible and first.dtype == "float32"
-    matrix = (shape[0], shape[1], math.prod(shape[2:])) if fusible else None
-    lowering.emit(Step(name, inputs, outputs, make, matrix, int(extra is not None)))
-    return Stored.whole(out)
-
-
-@lowers("convolution")
-def lower_convolution(lowering: Lowering, node: Node, bound: tuple) -> Lazy:
-    image, weight = lowering.tensor(bound[0]), lowering.tensor(bound[1])
-    conv = _convolution(
-        image.shape, weight.shape[0], weight.shape[2:], bound[3:], (image, weight)
-    )
-    from inductor.templates.convolution import forward
-    from inductor.templates.finish import bias as add_bias
-    from inductor.templates.finish import chain
-
-    bias = None if bound[2] is None else lowering.contiguous(lowering.tensor(bound[2]))
-
-    def build(epilogue: Any) -> Any:
-        parts = [add_bias(by_rows=True)] * (bias is not None) + [epilogue] * (epilogue is not None)
-        return forward(conv, chain(*parts) if parts else None)
-
-    return _plan_step(
-        lowering, node, "convolution", build, lowering.contiguous(image),
-        lowering.contiguous(weight), bias, fusible=True,
-    )
-
-
-@lowers("convolution_input_grad")
-def lower_input_grad(lowering: Lowering, node: Node, bound: tuple) -> Lazy:
-    gradient, weight = lowering.tensor(bound[0]), lowering.tensor(bound[1])
-    shape = tuple(map(int, node.meta["val"].shape))
-    conv = _convolution(
-        shape, weight.shape[0], weight.shape[2:], bound[3:], (gradient, weight)
-    )
-    _fits(conv, gradient)
-    from inductor.templates.convolution import input_gradient
-
-    return _plan_step(
-        lowering, node, "convolution_input_grad", lambda epilogue: input_gradient(conv),
-        lowering.contiguous(gradient), lowering.contiguous(weight),
-    )
-
-
-@lowers("convolution_weight_grad")
-def lower_weight_grad(lowering: Lowering, node: Node, bound: tuple) -> Lazy:
-    gradient, image = lowering.tensor(bound[0]), lowering.tensor(bound[1])
-    conv = _convolution(
-        image.shape, gradient.shape[1], tuple(bound[2]), bound[3:], (gradient, image)
-    )
-    _fits(conv, gradient)
-    from inductor.templates.convolution import weight_gradient
-
-    return _plan_step(
-        lowering, node, "convolution_weight_grad", lambda epilogue: weight_gradient(conv),
-        lowering.contiguous(image), lowering.contiguous(gradient),
-    )
-
-

@@ -452,6 +452,15 @@ class Lowering:
             return found
         return self.copy(value, contiguous_strides(value.shape))
 
+    def laid_out(self, value: Lazy, strides: tuple[int, ...]) -> Stored:
+        """The value as memory with these strides: it is stored so, or copied if it is stored
+        already.
+        """
+        found = value.stored()
+        if found is None:
+            return self.realize(value, strides=strides)
+        return found if _same_strides(found, strides) else self.copy(value, strides)
+
     def copy(self, value: Lazy, strides: tuple[int, ...], kind: str = "temporary") -> Stored:
         """A new buffer with these strides that holds the value."""
         target = Buffer(self.name(), value.dtype, value.shape, strides, kind)

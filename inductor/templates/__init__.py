@@ -8,4 +8,7 @@ gemm         matrix products
 image        an image as a convolution reads it
 convolution  convolutions as implicit matrix products
 depthwise    convolutions with one channel per group
+frame        what a kernel for images with their channels last computes
+packing      weights and images in the order in which such a kernel reads them
+direct       convolutions of images with their channels last
 """

@@ -291,6 +291,17 @@ class Emitter:
         words = (value, self.at(pointer, index), ir.Constant(I32, self.itemsize), mask)
         self.intrinsic(name, ir.VoidType(), *words)
 
+    def gather(self, pointer: ir.Value, steps: ir.Value, mask: ir.Value) -> ir.Value:
+        """Elements at `steps` from a pointer; lanes outside the mask are not read and are 0."""
+        element = ir.VectorType(self.element, self.lanes)
+        address = self.splat(self.builder.ptrtoint(pointer, I64))
+        sizes = ir.Constant(steps.type, [self.itemsize] * self.lanes)
+        address = self.builder.add(address, self.builder.mul(steps, sizes))
+        pointers = self.builder.inttoptr(address, ir.VectorType(POINTER, self.lanes))
+        name = f"llvm.masked.gather.{self.suffix(element)}.v{self.lanes}p0"
+        words = (pointers, ir.Constant(I32, self.itemsize), mask, ir.Constant(element, None))
+        return self.intrinsic(name, element, *words)
+
     def splat(self, value: ir.Value, lanes: int | None = None) -> ir.Value:
         """A scalar in every lane."""
         lanes = lanes or self.lanes

@@ -1,0 +1,226 @@
+"""Convolutions become steps of generated kernels.
+
+Where a graph only infers, images are kept with their channels last from one convolution to the next:
+whoever asks for an image lays it out so, and what is computed of a result follows its strides. The
+packing of weights is a step of its own.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from fx.node import Node
+from inductor.index import contiguous_strides
+from inductor.loops import Buffer
+from inductor.lower import Lowering, Step, Unsupported, lowers
+from inductor.values import Lazy, Stored
+
+FEWEST = 3  # convolutions of a graph that are worth bringing its images into another order
+LEAST_FILTERS = 8  # of a group, below which vectors of filters would be mostly empty
+
+
+def channels_last(shape: Sequence[int]) -> tuple[int, ...]:
+    """The strides of a packed tensor whose second dimension varies fastest."""
+    batch, channels, *space = shape
+    inner = contiguous_strides((batch, *space, channels))
+    return (inner[0], 1, *inner[1:-1])
+
+
+def keeps_channels_last(lowering: Lowering) -> bool:
+    """Whether the graph only infers, by several convolutions in a row.
+
+    Gradients, and what is saved for them, are in PyTorch's order, and to bring one image into
+    another order and back costs more than it saves.
+    """
+    count = 0
+    for node in lowering.graph.nodes:
+        name = getattr(node.target, "name", "")
+        if name.startswith("convolution_"):
+            return False
+        if name == "convolution":
+            count += 1
+            if any(user.op == "output" for user in node.users):
+                return False
+    return count >= FEWEST
+
+
+def _convolution(
+    image: tuple, filters: int, kernel: tuple, how: tuple, tensors: Sequence[Lazy]
+) -> Any:
+    """The sizes for the templates, which know two dimensions: one dimension is an image of height 1.
+
+    Raises Unsupported for three dimensions and for other types than float32 and float64.
+    """
+    from inductor.templates.convolution import Convolution
+
+    dtype = tensors[0].dtype
+    known = dtype in ("float32", "float64") and all(t.dtype == dtype for t in tensors)
+    if len(image) not in (3, 4) or not known:
+        raise Unsupported(f"a convolution of {len(image) - 2} dimensions in {dtype}")
+    stride, padding, dilation, groups = how
+
+    def pair(values: Sequence[int], filler: int) -> tuple[int, int]:
+        first, last = values if len(values) == 2 else (filler, *values)
+        return first, last
+
+    height, width = pair(image[2:], 1)
+    return Convolution(
+        image[0], image[1], height, width, filters, pair(kernel, 1), pair(stride, 1),
+        pair(padding, 0), pair(dilation, 1), groups, dtype,
+    )
+
+
+def _fits(conv: Any, gradient: Lazy) -> None:
+    """Raises Unsupported where a gradient is not of the size of the convolution's output."""
+    if (conv.out_height, conv.out_width)[4 - gradient.ndim :] != tuple(gradient.shape[2:]):
+        raise Unsupported("the gradient's size is not the convolution's")
+
+
+def _plan_step(
+    lowering: Lowering, node: Node, name: str, build: Any, first: Stored, second: Stored,
+    extra: Stored | None = None, fusible: bool = False,
+) -> Lazy:
+    shape = tuple(map(int, node.meta["val"].shape))
+    try:
+        plan = build(None)
+    except ValueError as error:
+        raise Unsupported(str(error)) from None
+    out = Buffer(lowering.name(), first.dtype, shape, contiguous_strides(shape))
+    outputs = [out]
+    if plan.workspace:
+        size = -(-plan.workspace // 4)
+        outputs.append(Buffer(lowering.name(), "float32", (size,), (1,)))
+
+    def make(
+        reference: Any, target: Buffer = out, epilogue: Any = None, more: Sequence[Buffer] = ()
+    ) -> list[Any]:
+        workspace = reference(outputs[1]).offset if plan.workspace else 0
+        chosen = plan if epilogue is None else build(epilogue)
+        return chosen.steps(
+            reference(first.buffer, first.offset), reference(second.buffer, second.offset),
+            reference(target), workspace,
+            *([reference(extra.buffer, extra.offset)] if extra is not None else []),
+            *map(reference, more),
+        )
+
+    inputs = [first.buffer, second.buffer, *([extra.buffer] if extra is not None else [])]
+    fusible = fusible and first.dtype == "float32"
+    matrix = (shape[0], shape[1], math.prod(shape[2:])) if fusible else None
+    lowering.emit(Step(name, inputs, outputs, make, matrix, int(extra is not None)))
+    return Stored.whole(out)
+
+
+@lowers("convolution")
+def lower_convolution(lowering: Lowering, node: Node, bound: tuple) -> Lazy:
+    image, weight = lowering.tensor(bound[0]), lowering.tensor(bound[1])
+    conv = _convolution(
+        image.shape, weight.shape[0], weight.shape[2:], bound[3:], (image, weight)
+    )
+    from inductor.templates.convolution import forward
+    from inductor.templates.finish import bias as add_bias
+    from inductor.templates.finish import chain
+
+    bias = None if bound[2] is None else lowering.contiguous(lowering.tensor(bound[2]))
+    if keeps_channels_last(lowering) and conv.filters // conv.groups >= LEAST_FILTERS:
+        return _direct(lowering, node, conv, image, weight, bias)
+
+    def build(epilogue: Any) -> Any:
+        parts = [add_bias(by_rows=True)] * (bias is not None) + [epilogue] * (epilogue is not None)
+        return forward(conv, chain(*parts) if parts else None)
+
+    return _plan_step(
+        lowering, node, "convolution", build, lowering.contiguous(image),
+        lowering.contiguous(weight), bias, fusible=True,
+    )
+
+
+def _direct(
+    lowering: Lowering, node: Node, conv: Any, image: Lazy, weight: Lazy, bias: Stored | None
+) -> Lazy:
+    """A convolution of an image with its channels last."""
+    from inductor.templates import direct, packing
+    from inductor.templates import frame as frames
+    from inductor.templates.finish import bias as add_bias
+    from inductor.templates.finish import chain
+
+    if conv.out_width <= 0 or conv.out_height <= 0:
+        raise Unsupported(f"a kernel {conv.kernel} that is larger than the padded image")
+    thin = frames.is_thin(conv)
+    frame = frames.thin_frame(conv) if thin else frames.frame(conv)
+    weights = lowering.contiguous(weight)
+    packed = _step(
+        lowering, "pack_weights", packing.pack(frame, packing.weights(conv)), [weights], frame.packed
+    )
+    if thin:
+        source = image.stored() or lowering.realize(image)
+        strides = source.strides if len(source.strides) == 4 else (*source.strides[:2], 0, source.strides[2])
+        pixels = _step(
+            lowering, "pad", packing.pad(conv, strides), [source], packing.padded_size(conv)
+        )
+    else:
+        pixels = lowering.laid_out(image, channels_last(image.shape))
+    shape = tuple(map(int, node.meta["val"].shape))
+    out = Buffer(lowering.name(), pixels.dtype, shape, channels_last(shape))
+    operands = [pixels, packed] + ([bias] if bias is not None else [])
+
+    def make(
+        reference: Any, target: Buffer = out, epilogue: Any = None, more: Sequence[Buffer] = ()
+    ) -> list[Any]:
+        parts = [add_bias()] * (bias is not None) + [epilogue] * (epilogue is not None)
+        template = direct.kernel(frame, chain(*parts) if parts else None)
+        first, second, *rest = [reference(o.buffer, o.offset) for o in operands]
+        words = [*rest, *map(reference, more)]
+        return [template.step(first, second, reference(target), 0, *words, name="convolution")]
+
+    matrix = (shape[0], math.prod(shape[2:]), shape[1]) if conv.dtype == "float32" else None
+    lowering.emit(Step(
+        "convolution", [o.buffer for o in operands], [out], make, matrix, int(bias is not None)
+    ))
+    return Stored.whole(out)
+
+
+def _step(
+    lowering: Lowering, name: str, template: Any, sources: Sequence[Stored], size: int
+) -> Stored:
+    """A step that fills a buffer of `size` elements from others."""
+    out = Buffer(lowering.name(), sources[0].dtype, (size,), (1,))
+
+    def make(reference: Any) -> list[Any]:
+        places = [reference(s.buffer, s.offset) for s in sources]
+        return [template.step(*places, reference(out), name=name)]
+
+    lowering.emit(Step(name, [s.buffer for s in sources], [out], make))
+    return Stored.whole(out)
+
+
+@lowers("convolution_input_grad")
+def lower_input_grad(lowering: Lowering, node: Node, bound: tuple) -> Lazy:
+    gradient, weight = lowering.tensor(bound[0]), lowering.tensor(bound[1])
+    shape = tuple(map(int, node.meta["val"].shape))
+    conv = _convolution(
+        shape, weight.shape[0], weight.shape[2:], bound[3:], (gradient, weight)
+    )
+    _fits(conv, gradient)
+    from inductor.templates.convolution import input_gradient
+
+    return _plan_step(
+        lowering, node, "convolution_input_grad", lambda epilogue: input_gradient(conv),
+        lowering.contiguous(gradient), lowering.contiguous(weight),
+    )
+
+
+@lowers("convolution_weight_grad")
+def lower_weight_grad(lowering: Lowering, node: Node, bound: tuple) -> Lazy:
+    gradient, image = lowering.tensor(bound[0]), lowering.tensor(bound[1])
+    conv = _convolution(
+        image.shape, gradient.shape[1], tuple(bound[2]), bound[3:], (gradient, image)
+    )
+    _fits(conv, gradient)
+    from inductor.templates.convolution import weight_gradient
+
+    return _plan_step(
+        lowering, node, "convolution_weight_grad", lambda epilogue: weight_gradient(conv),
+        lowering.contiguous(image), lowering.contiguous(gradient),
+    )

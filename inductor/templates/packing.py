@@ -1,0 +1,147 @@
+"""Copies that convolutions with channels last need: weights in the order in which a kernel reads
+them, and images with their padding.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from llvmlite import ir
+
+from inductor.native import vector_bits
+from inductor.templates.emit import I64, Emitter, Value
+from inductor.templates.frame import Frame
+from inductor.templates.image import Convolution, table
+from inductor.templates.template import Template
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Where the weights of a frame are found: strides of group, filter and element of a run, and
+    the place of every tap."""
+
+    group: int
+    filter: int
+    run: int
+    taps: tuple[int, ...]
+
+
+def weights(conv: Convolution, thin: bool = False) -> Weights:
+    """Those of a convolution, [filter][channel][tap] in memory."""
+    channels = conv.channels // conv.groups
+    each = channels * conv.taps
+    group = conv.filters // conv.groups * each
+    return Weights(group, each, conv.taps, tuple(range(conv.taps)))
+
+
+def pack(work: Frame, found: Weights) -> Template:
+    """A kernel (weight, packed) for a frame."""
+    return Template(
+        f"pack weights {work} {found} {vector_bits()}", "pack", lambda: _write_pack(work, found),
+        work.groups * work.blocks, work.depth * work.block / 4,
+    )
+
+
+def _write_pack(work: Frame, found: Weights) -> str:
+    module = ir.Module("pack")
+    e = Emitter(module, "pack", dtype=work.dtype)
+    source, target = e.pointer(0), e.pointer(1)
+    with e.loop(e.arguments[1], e.arguments[2]) as unit:
+        group, block = e.divide(unit.index, work.blocks), e.remainder(unit.index, work.blocks)
+        out = e.at(target, e.multiply(unit.index, work.depth * work.block))
+        with e.loop(0, work.block, e.lanes) as vector:
+            first = e.add(e.multiply(block, work.block), vector.index)
+            start = e.add(e.multiply(group, found.group), e.multiply(first, found.filter))
+            left = e.subtract(work.each, first)
+            line = e.at(source, start), e.at(out, vector.index)
+            # An element of a run is a tap of a channel where rows of taps are read as one.
+            taps = len(found.taps)
+            if found.run == taps and found.taps == tuple(range(taps)):
+                _pack_rows(e, work, found, left, *line)
+            else:
+                _pack_elements(e, work, found, left, *line)
+    e.finish()
+    return str(module)
+
+
+def _pack_rows(e: Emitter, work: Frame, found: Weights, left: Value, source: Any, out: Any) -> None:
+    """A filter's weights are contiguous: squares of them are transposed."""
+    taps, channels = len(found.taps), work.depth // len(found.taps)
+    with e.loop(0, work.depth, e.lanes) as k:
+        mask = e.mask(e.subtract(work.depth, k.index))
+        lines = []
+        for i in range(e.lanes):
+            # filters that do not exist are zeros: what is computed of them is not stored
+            here = e.builder.and_(mask, e.splat(e.compare(">", left, i)))
+            lines.append(e.load_masked(source, e.add(i * found.filter, k.index), here))
+        for j, column in enumerate(e.transpose(lines)):
+            place = e.add(k.index, j)
+            channel, tap = e.divide(place, taps), e.remainder(place, taps)
+            step = e.add(e.multiply(tap, channels), channel)
+
+            def put(step: Value = step, column: Any = column) -> None:
+                e.store_vector(column, out, e.multiply(step, work.block))
+
+            e.when(e.compare("<", place, work.depth), put)
+
+
+def _pack_elements(
+    e: Emitter, work: Frame, found: Weights, left: Value, source: Any, out: Any
+) -> None:
+    """Filters lie side by side, or nearly so."""
+    places = table(e, list(found.taps))
+    run = work.depth // len(found.taps)
+    mask = e.mask(left)
+    wide = ir.VectorType(I64, e.lanes)
+    steps = ir.Constant(wide, [i * found.filter for i in range(e.lanes)])
+    with e.loop(0, len(found.taps)) as tap, e.loop(0, run) as element:
+        here = e.at(source, e.add(places(tap.index), e.multiply(element.index, found.run)))
+        if found.filter == 1:
+            value = e.load_masked(here, 0, mask)
+        else:
+            value = e.gather(here, steps, mask)
+        step = e.add(e.multiply(tap.index, run), element.index)
+        e.store_vector(value, out, e.multiply(step, work.block))
+
+
+def pad(conv: Convolution, strides: tuple[int, ...]) -> Template:
+    """A kernel (image, padded): an image in any strides becomes channels last with its padding."""
+    height, width = (n + 2 * p for n, p in zip((conv.height, conv.width), conv.padding, strict=True))
+    return Template(
+        f"pad {conv} {strides}", "pad", lambda: _write_pad(conv, strides), conv.batch * height,
+        width * conv.channels / 1.5,
+    )
+
+
+def padded_size(conv: Convolution) -> int:
+    """Elements of the padded image."""
+    height, width = (n + 2 * p for n, p in zip((conv.height, conv.width), conv.padding, strict=True))
+    return conv.batch * height * width * conv.channels
+
+
+def _write_pad(conv: Convolution, strides: tuple[int, ...]) -> str:
+    module = ir.Module("pad")
+    e = Emitter(module, "pad", dtype=conv.dtype)
+    source, target = e.pointer(0), e.pointer(1)
+    (up, left), channels = conv.padding, conv.channels
+    height, width = conv.height + 2 * up, conv.width + 2 * left
+    with e.loop(e.arguments[1], e.arguments[2]) as unit:
+        image, y = e.divide(unit.index, height), e.remainder(unit.index, height)
+        line = e.at(target, e.multiply(unit.index, width * channels))
+        here = e.subtract(y, up)
+        exists = e.builder.and_(e.compare(">=", here, 0), e.compare("<", here, conv.height))
+        start = e.at(source, e.add(e.multiply(image, strides[0]), e.multiply(here, strides[2])))
+        with e.loop(0, channels) as channel:
+            out = e.at(line, channel.index)
+            pixels = e.at(start, e.multiply(channel.index, strides[1]))
+            first = e.select(exists, left, width)
+            last = e.select(exists, left + conv.width, width)
+            for low, high in ((0, first), (last, width)):
+                with e.loop(low, high) as x:
+                    e.store(e.zero, out, e.multiply(x.index, channels))
+            with e.loop(first, last) as x:
+                value = e.load(pixels, e.multiply(e.subtract(x.index, left), strides[3]))
+                e.store(value, out, e.multiply(x.index, channels))
+    e.finish()
+    return str(module)
