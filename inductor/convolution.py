@@ -123,8 +123,13 @@ def lower_convolution(lowering: Lowering, node: Node, bound: tuple) -> Lazy:
     from inductor.templates.finish import chain
 
     bias = None if bound[2] is None else lowering.contiguous(lowering.tensor(bound[2]))
-    if keeps_channels_last(lowering) and conv.filters // conv.groups >= LEAST_FILTERS:
-        return _direct(lowering, node, conv, image, weight, bias)
+    if keeps_channels_last(lowering):
+        from inductor.templates import channelwise
+
+        if channelwise.handles(conv) and conv.out_width > 0 and conv.out_height > 0:
+            return _channelwise(lowering, node, conv, image, weight, bias)
+        if conv.filters // conv.groups >= LEAST_FILTERS:
+            return _direct(lowering, node, conv, image, weight, bias)
 
     def build(epilogue: Any) -> Any:
         parts = [add_bias(by_rows=True)] * (bias is not None) + [epilogue] * (epilogue is not None)
@@ -142,8 +147,6 @@ def _direct(
     """A convolution of an image with its channels last."""
     from inductor.templates import direct, packing
     from inductor.templates import frame as frames
-    from inductor.templates.finish import bias as add_bias
-    from inductor.templates.finish import chain
 
     if conv.out_width <= 0 or conv.out_height <= 0:
         raise Unsupported(f"a kernel {conv.kernel} that is larger than the padded image")
@@ -161,22 +164,52 @@ def _direct(
         )
     else:
         pixels = lowering.laid_out(image, channels_last(image.shape))
+    def kernel(epilogue: Any) -> Any:
+        return direct.kernel(frame, epilogue)
+
+    return _tiled(lowering, node, "convolution", kernel, pixels, packed, bias)
+
+
+def _channelwise(
+    lowering: Lowering, node: Node, conv: Any, image: Lazy, weight: Lazy, bias: Stored | None
+) -> Lazy:
+    """A depthwise convolution of an image with its channels last."""
+    from inductor.templates import channelwise
+
+    pixels = lowering.laid_out(image, channels_last(image.shape))
+    inner = contiguous_strides((*weight.shape[2:], weight.shape[0]))[:-1]
+    weights = lowering.laid_out(weight, (1, 1, *inner))
+
+    def kernel(epilogue: Any) -> Any:
+        return channelwise.forward(conv, epilogue)
+
+    return _tiled(lowering, node, "depthwise convolution", kernel, pixels, weights, bias)
+
+
+def _tiled(
+    lowering: Lowering, node: Node, name: str, kernel: Any, pixels: Stored, weights: Stored,
+    bias: Stored | None,
+) -> Lazy:
+    """A step of a template (image, weights, out, -, *extra) whose rows are pixels."""
+    from inductor.templates.finish import bias as add_bias
+    from inductor.templates.finish import chain
+
     shape = tuple(map(int, node.meta["val"].shape))
     out = Buffer(lowering.name(), pixels.dtype, shape, channels_last(shape))
-    operands = [pixels, packed] + ([bias] if bias is not None else [])
+    operands = [pixels, weights] + ([bias] if bias is not None else [])
 
     def make(
         reference: Any, target: Buffer = out, epilogue: Any = None, more: Sequence[Buffer] = ()
     ) -> list[Any]:
         parts = [add_bias()] * (bias is not None) + [epilogue] * (epilogue is not None)
-        template = direct.kernel(frame, chain(*parts) if parts else None)
+        template = kernel(chain(*parts) if parts else None)
         first, second, *rest = [reference(o.buffer, o.offset) for o in operands]
         words = [*rest, *map(reference, more)]
-        return [template.step(first, second, reference(target), 0, *words, name="convolution")]
+        return [template.step(first, second, reference(target), 0, *words, name=name)]
 
-    matrix = (shape[0], math.prod(shape[2:]), shape[1]) if conv.dtype == "float32" else None
+    matrix = (shape[0], math.prod(shape[2:]), shape[1]) if out.dtype == "float32" else None
     lowering.emit(Step(
-        "convolution", [o.buffer for o in operands], [out], make, matrix, int(bias is not None)
+        name, [o.buffer for o in operands], [out], make, matrix, int(bias is not None)
     ))
     return Stored.whole(out)
 

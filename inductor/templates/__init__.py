@@ -11,4 +11,5 @@ depthwise    convolutions with one channel per group
 frame        what a kernel for images with their channels last computes
 packing      weights and images in the order in which such a kernel reads them
 direct       convolutions of images with their channels last
+channelwise  depthwise convolutions of such images
 """
