@@ -167,7 +167,7 @@ def _direct(
     def kernel(epilogue: Any) -> Any:
         return direct.kernel(frame, epilogue)
 
-    return _tiled(lowering, node, "convolution", kernel, pixels, packed, bias)
+    return _tiled(lowering, node, _title("convolution", conv), kernel, pixels, packed, bias)
 
 
 def _channelwise(
@@ -183,7 +183,17 @@ def _channelwise(
     def kernel(epilogue: Any) -> Any:
         return channelwise.forward(conv, epilogue)
 
-    return _tiled(lowering, node, "depthwise convolution", kernel, pixels, weights, bias)
+    name = _title("depthwise convolution", conv)
+    return _tiled(lowering, node, name, kernel, pixels, weights, bias)
+
+
+def _title(name: str, conv: Any) -> str:
+    """The name of a step, for profiles."""
+    (height, width), size = conv.kernel, f"{conv.out_height}x{conv.out_width}"
+    return (
+        f"{name} {conv.channels} to {conv.filters} by {height}x{width}/{conv.stride[0]}, {size},"
+        f" {conv.flops / 1e6:.1f} MFLOP"
+    )
 
 
 def _tiled(
