@@ -180,12 +180,12 @@ def from_numpy(array: np.ndarray) -> Tensor:
     dtypes.from_numpy(array.dtype)
     if not array.dtype.isnative:
         raise ValueError("given numpy array has byte order different from the native byte order")
-    return Tensor._wrap(array)
+    return Tensor._over(array)
 
 
 def from_dlpack(source: Any) -> Tensor:
     """A tensor over the memory of an object with `__dlpack__` on the CPU."""
-    return source if isinstance(source, Tensor) else Tensor._wrap(np.from_dlpack(source))
+    return source if isinstance(source, Tensor) else Tensor._over(np.from_dlpack(source))
 
 
 def frombuffer(
@@ -196,7 +196,7 @@ def frombuffer(
     offset: int = 0,
     requires_grad: bool = False,
 ) -> Tensor:
-    result = Tensor._wrap(np.frombuffer(buffer, dtype.numpy, count, offset))
+    result = Tensor._over(np.frombuffer(buffer, dtype.numpy, count, offset))
     return result.requires_grad_() if requires_grad else result
 
 

@@ -1,8 +1,15 @@
 """Storage: what a tensor and its views share, i.e. an identity and a version counter over one NumPy
 buffer.
+
+NumPy can write to memory that it was given without a version changing. A storage therefore counts what
+it lends to NumPy and knows whether any of it is still held; `stamp` says whether values may have changed.
 """
 
 from __future__ import annotations
+
+import weakref
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -11,6 +18,8 @@ def owner(array: np.ndarray) -> np.ndarray:
     """The array at the end of the chain of `base`s: the one that holds the memory."""
     while True:
         base = array.base
+        if type(base) is tuple:  # a loan and its description
+            base = base[0]
         if not isinstance(base, np.ndarray):
             base = getattr(base, "base", None)  # as_strided puts an object of its own in between
         if not isinstance(base, np.ndarray):
@@ -18,15 +27,65 @@ def owner(array: np.ndarray) -> np.ndarray:
         array = base
 
 
-class Storage:
-    """Memory shared by tensors. `version` counts in-place writes through any of them."""
+class _Held:
+    """Alive while NumPy holds any of a storage's memory."""
 
-    __slots__ = ("_array", "version", "_bytes", "__weakref__")
+    __slots__ = ("__weakref__",)
+
+
+class _Loan:
+    """What an array given to NumPy stands on; all views of it keep it alive."""
+
+    __slots__ = ("base", "held", "__array_struct__")
+
+    def __init__(self, base: np.ndarray, held: _Held):
+        self.base, self.held = base, held
+        self.__array_struct__ = base.__array_struct__
+
+
+def _always() -> bool:
+    return True
+
+
+class Storage:
+    """Memory shared by tensors. `version` counts in-place writes through any of them. `derived` is
+    for what was computed from the memory and dies with it.
+    """
+
+    __slots__ = ("_array", "version", "_bytes", "_loans", "_held", "derived", "__weakref__")
 
     def __init__(self, array: np.ndarray | None, nbytes: int | None = None):
         self._array = array
         self.version = 0
         self._bytes = nbytes
+        self._loans = 0
+        self._held: Callable[[], Any] | None = None
+        self.derived: dict[Any, Any] | None = None
+
+    def lend(self, array: np.ndarray) -> np.ndarray:
+        """An array over this memory, for NumPy."""
+        self._loans += 1
+        held = None if self._held is None else self._held()
+        if held is None:
+            held = _Held()
+            self._held = weakref.ref(held)
+        elif held is True:
+            return array
+        lent = np.asarray(_Loan(array, held))
+        return lent if lent.dtype == array.dtype else lent.view(array.dtype)
+
+    def borrowed(self) -> Storage:
+        """This storage, as one over memory that is NumPy's own."""
+        self._held = _always
+        return self
+
+    def stamp(self) -> int | None:
+        """Equal stamps at two moments: no value has changed between them. None while NumPy could
+        write unseen.
+        """
+        if self._held is not None and self._held() is not None:
+            return None
+        return self.version + self._loans
 
     @property
     def buffer(self) -> np.ndarray | None:

@@ -74,6 +74,13 @@ class Tensor:
         result._array = array
         return result
 
+    @staticmethod
+    def _over(array: np.ndarray) -> Tensor:
+        """A tensor over memory that is NumPy's own."""
+        result = Tensor._wrap(array)
+        result._storage = Storage(array).borrowed()
+        return result
+
     def _alias(self, array: np.ndarray, op: Any, params: tuple) -> Tensor:
         """A differentiable view of this tensor made by `op(self, *params)`."""
         result = object.__new__(Tensor)
@@ -327,18 +334,18 @@ class Tensor:
         """The memory as a NumPy array, not copied. Raises RuntimeError if the tensor requires grad, unless `force`."""
         if self.requires_grad and not force:
             raise RuntimeError("Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead.")
-        return self._array
+        return self.untyped_storage().lend(self._array)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return np.array(self.numpy(), dtype=dtype, copy=copy)
 
     def __array_wrap__(self, array: Any, context: Any = None, return_scalar: bool = False) -> Tensor:
-        return Tensor._wrap(np.asarray(array))
+        return Tensor._over(np.asarray(array))
 
     def __dlpack__(self, **given: Any) -> Any:
         if self.requires_grad:
             raise BufferError("Can't export tensors that require gradient, use tensor.detach()")
-        return self._array.__dlpack__(**given)
+        return self.untyped_storage().lend(self._array).__dlpack__(**given)
 
     def __dlpack_device__(self) -> tuple[int, int]:
         return (1, 0)
