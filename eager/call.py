@@ -74,7 +74,7 @@ def call({all}, /, **more):
             y = a1
         else:
             return eager(({all},))
-    elif second in plain and a1._array.dtype in numbers[first]{same}:
+    elif second in plain and a1._array.dtype in lefts[first]{same}:
         x, y = a0, a1._array
     else:
         return eager(({all},))
@@ -143,7 +143,8 @@ def straight(op: Any) -> Any:
         "eager": op.eager, "function": function, "MISSING": MISSING, "plain": PLAIN,
         "kinds": kinds, "quick": quick, "new": object.__new__, "Tensor": Tensor,
         "ndarray": np.ndarray, "asarray": np.asarray, "recorded": op.recorded, "mode": _MODE,
-        "record": record, "needs_grad": autograd.needs_grad, "numbers": scalars(kinds),
+        "record": record, "needs_grad": autograd.needs_grad,
+        "numbers": getattr(op, "scalars", None), "lefts": getattr(op, "lefts", None),
     }
     for i, value in enumerate(op.defaults):
         space[f"a{i}_default"] = value
@@ -163,7 +164,7 @@ def general(op: Any, given: tuple, more: dict[str, Any]) -> Any:
         bound, places = list(given), op.places
         for name, value in more.items():
             place = places.get(name)
-            if place is None or bound[place] is not MISSING:
+            if place is None or bound[place] is not MISSING or type(value) is type:
                 break
             bound[place] = value
         else:

@@ -147,6 +147,8 @@ def tensor(
         raise TypeError(
             f"tensor(): could not convert data of type {type(data).__name__} to numbers"
         )
+    if type(dtype) is type:
+        dtype = dtypes.of_type(dtype)
     found = dtype or infer_dtype(data, array)
     if (
         found.category == dtypes.INTEGER
@@ -215,7 +217,7 @@ def to(
     for value in args:
         if isinstance(value, Tensor):
             dtype = value.dtype
-        elif isinstance(value, dtypes.dtype):
+        elif isinstance(value, (dtypes.dtype, type)):
             dtype = value
         elif isinstance(value, (str, devices.device)):
             device = value
@@ -224,6 +226,8 @@ def to(
                 f"to() received an invalid argument {value!r}: expected a dtype, a device or a"
                 " tensor"
             )
+    if type(dtype) is type:
+        dtype = dtypes.of_type(dtype)
     if device is not None and devices.device(device).type == "meta":
         from eager.fake import FakeTensor
 

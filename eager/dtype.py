@@ -78,6 +78,7 @@ uint32 = dtype("uint32", np.uint32, INTEGER)
 uint64 = dtype("uint64", np.uint64, INTEGER)
 
 ALL = tuple(_BY_NAME.values())
+_OF_TYPE = {bool: _BY_NAME["bool"], int: int64, float: float64, complex: complex128}
 # Kept and converted, but not computed with: they promote with nothing, as in PyTorch.
 float8_e4m3fn = dtype("float8_e4m3fn", ml_dtypes.float8_e4m3fn, FLOATING)
 float8_e5m2 = dtype("float8_e5m2", ml_dtypes.float8_e5m2, FLOATING)
@@ -95,6 +96,14 @@ def from_numpy(numpy_dtype: Any) -> dtype:
             f"can't convert np.ndarray of type {np.dtype(numpy_dtype)}. The only supported types are: "
             + ", ".join(d.name for d in ALL)
         )
+    return found
+
+
+def of_type(kind: type) -> dtype:
+    """The dtype that a Python type stands for: `dtype=float` is `float64`. Raises TypeError for others."""
+    found = _OF_TYPE.get(kind)
+    if found is None:
+        raise TypeError(f"{kind!r} is no data type: give a torch dtype, or bool, int, float or complex")
     return found
 
 

@@ -57,6 +57,7 @@ class Op:
         inplace: bool | Callable = False,
         random: bool = False,
         front: Callable | None = None,
+        takes: str = "",
     ):
         self.name = self.__name__ = self.__qualname__ = name or function.__name__
         self.__doc__ = function.__doc__
@@ -66,6 +67,7 @@ class Op:
         self.decompose, self.run = positional(decompose), positional(run)
         self.mutates = tuple(mutates.split())
         self.random = random
+        self.takes = takes  # the types of the first tensor: "", or a key of `TAKES`
         self._saved_for: dict[tuple[int, ...], frozenset[str]] = {}
         self.keeps: dict[int, Any] = {}  # what nodes keep: see `eager.node.keeping`
         if front is not None:
@@ -153,6 +155,7 @@ class Op:
             return result
         pairs = [(out, result)] if isinstance(out, Tensor) else list(zip(out, result, strict=True))
         for target, value in pairs:
+            refuse_overlap(target)
             if target.requires_grad or (value.requires_grad and autograd.is_grad_enabled()):
                 raise RuntimeError(
                     f"{self.name}(): functions with out=... arguments don't support automatic "
@@ -182,7 +185,7 @@ class Op:
             place = self.parameters.index(name)
             if place < given:
                 raise TypeError(f"{self.name}() got multiple values for argument {key!r}")
-            bound[place] = value
+            bound[place] = dtypes.of_type(value) if type(value) is type else value
         for name, value in zip(self.parameters, bound, strict=True):
             if value is MISSING:
                 raise TypeError(f"{self.name}() missing required argument: {name}")
@@ -221,6 +224,24 @@ class Op:
         """The result as fake tensors."""
         found = self.spec(bound)
         return tuple(map(FakeTensor.of, found)) if isinstance(found, tuple) else FakeTensor.of(found)
+
+
+TAKES: dict[str, frozenset] = {
+    "floating": frozenset((dtypes.FLOATING,)),
+    "inexact": frozenset((dtypes.FLOATING, dtypes.COMPLEX)),
+    "real": frozenset((dtypes.INTEGER, dtypes.FLOATING)),
+    "number": frozenset((dtypes.INTEGER, dtypes.FLOATING, dtypes.COMPLEX)),
+}
+
+
+def require(name: str, takes: str, found: dtypes.dtype) -> None:
+    """Raises NotImplementedError for a type that the operator does not take, in PyTorch's words."""
+    if found.category in TAKES[takes]:
+        return
+    advice = "convert it with .to(torch.float32)" if takes in ("floating", "inexact") else "convert it"
+    raise NotImplementedError(
+        f'"{name}_cpu" not implemented for {_type_name(found)!r}: the input has to be {takes}; {advice}'
+    )
 
 
 @functools.cache
@@ -284,6 +305,15 @@ def any_fake(bound: Sequence[Any]) -> bool:
         if isinstance(a, FakeTensor) or (type(a) in (list, tuple) and any(isinstance(b, FakeTensor) for b in a)):
             return True
     return False
+
+
+def refuse_overlap(target: Tensor) -> None:
+    """RuntimeError for a tensor of which several elements have one place in memory, as of an expanded one, before it is written."""
+    if any(s == 0 and n > 1 for s, n in zip(target.stride(), target.shape)):
+        raise RuntimeError(
+            "unsupported operation: more than one element of the written-to tensor refers to a single memory location. "
+            "Please clone() the tensor before performing the operation."
+        )
 
 
 def unwrap(value: Any) -> Any:
@@ -359,12 +389,15 @@ class Pointwise(Op):
         quick: Any = None,
         kinds: frozenset | None = None,
         refuse: Callable | None = None,
+        numbers: str = "any",
         **given: Any,
     ):
         self.promote, self.result = promote, "bool" if promote == "bool" else result
         self.quick = quick  # a function of arrays, right where all operands have one of `kinds`
         self.kinds = _KINDS[promote] if kinds is None else kinds
-        self.scalars = call.scalars(self.kinds)
+        self.numbers = numbers  # which operands may be Python numbers: "any", "one" of them, the "right", "none"
+        self.scalars = call.scalars(self.kinds if numbers != "none" else frozenset())
+        self.lefts = self.scalars if numbers != "right" else call.scalars(frozenset())
         self.refuse = refuse  # refuse(dtype, *bound) raises for a type that the operator does not take
         self.operands: tuple[int, ...] = ()
         super().__init__(function, inplace=inplace if promote != "bool" else False, **given)
@@ -375,12 +408,23 @@ class Pointwise(Op):
         if self.run is None:
             self.run = in_blocks(body)
 
+    def _refuse_numbers(self, bound: tuple) -> None:
+        """TypeError for a Python number where the operator takes tensors only."""
+        plain = [not hasattr(bound[i], "shape") for i in self.operands]
+        if plain[0] and (self.numbers != "one" or all(plain)) or self.numbers == "none" and any(plain):
+            place = self.operands[plain.index(True)]
+            raise TypeError(
+                f"{self.name}(): argument '{self.parameters[place]}' (position {place + 1}) must be Tensor, not {type(bound[place]).__name__}"
+            )
+
     def compute_dtype(self, bound: tuple) -> dtypes.dtype:
         """The type in which the body computes, by the promotion rule."""
         if self.promote == "keep":
             found = next(bound[i] for i in self.operands if hasattr(bound[i], "shape")).dtype
         else:
             found = dtypes.result_type(*[bound[i] for i in self.operands])
+        if self.takes:
+            require(self.name, self.takes, found)
         if self.refuse is not None:
             self.refuse(found, *bound)
         if self.promote == "float" and found.category < dtypes.FLOATING:
@@ -396,6 +440,8 @@ class Pointwise(Op):
         return found.to_real() if self.result == "real" else found
 
     def compute(self, bound: tuple) -> Tensor:
+        if self.numbers != "any":
+            self._refuse_numbers(bound)
         values = [a._array if isinstance(a, Tensor) else a for a in bound]
         want = self._settled(values)
         if want is None:
@@ -453,6 +499,8 @@ class Pointwise(Op):
         return target
 
     def spec(self, bound: tuple) -> Spec:
+        if self.numbers != "any":
+            self._refuse_numbers(bound)
         tensors = [a for a in bound if hasattr(a, "shape")]
         if not tensors:
             raise TypeError(f"{self.name}(): argument '{self.parameters[0]}' must be Tensor, not {type(bound[0]).__name__}")
@@ -534,7 +582,9 @@ class Reduction(Op):
             return
         shape = bound[0].shape
         if any(shape[d] == 0 for d in dims):
-            raise IndexError(f"{self.name}(): Expected reduction dim to be specified for input.numel() == 0 or to have non-zero size.")
+            whole = bound[1] is None or bound[1] == () or bound[1] == []
+            error = RuntimeError if whole and self.promote != "index" else IndexError
+            raise error(f"{self.name}(): Expected reduction dim to be specified for input.numel() == 0 or to have non-zero size.")
 
     def compute(self, bound: tuple) -> Tensor:
         array, axes, keepdim = bound[0]._array, self.dims(bound), bool(bound[2])
@@ -691,6 +741,8 @@ class Extern(Op):
         self.rule = positional(spec)
 
     def compute(self, bound: tuple) -> Any:
+        if self.takes:
+            require(self.name, self.takes, bound[0].dtype)
         values = list(bound)
         for i, value in enumerate(bound):
             if isinstance(value, Tensor):
@@ -707,6 +759,8 @@ class Extern(Op):
         return wrap(result)
 
     def spec(self, bound: tuple) -> Any:
+        if self.takes:
+            require(self.name, self.takes, bound[0].dtype)
         return self.rule(*bound)
 
 
@@ -780,6 +834,7 @@ class InPlace(Op):
         target = bound[0]
         if self._quickly(bound):
             return target
+        refuse_overlap(target)
         if not target._array.flags.writeable:
             raise RuntimeError("this tensor is a read-only view of NumPy memory; clone() it before writing in place")
         if self.direct is not None:
