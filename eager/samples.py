@@ -69,6 +69,8 @@ _DOMAIN = {
     "hardswish": (-4.0, 4.1),
     "relu6": (-1.9, 8.0),
     "i0": (0.1, 3.0),
+    "special_entr": (0.2, 3.0),
+    "special_xlog1py": (0.2, 3.0),
 }
 _INTEGER = set(
     "bitwise_and bitwise_or bitwise_xor bitwise_left_shift bitwise_right_shift "
@@ -143,7 +145,9 @@ _table(
     add=lambda: [c(f(2, 3), f(3)), c(f(2, 3), 2), c(f(2, 1), f(3), alpha=2), c(i(2, 3), 1.5)],
     sub=lambda: [c(f(2, 3), f(3)), c(f(2, 3), 2), c(f(2, 1), f(3), alpha=2), c(1, f(2))],
     round=lambda: [c(f(2, 3)), c(f(2, 3), decimals=1)],
-    conj=lambda: [c(f(2, 3)), c(complexes(2, 3))],
+    conj=lambda: [c(complexes(2, 3))],
+    conj_physical=lambda: [c(f(2, 3)), c(complexes(2, 3))],
+    real_part=lambda: [c(complexes(2, 3))],
     real=lambda: [c(complexes(2, 3))],
     imag=lambda: [c(complexes(2, 3))],
     angle=lambda: [c(complexes(2, 3)), c(f(3))],
@@ -437,7 +441,7 @@ _table(
         c(f(3, 4), v(0, 2, 1), None, "mean", 2),
     ],
     binary_entropy=lambda: [c(f(2, 3, low=0.1, high=0.9), f(2, 3, low=0.1, high=0.9))],
-    native_batch_norm=lambda: [c(f(3, 2, 4), f(2), f(2), 1e-5), c(f(4, 3), None, None, 1e-3)],
+    batch_norm_forward=lambda: [c(f(3, 2, 4), f(2), f(2), 1e-5), c(f(4, 3), None, None, 1e-3)],
     native_layer_norm=lambda: [
         c(f(2, 3, 4), (4,), f(4), f(4), 1e-5),
         c(f(2, 3), (3,), None, None, 1e-5),
@@ -539,10 +543,29 @@ _table(
     linalg_det=lambda: [c(positive_definite(3, 3)), c(f(2, 2, 2))],
     linalg_slogdet=lambda: [c(positive_definite(3, 3))],
     logdet=lambda: [c(positive_definite(3, 3))],
-    linalg_solve_plain=lambda: [
+    linalg_solve_ex=lambda: [
         c(positive_definite(3, 3), f(3, 2)),
         c(positive_definite(3, 3), f(3)),
+        c(positive_definite(3, 3), f(2, 2, 3), left=False),
     ],
+    linalg_inv_ex=lambda: [c(positive_definite(2, 3, 3))],
+    adjugate=lambda: [c(positive_definite(3, 3)), c(f(2, 2, 2))],
+    pseudo_inverse=lambda: [c(f(2, 3), None, None, False), c(f(3, 2), None, None, False)],
+    linalg_cholesky_ex=lambda: [c(positive_definite(3, 3)), c(positive_definite(2, 3, 3), upper=True)],
+    linalg_lu_factor_ex=lambda: [c(f(3, 3)), c(f(2, 2, 4)), c(f(4, 2))],
+    linalg_lu=lambda: [c(f(3, 3)), c(f(2, 4)), c(f(4, 2))],
+    permutation_matrix=lambda: [c(Tensor._wrap(np.array([2, 3, 3], np.int32)), 3, dtypes.float64)],
+    linalg_ldl_factor_ex=lambda: [c(positive_definite(3, 3))],
+    linalg_ldl_solve=lambda: [
+        c(positive_definite(3, 3), Tensor._wrap(np.array([1, 3, 3], np.int32)), f(3, 2))
+    ],
+    geqrf=lambda: [c(f(4, 3)), c(f(2, 2, 3))],
+    linalg_householder_product=lambda: [c(f(4, 3), f(3)), c(f(2, 3, 3), f(2, 2))],
+    ormqr=lambda: [c(f(4, 3), f(3), f(4, 2)), c(f(4, 3), f(3), f(2, 4), False, True)],
+    matrix_exp=lambda: [c(f(3, 3)), c(f(2, 2, 2))],
+    linalg_tensorsolve=lambda: [c(positive_definite(4, 4).reshape(2, 2, 4), f(2, 2))],
+    linalg_tensorinv=lambda: [c(positive_definite(4, 4).reshape(2, 2, 4))],
+    linalg_vander=lambda: [c(f(2, 3)), c(f(3), N=5)],
     linalg_solve=lambda: [
         c(positive_definite(3, 3), f(3, 2)),
         c(positive_definite(3, 3), f(2, 3), left=False),
@@ -578,6 +601,22 @@ _table(
     bincount=lambda: [c(v(0, 2, 2)), c(v(0, 2, 2), f(3)), c(v(1), minlength=4)],
     histc=lambda: [c(f(8), 4), c(f(8), 4, -1, 1)],
     isin=lambda: [c(i(2, 3), v(1, 2)), c(i(2, 3), v(1, 2), invert=True)],
+)
+
+_ALONG, _RIGHT = lambda: [c(f(2, 3)), c(f(3, 2).mT)], lambda: [c(f(2, 3, low=0.2, high=4.0))]
+_TABLE.update({f"special_{name}": _ALONG for name in "i0e i1 i1e erfcx log_ndtr airy_ai".split()})
+for _kind in ("bessel_j", "bessel_y", "modified_bessel_i", "modified_bessel_k", "scaled_modified_bessel_k"):
+    _TABLE.update({f"special_{_kind}{order}": _RIGHT for order in (0, 1)})
+for _kind in "t u v w".split():
+    for _shift in ("", "shifted_"):
+        _TABLE[f"special_{_shift}chebyshev_polynomial_{_kind}"] = lambda: [c(f(2, 3), i(3)), c(f(2), 4)]
+for _kind in "hermite_polynomial_h hermite_polynomial_he laguerre_polynomial_l legendre_polynomial_p".split():
+    _TABLE[f"special_{_kind}"] = lambda: [c(f(2, 3), i(3)), c(0.5, i(4))]
+_table(
+    special_ndtri=lambda: [c(f(2, 3, low=0.01, high=0.99))],
+    special_zeta=lambda: [c(2.5, f(2, 3, low=0.3)), c(3, f(2, low=-1.8, high=-1.2))],
+    igamma=lambda: [c(v(1, 2, 3).double(), f(2, 3, low=0.2, high=6.0))],
+    igammac=lambda: [c(v(1, 2, 3).double(), f(2, 3, low=0.2, high=6.0))],
 )
 
 # Operators of random values: their samples test shapes and twins, not values.

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from eager.lapack import LinAlgError as LinAlgError
 from eager.registry import registry
 from flambeau.missing import lookup
 

@@ -7,7 +7,8 @@
     reduction, order, statistics, scan     sums, extrema, norms; medians; covariances; running sums
     subscript, indexing, scatter, masking  x[...]; index tensors; along a dimension; where a mask holds
     joining        cat, stack, split, repeat, flip, roll
-    linalg, einsum, decomposition          matrix products; LAPACK
+    linalg, einsum                         matrix products
+    inverse, triangular, orthogonal, spectrum, norms    LAPACK: systems; Cholesky, LU, LDL; QR; SVD, eigenvalues
     sorting, random, fft, windows, special
     linear, activation, convolution, pooling, attention, embedding         what layers are made of
     normalization, moments                 statistics of a batch or a layer; their derivatives

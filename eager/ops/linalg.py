@@ -7,20 +7,10 @@ from typing import Any
 import numpy as np
 
 from eager import dtype as dtypes
+from eager.lapack import conjugate, same_type, turned
 from eager.op import composite, extern, ops
 from eager.shape import broadcast_shapes, normalize_dim, numel
 from eager.spec import Spec
-
-
-def same_type(name: str, *tensors: Any) -> dtypes.dtype:
-    first = tensors[0].dtype
-    for tensor in tensors[1:]:
-        if tensor.dtype is not first:
-            raise RuntimeError(
-                f"{name}(): expected m1 and m2 to have the same dtype, but got: {first} != "
-                f"{tensor.dtype}"
-            )
-    return first
 
 
 def _product(left: np.ndarray, right: np.ndarray) -> np.ndarray:
@@ -45,15 +35,6 @@ def _mm_spec(input, mat2):
             f"{mat2.shape[0]}x{mat2.shape[1]})"
         )
     return Spec((input.shape[0], mat2.shape[1]), same_type("mm", input, mat2), input.device)
-
-
-def conjugate(x: Any) -> Any:
-    return ops.conj(x) if x.is_complex() else x
-
-
-def turned(x: Any) -> Any:
-    """The conjugate transpose."""
-    return conjugate(ops.transpose(x, -2, -1))
 
 
 def _mm_right(g, out, a, b):
@@ -223,6 +204,11 @@ def _batched(input: Any, other: Any, batch: tuple) -> Any:
 
 
 def _scaled(x: Any, factor: Any) -> Any:
+    """A tensor times a number, which is cut to the tensor's type."""
+    if x.dtype is dtypes.bool_:
+        return x if factor else ops.zeros_like(x)
+    if x.dtype.category == dtypes.INTEGER:
+        factor = int(factor)
     return x if factor == 1 else x * factor
 
 
@@ -313,6 +299,9 @@ def tensordot(a, b, dims=2):
     """The sum over pairs of dimensions of products."""
     left, right = _dims_of(dims, a, b)
     for i, j in zip(left, right):
+        if a.shape[i] == 1 or b.shape[j] == 1:  # one that is broadcast: sum the other before
+            a = ops.sum(a, i, True) if a.shape[i] != 1 else a
+            b = ops.sum(b, j, True) if b.shape[j] != 1 else b
         if a.shape[i] != b.shape[j]:
             raise RuntimeError(
                 f"contracted dimensions need to match, but first has size {a.shape[i]} in dim {i} "
@@ -342,7 +331,11 @@ def kron(input, other):
 
 
 def _cross(input, other, dim):
-    d = normalize_dim(dim, max(input.ndim, other.ndim))
+    if input.ndim != other.ndim:
+        raise RuntimeError(
+            f"linalg.cross: inputs must have the same number of dimensions, but got {input.ndim} and {other.ndim}"
+        )
+    d = normalize_dim(dim, input.ndim)
     if input.shape[d] != 3 or other.shape[d] != 3:
         raise RuntimeError(
             f"linalg.cross: inputs dimension {dim} must have length 3. Got {input.shape[d]} and "
@@ -381,7 +374,18 @@ def trace(input):
 @composite(method=False)
 def cdist(x1, x2, p=2.0, compute_mode=None):
     """The p-norm distances of all pairs of rows."""
-    return ops.linalg_vector_norm(ops.unsqueeze(x1, -2) - ops.unsqueeze(x2, -3), p, -1)
+    if compute_mode not in (None, "use_mm_for_euclid_dist_if_necessary", "use_mm_for_euclid_dist", "donot_use_mm_for_euclid_dist"):
+        raise ValueError(f"{compute_mode} is not a valid value for compute_mode")
+    if x1.ndim < 2 or x2.ndim < 2:
+        raise RuntimeError(f"cdist only supports at least 2D tensors, got: {x1.ndim}D and {x2.ndim}D")
+    if x1.shape[-1] != x2.shape[-1]:
+        raise RuntimeError(f"X1 and X2 must have the same number of columns. X1: {x1.shape[-1]} X2: {x2.shape[-1]}")
+    if p < 0:
+        raise RuntimeError("cdist only supports non-negative p values")
+    apart = ops.unsqueeze(x1, -2) - ops.unsqueeze(x2, -3)
+    if p == 0:  # a number of places, flat in them
+        return ops.sum(ops.copy(apart, apart != 0), -1)
+    return ops.linalg_vector_norm(apart, p, -1)
 
 
 @composite
@@ -390,7 +394,7 @@ def matrix_power(input, n):
     if n < 0:
         return ops.matrix_power(ops.linalg_inv(input), -n)
     if n == 0:
-        return ops.expand(ops.eye(input.shape[-1], dtype=input.dtype), tuple(input.shape)).clone()
+        return ops.copy(input, ops.eye(input.shape[-1], dtype=input.dtype))
     result, power = None, input
     while n:
         if n % 2:

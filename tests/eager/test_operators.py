@@ -27,6 +27,10 @@ NOT_DIFFERENTIATED = {
     "detach": "cut off on purpose",
     "round": "flat",
     "remainder": "jumps",
+    "nextafter": "jumps",
+    "igamma": "none by the order, as in torch",
+    "igammac": "none by the order, as in torch",
+    "special_zeta": "none by the order, as in torch",
     "fmod": "jumps",
     "floor_divide": "jumps",
     "trunc_divide": "jumps",
@@ -36,15 +40,11 @@ NOT_DIFFERENTIATED = {
     "argwhere": "integers",
     "ctc_loss_forward": "its derivative is that behind log_softmax: tests/nn",
     "embedding": "the padding row has none: tests/nn",
-    "linalg_eig": "no derivative",
-    "linalg_eigvals": "no derivative",
-    "linalg_lstsq": "no derivative",
-    "linalg_pinv": "no derivative",
 }
 
 
 # They read one triangle: the other must move with it.
-SYMMETRIC = {"linalg_cholesky", "linalg_eigh", "linalg_eigvalsh"}
+SYMMETRIC = {"linalg_cholesky", "linalg_cholesky_ex", "linalg_eigh", "linalg_eigvalsh"}
 
 
 def build(name, number):
@@ -274,24 +274,24 @@ def test_random_operator_has_the_shape_it_says(name):
 
 WITHOUT_PEER = set(
     """
-    prod_others recurrence convert trunc_divide select_where euclidean_norm max_dim min_dim
+    real_part prod_others recurrence convert trunc_divide select_where euclidean_norm max_dim min_dim
     median_dim nanmedian_dim scatter_src scatter_value nonzero_rows distinct_values distinct_runs
-    linalg_solve_plain view_dtype slice_backward diagonal_backward unfold_backward
+    view_dtype slice_backward diagonal_backward unfold_backward
     as_strided_backward fill copy getitem slice alias new_zeros new_ones new_full as_strided index
     fft_complex fft_real fft_half select_backward adaptive_avg_pool adaptive_avg_pool_input_grad
     adaptive_max_pool attention avg_pool avg_pool_input_grad binary_entropy convolution
     convolution_input_grad convolution_weight_grad embedding_weight_grad max_pool
-    max_pool_input_grad max_pool_with_indices native_batch_norm native_layer_norm nll_loss_forward
+    max_pool_input_grad max_pool_with_indices batch_norm_forward native_layer_norm nll_loss_forward
     one_hot_of prelu_kernel constant_pad_nd embedding ctc_loss_forward gelu_backward silu_backward
     max_pool_backward batch_norm_backward layer_norm_backward
-    linalg_triangular linalg_lstsq triangular_solve
+    linalg_triangular linalg_lstsq triangular_solve adjugate pseudo_inverse permutation_matrix
     """.split()
 )
 SIGN_FREE = {"linalg_svd", "linalg_qr", "linalg_eigh", "linalg_eig"}
 
 
 def peer_of(torch, name):
-    for part in ("linalg", "fft"):
+    for part in ("linalg", "fft", "special"):
         if name.startswith(part + "_"):
             return getattr(getattr(torch, part), name[len(part) + 1 :], None)
     places = (torch, torch.Tensor, torch.nn.functional)

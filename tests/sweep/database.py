@@ -21,9 +21,11 @@ UNDEFINED_VALUES = frozenset(
 )
 # Vectors that are determined up to a phase or a choice of basis.
 GAUGES = frozenset("linalg.svd svd linalg.eigh linalg.eig linalg.qr qr svd_lowrank pca_lowrank geqrf".split())
+# Of equal elements they may name any: compared is what stands at the indices.
+TIES = frozenset("kthvalue topk mode median nanmedian".split())
 _HOMES = {
     "activation": "nn.functional", "attention": "nn.functional", "convolution": "nn.functional",
-    "copying": "pointwise", "creation": "creation", "ctc": "nn.functional", "decomposition": "linalg",
+    "copying": "pointwise", "creation": "creation", "ctc": "nn.functional", "inverse": "linalg", "triangular": "linalg", "orthogonal": "linalg", "spectrum": "linalg", "norms": "linalg",
     "dropout": "nn.functional", "einsum": "linalg", "embedding": "nn.functional", "indexing": "indexing",
     "interpolate": "nn.functional", "joining": "shape", "linear": "nn.functional", "loss": "nn.functional",
     "masking": "indexing", "moments": "reduction", "normalization": "nn.functional", "order": "reduction",
