@@ -16,15 +16,15 @@ from typing import Any
 
 import numpy as np
 
-from eager import autograd, dispatch
+from eager import dispatch
 from eager.mode import _MODE
-from eager.node import record
+from eager.node import record_elementwise
 from eager.tensor import PLAIN, Tensor
 
 MISSING = object()
 
 _GENERAL = """
-def call({all}, /, **more):
+def call({header}):
     if active[0] or more{missing}:
         return general(op, ({all},), more)
 {fill}
@@ -32,7 +32,7 @@ def call({all}, /, **more):
 """
 
 _COMPOSITE = """
-def call({all}, /, **more):
+def call({header}):
     if active[0] or more{missing}:
         return general(op, ({all},), more)
 {fill}
@@ -40,7 +40,7 @@ def call({all}, /, **more):
 """
 
 _UNARY = """
-def call({all}, /, **more):
+def call({header}):
     if active[0] or more or type(a0) not in plain:
         return general(op, ({all},), more)
 {fill}
@@ -50,32 +50,37 @@ def call({all}, /, **more):
     found = quick(x)
     result = new(Tensor)
     result._array = found if type(found) is ndarray else asarray(found)
-    if recorded:
-        base = a0._base
-        if (a0._requires_grad or (base is not None and base._requires_grad)) and mode.grad:
-            return record(op, ({all},), result)
+    if recorded and (
+        a0._requires_grad or ((base := a0._base) is not None and base._requires_grad)
+    ) and mode.grad:
+        return record(op, ({all},), result)
     return result
 """
 
 _BINARY = """
-def call({all}, /, **more):
-    if active[0] or more{missing}:
-        return general(op, ({all},), more)
+def call({header}):
+    if active[0]{more}{missing}:
+        return general(op, ({all},), {keywords})
 {fill}
     first, second = type(a0), type(a1)
+    needs = False
     if first in plain:
         x = a0._array
         kind = x.dtype
+        needs = a0._requires_grad or ((base := a0._base) is not None and base._requires_grad)
         if second in plain:
             y = a1._array
             if y.dtype is not kind or kind not in kinds{other}:
                 return eager(({all},))
+            needs = needs or a1._requires_grad or (
+                (base := a1._base) is not None and base._requires_grad)
         elif kind in numbers[second]{same}:
             y = a1
         else:
             return eager(({all},))
     elif second in plain and a1._array.dtype in lefts[first]{same}:
         x, y = a0, a1._array
+        needs = a1._requires_grad or ((base := a1._base) is not None and base._requires_grad)
     else:
         return eager(({all},))
     try:
@@ -84,12 +89,43 @@ def call({all}, /, **more):
         return eager(({all},))  # the long way knows the words
     result = new(Tensor)
     result._array = found if type(found) is ndarray else asarray(found)
-    if recorded and mode.grad and needs_grad((a0, a1)):
-        return record(op, ({all},), result)
+    if needs and recorded and mode.grad:
+        return record(op, ({bound},), result)
     return result
 """
 
-_TEMPLATES = {"general": _GENERAL, "composite": _COMPOSITE, "unary": _UNARY, "binary": _BINARY}
+_WRITE = """
+def call({header}):
+    if active[0]{more}{missing} or type(a0) not in plain:
+        return general(op, ({all},), {keywords})
+{fill}
+    x, second = a0._array, type(a1)
+    kind = x.dtype
+    needs = a0._requires_grad or ((base := a0._base) is not None and base._requires_grad)
+    if second in plain:
+        y = a1._array
+        if y.dtype is not kind or kind not in kinds{other}:
+            return eager(({all},))
+        needs = needs or a1._requires_grad or (
+            (base := a1._base) is not None and base._requires_grad)
+    elif kind in numbers[second]{same}:
+        y = a1
+    else:
+        return eager(({all},))
+    if needs and mode.grad:
+        return eager(({all},))
+    try:
+        quick(x, y, x)
+    except (ValueError, OverflowError):
+        return eager(({all},))
+    a0._bump()
+    return a0
+"""
+
+_TEMPLATES = {
+    "general": _GENERAL, "composite": _COMPOSITE, "unary": _UNARY, "binary": _BINARY,
+    "write": _WRITE,
+}
 
 _F32, _F64, _I64 = (np.dtype(t) for t in (np.float32, np.float64, np.int64))
 FLOATS = frozenset((_F32, _F64))
@@ -111,49 +147,80 @@ scalars = functools.cache(_Scalars)
 
 
 @functools.cache
-def _code(form: str, arity: int, required: int) -> types.CodeType:
+def _code(form: str, arity: int, required: int, header: str = "") -> types.CodeType:
+    """A template's code; with a `header`, for an operator symbol, which takes two operands."""
     names = [f"a{i}" for i in range(arity)]
     rest = names[1 if form == "unary" else 2 :]
-    differ = [f"{name} is not {name}_default" for name in rest]
-    same = [f"{name} is {name}_default" for name in rest]
+    given = names[:2] if header else names
     fill = [f"    if {name} is MISSING: {name} = {name}_default" for name in names[required:]]
+    missing = f" or a{required - 1} is MISSING" if required and not header else ""
     source = _TEMPLATES[form].format(
-        all=", ".join(names),
-        fill="\n".join(fill),
-        missing=f" or a{required - 1} is MISSING" if required else "",
-        other="".join(f" or {text}" for text in differ),
-        same="".join(f" and {text}" for text in same),
+        header=header or ", ".join(names) + ", /, **more",
+        all=", ".join(given),
+        bound=", ".join([*names[:2], *(f"{name}_default" for name in names[2:])])
+        if header else ", ".join(names),
+        fill="" if header else "\n".join(fill),
+        missing=missing,
+        more="" if header else " or more",
+        keywords="{}" if header else "more",
+        other="" if header else "".join(f" or {name} is not {name}_default" for name in rest),
+        same="" if header else "".join(f" and {name} is {name}_default" for name in rest),
     )
     found: dict[str, Any] = {}
-    exec(compile(source, __file__, "exec"), found)
+    exec(compile(source, f"<call of {form}>", "exec"), found)
     return found["call"].__code__
+
+
+def _space(op: Any, of: Any) -> dict[str, Any]:
+    """The names that a template finds; `of` is the operator whose `quick` is called."""
+    quick = getattr(of, "quick", None)
+    kinds = of.kinds if quick is not None else frozenset()
+    space: dict[str, Any] = {
+        "__name__": __name__, "op": op, "active": dispatch.active, "general": general,
+        "eager": op.eager, "function": op.function, "MISSING": MISSING, "plain": PLAIN,
+        "kinds": kinds, "quick": quick, "new": object.__new__, "Tensor": Tensor,
+        "ndarray": np.ndarray, "asarray": np.asarray, "recorded": op.recorded and getattr(of, "promote", "") != "bool", "mode": _MODE,
+        "record": record_elementwise,
+        "numbers": getattr(of, "scalars", None), "lefts": getattr(of, "lefts", None),
+    }
+    for i, value in enumerate(op.defaults):
+        space[f"a{i}_default"] = value
+    return space
 
 
 def straight(op: Any) -> Any:
     """The function that calls an operator."""
-    form, function = "general", op.function
-    quick, required = getattr(op, "quick", None), op.required
+    form, of = "general", op.functional if op.kind == "inplace" else op
+    quick, required = getattr(of, "quick", None), op.required
     if op.kind == "composite" and op.run is None:
         form = "composite"
+    elif quick is not None and op.kind == "inplace":
+        form = "write" if required == 2 and type(quick) is np.ufunc else "general"
     elif quick is not None:
         form = "unary" if required == 1 else "binary"
-    kinds = op.kinds if quick is not None else frozenset()
-    space: dict[str, Any] = {
-        "__name__": __name__, "op": op, "active": dispatch.active, "general": general,
-        "eager": op.eager, "function": function, "MISSING": MISSING, "plain": PLAIN,
-        "kinds": kinds, "quick": quick, "new": object.__new__, "Tensor": Tensor,
-        "ndarray": np.ndarray, "asarray": np.asarray, "recorded": op.recorded, "mode": _MODE,
-        "record": record, "needs_grad": autograd.needs_grad,
-        "numbers": getattr(op, "scalars", None), "lefts": getattr(op, "lefts", None),
-    }
-    for i, value in enumerate(op.defaults):
-        space[f"a{i}_default"] = value
     code = _code(form, op.arity, required)
     code = code.replace(co_varnames=(*op.parameters, *code.co_varnames[op.arity :]),
                         co_name=op.name)
-    made = types.FunctionType(code, space, op.name, (MISSING,) * op.arity)
+    made = types.FunctionType(code, _space(op, of), op.name, (MISSING,) * op.arity)
     made.__doc__, made.__module__, made.__qualname__ = op.__doc__, op.__module__, op.name
     made.op = op  # type: ignore[attr-defined]
+    return made
+
+
+def symbol(op: Any, name: str, slow: Any, swapped: bool = False) -> Any:
+    """What `+` and the like do: `op` on operands that need no conversion, elsewhere `slow`, a method.
+    """
+    form, of = ("write", op.functional) if op.kind == "inplace" else ("binary", op)
+    space = _space(op, of)
+    if swapped:
+        space["general"] = lambda op, operands, more: slow(operands[1], operands[0])
+        space["eager"] = lambda operands: slow(operands[1], operands[0])
+    else:
+        space["general"] = lambda op, operands, more: slow(*operands)
+        space["eager"] = lambda operands: slow(*operands)
+    code = _code(form, op.arity, 2, "a1, a0" if swapped else "a0, a1")
+    made = types.FunctionType(code.replace(co_name=name), space, name)
+    made.__doc__, made.__qualname__ = op.__doc__, f"Tensor.{name}"
     return made
 
 

@@ -248,7 +248,8 @@ def keeping(op: Any, wanted: int) -> Keeping:
     return found
 
 
-_TOP = tuple((i, None) for i in range(64))  # places of tensors that are arguments by themselves
+def _trace() -> str:
+    return "".join(traceback.format_stack(limit=13)[:-4])
 
 
 class OpNode(Node):
@@ -256,73 +257,78 @@ class OpNode(Node):
 
     out: tuple | None = None  # saved outputs, a `Spec` for one that is not read
     single = True
-    holds = False  # whether any values were saved
+    # Of each saved tensor in turn, 0 for one that is only described; None: none is saved.
+    versions: list[int] | None = None
     saved: list | None
+    _edges: list
 
-    def __init__(self, op: Any, bound: tuple, like: Spec | None = None):
-        """`like` is the description of an elementwise result, shared with inputs that are alike."""
+    def __init__(self, op: Any, bound: tuple):
         self.op = op
         self.sequence = next(_sequence)
         if anomaly[0]:
-            self.traceback = "".join(traceback.format_stack(limit=12)[:-3])
-        edges: list[Any] = []
-        places: list[tuple] = []
-        self._edges, self.places = edges, places
-        wanted = i = 0
+            self.traceback = _trace()
+        self._edges = edges = []
+        wanted, bit = 0, 1
         for value in bound:
             if isinstance(value, Tensor):
                 base = value._base
                 if value._requires_grad or (base is not None and base._requires_grad):
                     node = value._node if base is None else node_of(value)
                     edges.append(value if node is None else (node, value._output_nr))
-                    wanted |= 1 << i
+                    wanted |= bit
                 else:
                     edges.append(None)
-                places.append(_TOP[i])
-            elif (type(value) is list or type(value) is tuple) and self._enter(value, i):
-                wanted |= 1 << i
-            i += 1
+            elif (type(value) is list or type(value) is tuple) and self._enter(value):
+                wanted |= bit
+            bit += bit
         self.keeps = keeps = op.keeps.get(wanted) or keeping(op, wanted)
-        self._save(bound, keeps.parameters, like)
+        self._save(bound, keeps.parameters)
 
-    def _enter(self, values: Sequence[Any], i: int) -> bool:
+    def _enter(self, values: Sequence[Any]) -> bool:
         """The tensors of a list; whether any requires a gradient."""
         found = False
-        for j, value in enumerate(values):
+        for value in values:
             if isinstance(value, Tensor):
                 if value.requires_grad:
                     node, found = node_of(value), True
                     self._edges.append(value if node is None else (node, value._output_nr))
                 else:
                     self._edges.append(None)
-                self.places.append((i, j))
         return found
 
-    def _save(self, bound: tuple, keep: tuple[bool, ...], like: Spec | None) -> None:
-        self.saved = saved = list(bound)
+    def _save(self, bound: tuple, keep: tuple[bool, ...]) -> None:
+        self.saved = saved = [*bound]
         versions: list[int] = []
-        self.versions = versions
-        for i, j in self.places:
-            if j is not None:
-                value = bound[i][j]
-                if type(saved[i]) is not list or saved[i] is bound[i]:
-                    saved[i] = list(bound[i])
-            else:
-                value = bound[i]
-            if keep[i]:
-                storage = (value if value._base is None else value._base)._storage
-                versions.append(0 if storage is None else storage.version)
-                self.holds = True
-                continue
-            versions.append(0)
-            if j is not None:
-                saved[i][j] = value._spec()
-            elif like is None:
-                saved[i] = value._spec()
-            else:
-                array = value._array
-                alike = array.shape == like.shape and array.dtype.num == like.dtype.numpy.num
-                saved[i] = like if alike else value._spec()
+        some = False
+        for i, value in enumerate(bound):
+            if isinstance(value, Tensor):
+                if keep[i]:
+                    some = True
+                    storage = (value if value._base is None else value._base)._storage
+                    versions.append(0 if storage is None else storage.version)
+                else:
+                    saved[i] = value._spec()
+                    versions.append(0)
+            elif type(value) is list or type(value) is tuple:
+                tensors = [v for v in value if isinstance(v, Tensor)]
+                some = some or (keep[i] and bool(tensors))
+                versions += [v._version if keep[i] else 0 for v in tensors]
+                if tensors and not keep[i]:
+                    saved[i] = [v._spec() if isinstance(v, Tensor) else v for v in value]
+        if some:
+            self.versions = versions
+
+    @property
+    def places(self) -> list[tuple[int, int | None]]:
+        """Where the tensors are among the arguments: a parameter, or a parameter and a place in
+        its list."""
+        found: list[tuple[int, int | None]] = []
+        for i, value in enumerate(self.saved or ()):
+            if isinstance(value, (Spec, Tensor)):
+                found.append((i, None))
+            elif type(value) is list or type(value) is tuple:
+                found += [(i, j) for j, v in enumerate(value) if isinstance(v, (Spec, Tensor))]
+        return found
 
     @property
     def edges(self) -> list:  # type: ignore[override]
@@ -337,23 +343,23 @@ class OpNode(Node):
         self._edges = edges
 
     def replace(self, number: int, value: Tensor) -> None:
-        """Keep another tensor in the place of an argument."""
+        """Keep another tensor in the place of a saved argument."""
+        place = self.places.index((number, None))
         self.saved[number] = value  # type: ignore[index]
-        self.versions[self.places.index((number, None))] = value._version
+        self.versions[place] = value._version  # type: ignore[index]
 
-    def set_output(self, result: Tensor, spec: Spec | None = None) -> None:
-        self.specs = (result._spec() if spec is None else spec,)
+    def set_output(self, result: Tensor) -> None:
+        self.specs = (result._spec(),)
         if self.keeps.out:
-            self.out, self.holds = (SavedOutput(result, 0),), True
+            self.out = (SavedOutput(result, 0),)
 
     def set_outputs(self, outputs: tuple[Tensor, ...]) -> None:
         self.specs = tuple([o._spec() for o in outputs])
         self.single = len(outputs) == 1
         if self.keeps.out:
-            self.out, self.holds = tuple(SavedOutput(o, n) for n, o in enumerate(outputs)), True
+            self.out = tuple(SavedOutput(o, n) for n, o in enumerate(outputs))
         elif self.keeps.outs is not None:
             kept = self.keeps.outs
-            self.holds = True
             self.out = tuple(
                 SavedOutput(o, n) if n < len(kept) and kept[n] else self.specs[n]
                 for n, o in enumerate(outputs)
@@ -363,7 +369,7 @@ class OpNode(Node):
         return "".join(w.title() for w in self.op.name.split("_")) + "Backward0"
 
     def release(self) -> None:
-        if self.holds:
+        if self.versions is not None or self.out is not None:
             self.saved = self.out = None
 
     def apply(self, grads: list[Tensor | None], keep: bool) -> list[Tensor | None]:
@@ -376,14 +382,15 @@ class OpNode(Node):
                 " you need to access saved tensors after calling backward."
             )
         bound = self.saved
-        if self.holds:
-            self._check_versions()
+        places = self.places
+        if self.versions is not None:
+            self._check_versions(places)
         out: tuple = self.specs
         if self.out is not None:
             out = tuple([o if type(o) is Spec else o.get(self) for o in self.out])
-        found = self._derive(grads, out, bound)
+        found = self._derive(grads, out, bound, places)
         results: list[Tensor | None] = []
-        for (i, j), edge in zip(self.places, self._edges):
+        for (i, j), edge in zip(places, self._edges):
             grad = found[i] if edge is not None and i < len(found) else None
             if j is not None and grad is not None:
                 grad = grad[j]
@@ -394,14 +401,14 @@ class OpNode(Node):
             self.release()
         return results
 
-    def _check_versions(self) -> None:
-        for (i, j), was in zip(self.places, self.versions):
+    def _check_versions(self, places: list) -> None:
+        for (i, j), was in zip(places, self.versions):  # type: ignore[arg-type]
             value = self.saved[i] if j is None else self.saved[i][j]  # type: ignore[index]
             if type(value) is not Spec and value._version != was:
                 what = f"an argument of {self.name()}"
                 raise _overwritten(value, value._version, was, what)
 
-    def _derive(self, grads: list, out: tuple, bound: list) -> Sequence[Any]:
+    def _derive(self, grads: list, out: tuple, bound: list, places: list) -> Sequence[Any]:
         op = self.op
         g: Any = grads[0] if self.single else tuple(grads)
         o: Any = out[0] if self.single else out
@@ -413,7 +420,7 @@ class OpNode(Node):
         if not op.joint and not isinstance(vjp, tuple):
             return (vjp(g, o, *bound),)
         needs = [False] * len(bound)
-        for (i, _), edge in zip(self.places, self._edges):
+        for (i, _), edge in zip(places, self._edges):
             if edge is not None:
                 needs[i] = True
         if op.joint:
@@ -500,17 +507,68 @@ def record(op: Any, bound: tuple, result: Any) -> Any:
             result._node, result._requires_grad = node, True
         return result
     if result._array.dtype.num in _FLOATS:
-        spec = result._spec()
-        node = OpNode(op, bound, spec if op.kind == "pointwise" else None)
-        node.set_output(result, spec)
+        node = OpNode(op, bound)
+        node.set_output(result)
         result._node, result._requires_grad = node, True
+    return result
+
+
+def record_elementwise(op: Any, bound: tuple, result: Tensor) -> Tensor:
+    """`record` where the first `op.required` arguments are numbers and tensors of the type of the
+    result: one description serves all that have its shape."""
+    node = object.__new__(OpNode)
+    node.op, node.sequence = op, next(_sequence)
+    if anomaly[0]:
+        node.traceback = _trace()
+    node._edges = edges = []
+    operands = bound[: op.required]
+    wanted, bit = 0, 1
+    for value in operands:
+        if isinstance(value, Tensor):
+            base = value._base
+            if value._requires_grad or (base is not None and base._requires_grad):
+                before = value._node if base is None else node_of(value)
+                edges.append(value if before is None else (before, value._output_nr))
+                wanted |= bit
+            else:
+                edges.append(None)
+        bit += bit
+    node.keeps = keeps = op.keeps.get(wanted) or keeping(op, wanted)
+    spec = result._spec()
+    shape, i = spec.shape, 0
+    node.saved = saved = [*bound]
+    for value in operands:
+        if isinstance(value, Tensor):
+            if keeps.parameters[i]:
+                storage = (value if value._base is None else value._base)._storage
+                version = 0 if storage is None else storage.version
+                if node.versions is None:
+                    node.versions = [0] * (len(edges) - 1) if i and len(edges) > 1 else []
+                node.versions.append(version)
+            else:
+                saved[i] = spec if value._array.shape == shape else value._spec()
+                if node.versions is not None:
+                    node.versions.append(0)
+        i += 1
+    node.specs = (spec,)
+    if keeps.out:
+        node.out = (SavedOutput(result, 0),)
+    result._node, result._requires_grad = node, True
     return result
 
 
 def record_view(op: Any, bound: tuple, result: Tensor) -> Tensor:
     """Give a view its history; its base requires a gradient, and recording is on."""
-    node = OpNode(op, bound)
-    node.set_output(result)
+    source = bound[0]
+    node = object.__new__(OpNode)
+    node.op, node.sequence = op, next(_sequence)
+    if anomaly[0]:
+        node.traceback = _trace()
+    before = source._node if source._base is None else node_of(source)
+    node._edges = [source if before is None else (before, source._output_nr)]
+    node.keeps = op.keeps.get(1) or keeping(op, 1)
+    node.saved = [source._spec(), *bound[1:]]
+    node.specs = (result._spec(),)
     result._node, result._requires_grad = node, True
     base = result._base
     result._seen = base._node if base is not None else None

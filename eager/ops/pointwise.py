@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from eager import dtype as dtypes
+from eager.call import symbol
 from eager.op import composite, ops, pointwise
 from eager.selection import select
 from eager.tensor import Tensor
@@ -769,3 +770,13 @@ for _name, _target in dict(
     less_equal="le", not_equal="ne",
 ).items():
     _alias_of(_name, _target)
+
+# Symbols go straight to the operator on operands of one type; `/` is `div` for interpreters only.
+for _name, _op in dict(
+    add=add, sub=sub, mul=mul, truediv=true_divide, eq=eq, ne=ne, lt=lt, le=le, gt=gt, ge=ge,
+).items():
+    for _form in (f"__{_name}__", f"__r{_name}__", f"__i{_name}__"):
+        if _form in Tensor.__dict__:
+            _target = _op.in_place if _form[2] == "i" else _op
+            _made = symbol(_target, _form, Tensor.__dict__[_form], _form[2:3] == "r")
+            setattr(Tensor, _form, _made)
