@@ -13,7 +13,8 @@ PEER ?=
 JOBS ?= 2
 THREADS ?= $(shell $(PYTHON) -c "import os; print(os.cpu_count() or 1)")
 RESULTS ?= results
-BENCH_FLAGS ?= --inference --training --repeat 10 --budget 20
+BENCH_MODELS ?= mlp lenet minilm resnet18 gpt2
+BENCH_FLAGS ?= $(addprefix --only ,$(BENCH_MODELS)) --inference --training --repeat 10 --budget 20
 TORCH = torch==2.13.0
 
 RUN = $(VENV)/bin/python

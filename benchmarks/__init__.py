@@ -8,4 +8,5 @@ report.py     rows, the CSV file, the table and the progress line
 chart.py      the bar chart
 wordpiece.py  the tokenizer for sentences.txt
 models/       the models
+peers/        other libraries that run them: ONNX Runtime, OpenVINO, JAX
 """

@@ -1,6 +1,7 @@
-"""`python -m benchmarks`: models compiled against eager, with torch as a peer in the same run.
+"""`python -m benchmarks`: models compiled against eager, with torch and other peers in the same run.
 
-The flags and the columns follow PyTorch's dynamo runner. Threads are set before NumPy is imported, equally for every library.
+The flags and the columns follow PyTorch's dynamo runner. Threads are set before NumPy is imported, equally for every library, and
+the process is held to as many processors.
 """
 
 from __future__ import annotations
@@ -14,6 +15,18 @@ from pathlib import Path
 from typing import Any
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+
+
+PEERS = ("torch", "onnxruntime", "openvino", "jax")
+
+
+def peer_names(text: str) -> list[str]:
+    """The peers of a flag. Raises ArgumentTypeError for a name that there is not."""
+    names = list(dict.fromkeys(name for name in text.split(",") if name))
+    for name in names:
+        if name not in PEERS:
+            raise argparse.ArgumentTypeError(f"there is no peer {name!r}; there are {', '.join(PEERS)}")
+    return [name for name in PEERS if name in names]
 
 
 def parser() -> argparse.ArgumentParser:
@@ -35,7 +48,11 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--budget", type=float, default=30.0, help="seconds of timing per model at most")
     made.add_argument("--output", type=Path, metavar="FILE.csv", help="write the rows here")
     made.add_argument("--chart", type=Path, metavar="FILE.png|svg", help="draw the rows here (needs matplotlib)")
-    made.add_argument("--peer", choices=("torch",), help="run torch eager and torch.compile beside flambeau")
+    made.add_argument(
+        "--peer", dest="peers", type=peer_names, default=[], metavar="NAME,...",
+        help=f"run these beside flambeau: {', '.join(PEERS)} (torch: eager and torch.compile)",
+    )
+    made.add_argument("--cold", action="store_true", help="compile with empty caches, flambeau and torch alike")
     return made
 
 
@@ -44,8 +61,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     for variable in THREAD_VARIABLES:
         os.environ[variable] = str(options.threads)
+    pin(options.threads)
+    if options.cold:
+        empty_caches()
     from benchmarks import case
-    from benchmarks.report import ACCURACY_COLUMNS, COLUMNS, Progress, Rows, geometric_mean, table
+    from benchmarks.report import ACCURACY_COLUMNS, COLUMNS, Progress, Rows, summary, table
 
     names = chosen(case.names(), options)
     if options.list or not names:
@@ -53,14 +73,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0 if names else 2
     modes = [mode for mode in ("inference", "training") if getattr(options, mode)] or ["inference"]
     libraries = [case.Library("flambeau", options.threads)]
-    if options.peer:
+    if options.peers:  # the others take their models, and the right results, from torch
         libraries.append(case.Library("torch", options.threads))
     rows = Rows(options.output, ACCURACY_COLUMNS if options.accuracy else COLUMNS)
     progress = Progress(len(names) * len(modes))
     for mode in modes:
         for name in names:
-            row = attempt(name, mode, libraries, options, progress)
-            rows.add(row)
+            row, refusals = attempt(name, mode, libraries, options, progress)
+            for each in (row, *refusals):
+                rows.add(each)
             progress.finish(f"{name} {mode}: {row['status']}")
     print()
     if options.accuracy:
@@ -68,13 +89,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"{row['name']:>10} {row['mode']:>9}: {row.get('accuracy', row['status'])}  {detail(row)}")
     else:
         print(table(rows.rows))
-        speedups = [row["speedup"] for row in rows.rows if row.get("speedup")]
-        print(f"\nspeedup over flambeau eager, geometric mean: {geometric_mean(speedups):.2f}x of {len(speedups)}")
+        print()
+        print("\n".join(summary(rows.rows)))
         if options.chart:
             from benchmarks.chart import draw
 
             draw(rows.rows, options.chart)
-    return 0 if all(row["status"] == "ok" for row in rows.rows) else 1
+    ours = [row for row in rows.rows if row["backend"] == options.backend]
+    return 0 if all(row["status"] == "ok" for row in ours) else 1
+
+
+def pin(threads: int) -> None:
+    """Hold this process, and so every library in it, to as many processors as threads."""
+    if not hasattr(os, "sched_setaffinity"):
+        return
+    usable = sorted(os.sched_getaffinity(0))
+    if threads < len(usable):
+        os.sched_setaffinity(0, usable[:threads])
+
+
+def empty_caches() -> None:
+    """Fresh cache folders for this process, removed at its end."""
+    import atexit
+    import shutil
+    import tempfile
+
+    for variable in ("FLAMBEAU_CACHE_DIR", "TORCHINDUCTOR_CACHE_DIR"):
+        os.environ[variable] = tempfile.mkdtemp(prefix="benchmarks-")
+        atexit.register(shutil.rmtree, os.environ[variable], ignore_errors=True)
 
 
 def detail(row: dict[str, Any]) -> str:
@@ -104,21 +146,23 @@ def chosen(names: list[str], options: argparse.Namespace) -> list[str]:
     ]
 
 
-def attempt(name: str, mode: str, libraries: list, options: argparse.Namespace, progress: Any) -> dict[str, Any]:
-    """One row; a failure becomes its status, and the run goes on."""
+def attempt(
+    name: str, mode: str, libraries: list, options: argparse.Namespace, progress: Any
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """One row, and those of peers that cannot run the model; a failure becomes its status, and the run goes on."""
     from benchmarks import run
 
     row: dict[str, Any] = {"dev": "cpu", "name": name, "mode": mode, "backend": options.backend, "status": "ok"}
     try:
         work = run.accuracy if options.accuracy else run.performance
-        work(row, libraries, options, progress)
+        return row, work(row, libraries, options, progress)
     except Exception as error:
         import traceback
 
         traceback.print_exc()
         text = str(error).strip().splitlines()
         row["status"] = f"{type(error).__name__}: {text[0][:120] if text else ''}"
-    return row
+    return row, []
 
 
 if __name__ == "__main__":

@@ -15,11 +15,29 @@ import numpy as np
 FOLDER = Path(__file__).parent / "models"
 
 
+SOURCES = {
+    "mlp": "mlp",
+    "lenet": "lenet",
+    "dlrm": "dlrm",
+    "lstm": "lstm",
+    "dcgan": "dcgan",
+    "unet": "unet",
+    "minilm": "minilm",
+    "mobilenetv3_large_100": "image",
+    "efficientnet_b0": "image",
+    "vit_tiny_patch16_224": "image",
+    "resnet18": "image",
+    "resnet50": "image",
+    "convnext_tiny": "image",
+    "bert": "bert",
+    "gpt2": "gpt2",
+}
+"""The models there are, from small to large, and the file of each."""
+
+
 def names() -> list[str]:
     """The models there are, from small to large."""
-    order = ("mlp", "lenet", "minilm", "resnet18", "gpt2")
-    found = {file.stem for file in FOLDER.glob("*.py")} - {"__init__"}
-    return [name for name in order if name in found] + sorted(found - set(order))
+    return list(SOURCES)
 
 
 class Library:
@@ -45,7 +63,7 @@ class Library:
 
     def source(self, model: str) -> ModuleType:
         """The model's file, loaded on this library. Raises ImportError if something that it needs is not installed."""
-        spec = importlib.util.spec_from_file_location(f"{self.name}_{model}", FOLDER / f"{model}.py")
+        spec = importlib.util.spec_from_file_location(f"{self.name}_{model}", FOLDER / f"{SOURCES[model]}.py")
         assert spec is not None and spec.loader is not None
         module = importlib.util.module_from_spec(spec)
         with self.context():
@@ -84,7 +102,8 @@ class Case:
         torch = library.torch
         with library.context():
             torch.manual_seed(0)
-            self.model = self.source.build()
+            family = SOURCES[name] != name
+            self.model = self.source.build(name) if family else self.source.build()
         self.model.train(training)
         self.arrays = self.source.inputs(self.batch)
         self.inputs = tuple(torch.from_numpy(array) for array in self.arrays)

@@ -1,4 +1,4 @@
-"""The bar chart: each model's speed relative to flambeau's eager mode, with torch beside it where it was measured."""
+"""The bar chart: each model's speed relative to flambeau's eager mode, with its peers beside it where they were measured."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ SERIES = (
     ("flambeau compiled", "abs_latency", "#d95f02"),
     ("torch eager", "torch_eager_latency", "#7570b3"),
     ("torch.compile", "torch_compiled_latency", "#1b9e77"),
+    ("ONNX Runtime", "onnxruntime_latency", "#e7298a"),
+    ("OpenVINO", "openvino_latency", "#66a61e"),
+    ("JAX", "jax_latency", "#e6ab02"),
 )
 
 

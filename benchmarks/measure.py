@@ -21,6 +21,11 @@ class Times:
     def median(self) -> float:
         return statistics.median(self.calls)
 
+    @property
+    def compilation(self) -> float:
+        """What the first call took beyond a usual one."""
+        return max(self.first - self.median, 0.0)
+
     def percentile(self, percent: int) -> float:
         ordered = sorted(self.calls)
         return ordered[min(len(ordered) - 1, round(percent / 100 * (len(ordered) - 1)))]
@@ -33,6 +38,9 @@ def first_call(call: Callable[[], Any]) -> float:
     return time.perf_counter() - start
 
 
+BURST_SECONDS, BURST_MOST = 0.004, 50
+
+
 def interleave(
     variants: dict[str, Callable[[], Any]],
     times: dict[str, Times],
@@ -40,18 +48,28 @@ def interleave(
     budget: float,
     progress: Callable[[int, int], None],
 ) -> None:
-    """Call every variant `repeat` times, in turn; stop early, after three rounds at least, when the budget in seconds is spent."""
-    for call in variants.values():
-        call()
+    """Give every variant `repeat` turns, round after round; stop early, after three rounds at least, when the budget in seconds is spent.
+
+    A turn of a long call is one call. Of a short one it is several, of which the median counts, after one that does not: threads
+    and caches are then this variant's own.
+    """
+    bursts = {name: _burst(call) for name, call in variants.items()}
     started = time.perf_counter()
     for done in range(repeat):
         for name, call in variants.items():
-            start = time.perf_counter()
-            call()
-            times[name].calls.append(time.perf_counter() - start)
+            if bursts[name] > 1:
+                call()
+            turn = [first_call(call) for _ in range(bursts[name])]
+            times[name].calls.append(statistics.median(turn))
         progress(done + 1, repeat)
         if done >= 2 and time.perf_counter() - started > budget:
             return
+
+
+def _burst(call: Callable[[], Any]) -> int:
+    """Calls of one turn."""
+    call()
+    return max(1, min(BURST_MOST, int(BURST_SECONDS / max(first_call(call), 1e-7))))
 
 
 def peak_memory(call: Callable[[], Any]) -> float:

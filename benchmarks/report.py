@@ -36,6 +36,18 @@ COLUMNS = (
     "torch_compilation_latency",
     "speedup_over_torch_eager",
     "speedup_over_torch_compiled",
+    "onnxruntime_latency",
+    "onnxruntime_compilation_latency",
+    "onnxruntime_error",
+    "openvino_latency",
+    "openvino_compilation_latency",
+    "openvino_error",
+    "jax_latency",
+    "jax_compilation_latency",
+    "jax_error",
+    "best_peer",
+    "speedup_over_best_peer",
+    "peers",
     "status",
 )
 ACCURACY_COLUMNS = (
@@ -97,6 +109,11 @@ TABLE = (
     ("torch_eager_latency", "torch ms", 1e3),
     ("torch_compiled_latency", "torch.compile ms", 1e3),
     ("torch_compilation_latency", "torch compile s", 1),
+    ("onnxruntime_latency", "onnxruntime ms", 1e3),
+    ("openvino_latency", "openvino ms", 1e3),
+    ("jax_latency", "jax ms", 1e3),
+    ("best_peer", "best peer", 1),
+    ("speedup_over_best_peer", "over it", 1),
     ("status", "status", 1),
 )
 
@@ -121,6 +138,35 @@ def _shown(value: Any, scale: float) -> str:
 def geometric_mean(values: list[float]) -> float:
     """The geometric mean; not a number where there is nothing to average."""
     return math.exp(sum(map(math.log, values)) / len(values)) if values else math.nan
+
+
+def summary(rows: list[dict[str, Any]]) -> list[str]:
+    """The geometric means of what compiled code gains, by mode, over whatever was measured."""
+    lines = []
+    runtimes = ("onnxruntime_latency", "openvino_latency")
+    for mode in dict.fromkeys(row["mode"] for row in rows):
+        found: dict[str, list[float]] = {}
+        for row in rows:
+            if row["mode"] != mode or not row.get("abs_latency"):
+                continue
+            latency = row["abs_latency"]
+            others = {
+                "flambeau eager": row["eager_latency"],
+                "torch eager": row.get("torch_eager_latency"),
+                "torch.compile": row.get("torch_compiled_latency"),
+                "the better of ONNX Runtime and OpenVINO": min(
+                    (row[key] for key in runtimes if row.get(key)), default=None
+                ),
+                "JAX": row.get("jax_latency"),
+            }
+            for name, other in others.items():
+                if other:
+                    found.setdefault(name, []).append(other / latency)
+        lines += [
+            f"{mode}: {geometric_mean(gains):.2f}x over {name}, geometric mean of {len(gains)}"
+            for name, gains in found.items()
+        ]
+    return lines
 
 
 class Progress:

@@ -3,68 +3,142 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import math
 import os
+import tempfile
+from pathlib import Path
 from typing import Any
 
 from benchmarks.accuracy import worst
 from benchmarks.case import Case, Library
 from benchmarks.measure import Times, first_call, interleave, peak_memory
+from benchmarks.peers import peer as peers
 
 
-def performance(row: dict, libraries: list[Library], options: argparse.Namespace, progress: Any) -> None:
-    """Time flambeau eager and compiled, and torch eager and compiled if it is a library, call by call in turn."""
-    name, training = row["name"], row["mode"] == "training"
-    calls: dict[str, Any] = {}
-    times: dict[str, Times] = {}
-    first: Case | None = None
-    for library in libraries:
-        progress.step(f"{name} {row['mode']}: building on {library.name}")
+class Contest:
+    """The variants of one model in one mode: their calls and times, by name."""
+
+    def __init__(self, row: dict, options: argparse.Namespace, progress: Any):
+        self.row, self.options, self.progress = row, options, progress
+        self.name, self.training = row["name"], row["mode"] == "training"
+        self.calls: dict[str, Any] = {}
+        self.times: dict[str, Times] = {}
+        self.cases: dict[str, Case] = {}
+        self.versions: list[str] = []
+
+    def say(self, text: str) -> None:
+        self.progress.step(f"{self.name} {self.row['mode']}: {text}")
+
+    def build(self, library: Library) -> Case:
+        """The model on a library, with the weights of the first one that was built."""
+        self.say(f"building on {library.name}")
         library.reset()
-        case = Case(library, name, training, options.batch_size)
-        if first is None:
-            first = case
-        else:
-            case.copy_weights(first)
+        case = Case(library, self.name, self.training, self.options.batch_size)
+        if self.cases:
+            case.copy_weights(next(iter(self.cases.values())))
+        self.cases[library.name] = case
+        return case
+
+    def add(self, name: str, call: Any, before: float = 0.0) -> None:
+        """A variant; its first call, which compiles, is timed here."""
+        self.calls[name], self.times[name] = call, Times()
+        self.times[name].first = before + first_call(call)
+
+    def add_library(self, library: Library) -> None:
+        """A library's eager and compiled variants."""
+        case = self.build(library)
         eager = case.caller(case.model)
         eager()
-        backend = options.backend if library.name == "flambeau" else "inductor"
+        backend = self.options.backend if library.name == "flambeau" else "inductor"
         compiled = case.caller(case.compile(backend))
-        progress.step(f"{name} {row['mode']}: compiling on {library.name}")
-        for kind, call in (("eager", eager), ("compiled", compiled)):
-            key = f"{library.name} {kind}"
-            calls[key], times[key] = call, Times()
-            times[key].first = first_call(call)
+        self.say(f"compiling on {library.name}")
+        self.add(f"{library.name} eager", eager)
+        self.add(f"{library.name} compiled", compiled)
+        self.versions.append(f"{library.name} {library.torch.__version__}")
+
+    def add_peer(self, name: str, torch: Case, folder: Path) -> None:
+        """A peer's variant, once its results are torch's. Raises Unsupported, with the reason."""
+        self.say(f"preparing on {name}")
+        try:
+            prepared = peers.load(name).prepare(torch, self.options.threads, folder)
+        except peers.Unsupported:
+            raise
+        except Exception as error:
+            raise peers.Unsupported(peers.reason(error)) from error
+        expected = torch.outputs(torch.model)
+        found = prepared.outputs(prepared.call())
+        error, where = worst(found, {key: expected[key] for key in found})
+        self.row[f"{name}_error"] = error
+        if error > self.options.tolerance:
+            raise peers.Unsupported(f"wrong: {error:.2e} from torch's {where}")
+        self.add(name, prepared.call, prepared.seconds)
+        self.versions.append(prepared.version)
+
+
+def performance(
+    row: dict, libraries: list[Library], options: argparse.Namespace, progress: Any
+) -> list[dict[str, Any]]:
+    """Time flambeau eager and compiled, and every peer, in turn; the result is a row for each peer that cannot take part."""
+    contest = Contest(row, options, progress)
+    for library in libraries:
+        if library.name == "flambeau" or "torch" in options.peers:
+            contest.add_library(library)
         if library.name == "flambeau":
             row.update(captured(library))
-    assert first is not None
-    progress.step(f"{name} {row['mode']}: timing")
-    interleave(calls, times, options.repeat, options.budget, progress.round)
-    row.update(figures(times))
-    row.update(batch_size=first.batch, threads=options.threads, loadavg=os.getloadavg()[0])
-    eager_peak = peak_memory(calls["flambeau eager"])
-    compiled_peak = peak_memory(calls["flambeau compiled"]) + native_memory()
-    row.update(
-        eager_peak_mem=eager_peak,
-        dynamo_peak_mem=compiled_peak,
-        compression_ratio=eager_peak / compiled_peak if compiled_peak else math.nan,
-    )
+    refusals: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory() as folder:
+        for name in [name for name in options.peers if name != "torch"]:
+            torch = contest.cases.get("torch") or contest.build(libraries[-1])
+            try:
+                contest.add_peer(name, torch, Path(folder))
+            except peers.Unsupported as refusal:
+                status = f"no {name}: {refusal}"
+                refusals.append(
+                    {"dev": "cpu", "name": row["name"], "mode": row["mode"], "backend": name, "status": status}
+                )
+        contest.say("timing")
+        interleave(contest.calls, contest.times, options.repeat, options.budget, progress.round)
+    row.update(figures(contest.times), peers="; ".join(contest.versions))
+    batch = contest.cases["flambeau"].batch
+    row.update(batch_size=batch, threads=options.threads, loadavg=os.getloadavg()[0])
+    row.update(memory(contest))
+    return refusals
+
+
+def memory(contest: Contest) -> dict[str, float]:
+    """The peaks of one eager and one compiled call."""
+    gc.collect()
+    eager = peak_memory(contest.calls["flambeau eager"])
+    compiled = peak_memory(contest.calls["flambeau compiled"]) + native_memory()
+    return {
+        "eager_peak_mem": eager,
+        "dynamo_peak_mem": compiled,
+        "compression_ratio": eager / compiled if compiled else math.nan,
+    }
 
 
 def native_memory() -> float:
-    """Gigabytes of workspace that compiled programs own; NumPy's allocator, and so `peak_memory`, does not see it."""
-    import gc
-
+    """Gigabytes that compiled programs keep between calls, which the peak of a call does not show: their workspaces, and
+    the memory of earlier results that they use again.
+    """
+    from inductor.compile import Compiled
     from inductor.program import Program
 
-    return sum(thing.scratch_bytes() for thing in gc.get_objects() if type(thing) is Program) / 1e9
+    total = 0
+    for thing in gc.get_objects():
+        if type(thing) is Program:
+            total += thing.scratch_bytes()
+        elif type(thing) is Compiled:
+            total += sum(block.nbytes for block in thing.blocks if block is not None)
+    return total / 1e9
 
 
 def figures(times: dict[str, Times]) -> dict[str, Any]:
     """The columns that follow from the times."""
     eager, compiled = times["flambeau eager"], times["flambeau compiled"]
     gain = eager.median - compiled.median
-    compilation = max(compiled.first - compiled.median, 0.0)
+    compilation = compiled.compilation
     found: dict[str, Any] = {
         "speedup": eager.median / compiled.median,
         "abs_latency": compiled.median,
@@ -79,10 +153,18 @@ def figures(times: dict[str, Times]) -> dict[str, Any]:
         found.update(
             torch_eager_latency=peer.median,
             torch_compiled_latency=peer_compiled.median,
-            torch_compilation_latency=max(peer_compiled.first - peer_compiled.median, 0.0),
+            torch_compilation_latency=peer_compiled.compilation,
             speedup_over_torch_eager=peer.median / compiled.median,
             speedup_over_torch_compiled=peer_compiled.median / compiled.median,
         )
+    for name in peers.NAMES:
+        if name in times:
+            found[f"{name}_latency"] = times[name].median
+            found[f"{name}_compilation_latency"] = times[name].compilation
+    others = {name: time.median for name, time in times.items() if not name.startswith("flambeau")}
+    if others:
+        best = min(others, key=lambda name: others[name])
+        found.update(best_peer=best, speedup_over_best_peer=others[best] / compiled.median)
     return found
 
 
@@ -97,8 +179,10 @@ def captured(library: Library) -> dict[str, Any]:
     }
 
 
-def accuracy(row: dict, libraries: list[Library], options: argparse.Namespace, progress: Any) -> None:
-    """Compare compiled with eager, and eager with torch if it is a library."""
+def accuracy(
+    row: dict, libraries: list[Library], options: argparse.Namespace, progress: Any
+) -> list[dict[str, Any]]:
+    """Compare compiled with eager, and compiled with torch if it is a library."""
     name, training = row["name"], row["mode"] == "training"
     library = libraries[0]
     library.reset()
@@ -119,3 +203,4 @@ def accuracy(row: dict, libraries: list[Library], options: argparse.Namespace, p
     right = max(row["error"], row.get("torch_error", 0.0)) <= options.tolerance
     row["accuracy"] = "pass" if right else "fail_accuracy"
     row["status"] = "ok" if right else "fail_accuracy"
+    return []

@@ -3,14 +3,19 @@
 import csv
 import io
 import math
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 
+from benchmarks import measure
 from benchmarks.__main__ import chosen, main, parser
 from benchmarks.accuracy import worst
+from benchmarks.case import FOLDER, SOURCES, names
 from benchmarks.measure import Times, interleave, peak_memory
-from benchmarks.report import COLUMNS, Progress, Rows, cell, geometric_mean, table
+from benchmarks.peers.peer import Prepared, Unsupported
+from benchmarks.report import COLUMNS, Progress, Rows, cell, geometric_mean, summary, table
 from benchmarks.run import figures
 
 
@@ -29,7 +34,71 @@ def test_choice_of_models():
 
 def test_list(capsys):
     assert main(["--list"]) == 0
-    assert capsys.readouterr().out.split() == ["mlp", "lenet", "minilm", "resnet18", "gpt2"]
+    assert capsys.readouterr().out.split() == names()
+
+
+def test_every_source_is_a_file():
+    assert {file.stem for file in FOLDER.glob("*.py")} - {"__init__"} == set(SOURCES.values())
+
+
+def test_peers():
+    assert parser().parse_args(["--peer", "jax,torch"]).peers == ["torch", "jax"]
+    assert parser().parse_args([]).peers == []
+    with pytest.raises(SystemExit):
+        parser().parse_args(["--peer", "tensorflow"])
+
+
+class Refusing:
+    """A peer that gives what it is told to, or refuses."""
+
+    def __init__(self, value):
+        self.value = value
+
+    def prepare(self, case, threads, folder):
+        if isinstance(self.value, Exception):
+            raise self.value
+        return Prepared(lambda: self.value, lambda v: {"output": np.array([v])}, "1", 2.0)
+
+
+class FakeCase:
+    model = None
+
+    def outputs(self, model):
+        return {"output": np.array([1.0])}
+
+
+@pytest.mark.parametrize(
+    "value, status",
+    [
+        (1.00001, None), (1.5, "wrong: 5.00e-01 from torch's output"),
+        (RuntimeError("no such operator"), "RuntimeError: no such operator"),
+        (Unsupported("written for others"), "written for others"),
+    ],
+)
+def test_a_peer_takes_part_with_torchs_results_only(monkeypatch, value, status):
+    from benchmarks.run import Contest
+
+    monkeypatch.setattr("benchmarks.peers.peer.load", lambda name: Refusing(value))
+    options = parser().parse_args(["--threads", "1"])
+    row = {"name": "mlp", "mode": "inference"}
+    contest = Contest(row, options, Progress(1, io.StringIO()))
+    if status is None:
+        contest.add_peer("jax", FakeCase(), None)
+        assert list(contest.calls) == ["jax"] and contest.times["jax"].first >= 2.0
+        return
+    with pytest.raises(Unsupported) as refusal:
+        contest.add_peer("jax", FakeCase(), None)
+    assert str(refusal.value) == status and not contest.calls
+
+
+def test_no_peer_is_imported_before_it_is_asked_for():
+    code = (
+        "import sys, benchmarks.__main__, benchmarks.run; "
+        "print([n for n in ('torch', 'jax', 'onnxruntime', 'openvino') if n in sys.modules])"
+    )
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=FOLDER.parents[1])
+    assert done.stdout.strip() == "[]"
 
 
 def test_columns_are_those_of_the_dynamo_runner():
@@ -47,6 +116,7 @@ def test_figures():
     assert found["p90"] == 0.4 and found["p10"] == 0.1
     slower = figures({"flambeau eager": compiled, "flambeau compiled": eager})
     assert slower["break_even_calls"] is None
+    assert "best_peer" not in found
     peer = figures(
         {
             "flambeau eager": eager,
@@ -55,16 +125,28 @@ def test_figures():
             "torch compiled": Times(9.0, [0.2]),
         }
     )
+    assert (peer["best_peer"], peer["speedup_over_best_peer"]) == ("torch eager", 0.5)
     assert peer["speedup_over_torch_eager"] == 0.5 and peer["speedup_over_torch_compiled"] == 2
 
 
-def test_variants_are_called_in_turn():
+def test_variants_are_called_in_turn(monkeypatch):
     order, times = [], {"a": Times(), "b": Times()}
     calls = {"a": lambda: order.append("a"), "b": lambda: order.append("b")}
+    monkeypatch.setattr(measure, "BURST_MOST", 1)
     interleave(calls, times, 3, 60.0, lambda done, total: None)
-    assert order == ["a", "b"] * 4 and len(times["a"].calls) == 3
+    assert order == ["a", "a", "b", "b"] + ["a", "b"] * 3 and len(times["a"].calls) == 3
     interleave(calls, times, 1000, 0.0, lambda done, total: None)
     assert len(times["a"].calls) == 6, "three rounds at least, whatever the budget"
+
+
+def test_a_turn_of_a_short_call_is_several():
+    count, times = [0], {"a": Times()}
+
+    def call():
+        count[0] += 1
+
+    interleave({"a": call}, times, 2, 60.0, lambda done, total: None)
+    assert len(times["a"].calls) == 2 and count[0] > 6
 
 
 def test_peak_memory_sees_arrays():
@@ -88,6 +170,11 @@ def test_rows_are_written_as_they_come(tmp_path):
 def test_table_and_mean():
     text = table([{"name": "mlp", "eager_latency": 0.002, "speedup": 2.0, "status": "ok"}])
     assert "eager ms" in text and "2.00" in text and "torch" not in text
+    row = {"mode": "inference", "abs_latency": 1.0, "eager_latency": 4.0, "openvino_latency": 2.0, "onnxruntime_latency": 3.0}
+    assert summary([row, {"mode": "inference", "status": "no jax"}]) == [
+        "inference: 4.00x over flambeau eager, geometric mean of 1",
+        "inference: 2.00x over the better of ONNX Runtime and OpenVINO, geometric mean of 1",
+    ]
     assert geometric_mean([1.0, 4.0]) == pytest.approx(2.0) and math.isnan(geometric_mean([]))
     assert cell(None) == "" and cell(3) == "3" and cell(0.000012345) == "1.234e-05"
 
