@@ -19,6 +19,7 @@ from aot.joint import trace_joint
 from aot.partition import partition
 from aot.runtime import Inference, Program, Training, Unaliased
 from eager import autograd
+from eager.nn.parameter import Parameter
 from eager.op import Op
 from eager.tensor import Tensor
 from fx.graph import Graph
@@ -70,6 +71,7 @@ def compile(
     training = autograd.is_grad_enabled() and any(needs) and any(_requires(o) for o in outputs)
     if not training:
         final = _simplify(*decompose(worker.graph, keep, pure), module, constants)
+        _mark_parameters(final, examples)
         seen("inference", final)
         run = (inference_compiler or forward_compiler)(final, _examples(final))
         return _unaliased(Inference(plan, run), module)
@@ -94,6 +96,14 @@ def compile(
 def _unaliased(program: Program, module: GraphModule) -> Callable:
     """A program with the check that it needs where it writes to its inputs."""
     return Unaliased(program, module) if program.plan.writes else program  # type: ignore[return-value]
+
+
+def _mark_parameters(module: GraphModule, examples: Sequence[Any]) -> None:
+    """Tell the compiler which inputs are likely to be the same tensor in every call."""
+    nodes = module.graph.find_nodes(op="placeholder")
+    for node, example in zip(nodes[len(nodes) - len(examples) :], examples, strict=True):
+        kept = isinstance(example, Parameter) or getattr(example, "requires_grad", False)
+        node.meta["parameter"] = kept
 
 
 def _dropping(run: Callable, offset: int) -> Callable:

@@ -21,6 +21,7 @@ vectormath    exp, log, tanh, erf, … as branch-free code that vectorises
 trigonometry  sine, cosine, tangent and their inverses, likewise
 specialmath   rarely used scalar functions
 cache         object code on disk, without pickle
+weights       weights in the order in which kernels read them, kept between calls
 memory        temporaries to offsets in one workspace
 templates/    kernels written as LLVM IR: matrix products, convolutions
 native        LLVM IR or object code to callable addresses

@@ -42,6 +42,7 @@ from inductor.memory import lifetimes, plan
 from inductor.program import Program, Reference, aligned, constant, input, output, workspace
 from inductor.program import Step as ProgramStep
 from inductor.scheduler import Group, Scheduler, reads_of, writes_of
+from inductor.weights import Kept
 
 
 @dataclass
@@ -54,6 +55,7 @@ class Report:
     fallbacks: list[tuple[str, str]] = field(default_factory=list)
     segments: int = 0
     workspace: int = 0
+    kept: int = 0  # bytes of weights that are kept packed
     workers: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
 
@@ -340,6 +342,12 @@ class Compiled:
                     self.numbers[buffer] = len(self.buffers)
                     self.buffers.append(buffer)
                     self.fresh.append(buffer)
+        self.kept: list[Kept] = []
+        for buffer in dict.fromkeys(b for u in c.units for b in u.reads if b.kind == "kept"):
+            self.numbers[buffer] = len(self.buffers)
+            self.buffers.append(buffer)
+            self.kept.append(buffer.value)
+        c.report.kept = sum(kept.bytes for kept in self.kept)
         self.offsets, self.workspace_bytes = c.offsets, c.report.workspace
         self.expected = [
             (np.dtype(_numpy(b.dtype)), b.shape, tuple(s * ITEMSIZE[b.dtype] for s in b.strides))
@@ -384,6 +392,7 @@ class Compiled:
     def __call__(self, *tensors: Any) -> tuple:
         arrays = [self._array(t, e) for t, e in zip(tensors, self.expected, strict=True)]
         arrays += [self._memory(k) for k in range(len(self.sizes))]
+        arrays += [k.get(tensors[k.number], arrays[k.number]) for k in self.kept]
         for segment in self.segments:
             if isinstance(segment, Segment):
                 segment.run(arrays)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from fx.node import Node
@@ -140,11 +140,25 @@ def product_loop(left: Lazy, right: Lazy, lowering: Lowering, node: Node) -> Laz
     )
 
 
+def _packed(lowering: Lowering, problem: Any, b: Operand) -> tuple[Any, Operand]:
+    """The product with B packed once, where B is a parameter of an inference."""
+    from inductor.templates import panels
+    from inductor.weights import LEAST, keep
+
+    if b.buffer not in lowering.parameters or b.batch or problem.n * problem.k < LEAST:
+        return problem, b
+    template, size = panels.pack(problem), panels.size(problem)
+    buffer = keep(lowering, b.buffer, b.offset, template, size)
+    return replace(problem, packed=True), Operand(buffer, 0, b.strides)
+
+
 @lowers("mm", "bmm")
 def lower_product(
     lowering: Lowering, node: Node, bound: tuple, bias: Lazy | None = None
 ) -> Lazy:
     """A product; `bias`, a vector over the columns, is added where it is made."""
+    from inductor.templates.gemm import Problem, build
+
     left, right = lowering.tensor(bound[0]), lowering.tensor(bound[1])
     shape = tuple(map(int, node.meta["val"].shape))
     m, n, k = shape[-2], shape[-1], left.shape[-1]
@@ -165,14 +179,16 @@ def lower_product(
         rows = heads * n
         batch = ((count, *batch[0][1:3], m * rows), (heads, *batch[1][1:3], n))
 
+    problem, b = _packed(
+        lowering, Problem(m, n, k, a.strides, b.strides, (rows, 1), batch, dtype=dtype), b
+    )
+
     def make(
         reference: Any, target: Buffer = out, epilogue: Any = None, more: Sequence[Buffer] = ()
     ) -> list[Any]:
         from inductor.templates.finish import bias as add_bias
         from inductor.templates.finish import chain
-        from inductor.templates.gemm import Problem, build
 
-        problem = Problem(m, n, k, a.strides, b.strides, (rows, 1), batch, dtype=dtype)
         parts = [add_bias()] * (extra is not None) + [epilogue] * (epilogue is not None)
         template = build(problem, chain(*parts) if parts else None)
         words = [reference(extra.buffer, extra.offset)] if extra is not None else []

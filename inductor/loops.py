@@ -29,8 +29,8 @@ ITEMSIZE = {
 
 @dataclass(eq=False)
 class Buffer:
-    """Memory for `size` elements; `kind` is "input", "temporary", "output", "constant", or "exchanged"
-    for a temporary that fallbacks see.
+    """Memory for `size` elements; `kind` is "input", "temporary", "output", "constant", "exchanged"
+    for a temporary that fallbacks see, or "kept" for a packed weight (`weights.Kept`).
     """
 
     name: str

@@ -130,9 +130,10 @@ class Lowering:
         self.names = 0
         self.node: Node | None = None
         self.wanted: dict[int, tuple[int, ...]] = {}
+        self.parameters: set[Buffer] = set()  # inputs that are the same tensor in every call
+        self.kept: dict[Any, Buffer] = {}
 
     # -- driver
-    # -------------------------------------------------------------------------------------
 
     def run(self) -> Lowered:
         self._find_results()
@@ -166,6 +167,8 @@ class Lowering:
         shape, strides = tuple(map(int, value.shape)), tuple(map(int, value.stride()))
         buffer = Buffer(f"input{place}", value.dtype.name, shape, strides, "input")
         self.result.inputs.append(buffer)
+        if node.meta.get("parameter"):
+            self.parameters.add(buffer)
         return Stored(buffer, shape, strides)
 
     def constant(self, node: Node) -> Any:
@@ -219,7 +222,6 @@ class Lowering:
         return f"buffer{self.names}"
 
     # -- kinds
-    # --------------------------------------------------------------------------------------
 
     def lower_pointwise(self, node: Node, op: Any, bound: tuple) -> Lazy:
         """The body over the operands, broadcast and converted to the common type."""
@@ -288,7 +290,6 @@ class Lowering:
         return view(base, *op.geometry(base.shape, strides, 0, *bound[1:]))
 
     # -- reductions
-    # ---------------------------------------------------------------------------------
 
     def reduce(
         self, source: Lazy, dims: Sequence[int], keepdim: bool, combine: str, accumulate: str,
@@ -372,7 +373,6 @@ class Lowering:
         return turned, (len(shape),), (pieces,)
 
     # -- realizing
-    # ----------------------------------------------------------------------------------
 
     def emit(self, operation: Any) -> None:
         self.result.operations.append(operation)
@@ -468,7 +468,6 @@ class Lowering:
         return Stored.whole(target)
 
     # -- fallbacks and results
-    # ----------------------------------------------------------------------
 
     def fallback(self, node: Node, op: Op, bound: tuple, reason: str) -> Any:
         """Call the eager kernel from Python."""

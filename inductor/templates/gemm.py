@@ -3,7 +3,8 @@
 `build(problem)` and `step(m, n, k, ...)` return a `Template`: its kernel takes the arguments
 (A, B, C, scratch, *extra) and a range of (batch, block of rows, panel of columns). A tile of C lives
 in registers while k runs: rows of A are broadcast against vectors of B. B is packed panel by panel
-and A block by block into the thread's scratch memory, unless they can be read where they lie. Tile
+and A block by block into the thread's scratch memory, unless they can be read where they lie, or B
+comes packed as a whole (`pack.py`): the weights of an inference. Tile
 heights are even (13 + 13 + 12, not 14 + 14 + 10), so no tile is much slower than the others.
 
 An epilogue (see `finish.py`) changes C tile by tile, while it is in the first cache level.
@@ -23,10 +24,12 @@ from inductor.native import vector_bits
 from inductor.templates.emit import I64, POINTER, Emitter, Loop, Value
 from inductor.templates.finish import SCRATCH, A, B, C, Epilogue, write_finish
 from inductor.templates.template import Template
+from inductor.templates.tile import choose_tile, packed_tile
 
 ITEMSIZE = {"float32": 4, "float64": 8}
 BLOCK_ROWS = 512  # rows of A that share packed columns
 BLOCK_DEPTH = 320  # k steps between visits to C: a tile of A stays in the first cache level
+PACKED_DEPTH = 800  # the same where B comes packed: a panel of it stays in the second
 PACKED_BYTES = 1 << 19  # packed rows of A kept at a time
 AMORTIZED = 512  # columns that pay for packing the rows of A
 NEAR = 16  # k steps by which packed columns are brought to the first cache level early
@@ -35,45 +38,11 @@ PACE = 4  # k steps between requests for the next block of B
 
 
 @dataclass(frozen=True)
-class Tile:
-    """Rows and vectors of columns of C that are kept in registers."""
-
-    rows: int
-    vectors: int
-
-
-def choose_tile(m: int, n: int, lanes: int, registers: int) -> Tile:
-    """The tile that covers C in the fewest cycles per k step.
-
-    Bounds are two FMA ports, two load ports, the latency of an FMA, and the second cache level, from
-    which the columns stream at a third of a vector per cycle. Tiles of one height and without a narrower
-    last panel are preferred: they are as fast, and half the code.
-    """
-
-    def cycles(rows: int, vectors: int) -> float:
-        return max(rows * vectors / 2, (rows + vectors) / 2, 3.3 * vectors, 4.0)
-
-    best, winner = math.inf, Tile(1, 1)
-    for vectors in (2, 3, 4, 1):
-        highest = min(lanes, (registers - 1 - vectors) // vectors)
-        if highest < 1 or (vectors > 1 and (vectors - 1) * lanes >= n):
-            continue
-        for limit in range(highest, highest // 2, -1):
-            tiles = -(-m // limit)
-            rows = -(-m // tiles)
-            whole, rest = divmod(-(-n // lanes), vectors)
-            time = tiles * (whole * cycles(rows, vectors) + (cycles(rows, rest) if rest else 0))
-            time *= 1 + 0.05 * (m % tiles > 0) + 0.02 * (rest > 0) + 0.2 * (1 / rows + 1 / vectors)
-            if time < best:
-                best, winner = time, Tile(rows, vectors)
-    return winner
-
-
-@dataclass(frozen=True)
 class Problem:
     """Sizes and element strides; `batch` holds (size, stride of A, of B, of C) per batch dimension.
 
-    `accumulate` adds to C instead of overwriting it.
+    `accumulate` adds to C instead of overwriting it. `packed` says that B comes as `pack.py` lays
+    it out; its strides are then what they were before.
     """
 
     m: int
@@ -85,6 +54,7 @@ class Problem:
     batch: tuple[tuple[int, int, int, int], ...] = ()
     accumulate: bool = False
     dtype: str = "float32"
+    packed: bool = False
 
     @property
     def count(self) -> int:
@@ -141,7 +111,8 @@ class Gemm:
     def _choose_columns(self) -> None:
         p = self.problem
         registers = 32 if vector_bits() == 512 else 16
-        self.tile = choose_tile(p.m, p.n, self.lanes, registers)
+        choose = packed_tile if p.packed else choose_tile
+        self.tile = choose(p.m, p.n, self.lanes, registers)
         self.width = self.tile.vectors * self.lanes
         self.panels = -(-p.n // self.width)
         rest = -(-(p.n % self.width) // self.lanes)
@@ -163,26 +134,28 @@ class Gemm:
 
     def _choose_depth(self) -> None:
         k = self.problem.k
-        self.depth = max(1, -(-k // max(1, -(-k // BLOCK_DEPTH))))
+        most = PACKED_DEPTH if self.problem.packed else BLOCK_DEPTH
+        self.depth = max(1, -(-k // max(1, -(-k // most))))
 
     def _choose_packing(self) -> None:
         p = self.problem
         self.a_by_rows, self.b_by_rows = p.a[1] == 1, p.b[1] == 1
         crowded = self._crowded()
         self.pack_a = not self.a_by_rows or crowded > 8 or self._amortized(crowded)
-        self.pack_b = self.gathered or not self.b_by_rows or self.tiles > 1
+        self.pack_b = self.gathered or not self.b_by_rows or self.tiles > 1 or p.packed
         spans = max(1, -(-p.k * self.block_rows * self.itemsize // PACKED_BYTES)) if self.pack_a else 1
         self.span = self.depth * max(1, -(-p.k // (spans * self.depth)))
-        self.group = GROUP
-        self.ahead = None if self.gathered or not self.pack_b else self._plan_ahead()
+        self.group = 1 if p.packed else GROUP
+        reads = self.pack_b and not self.gathered and not p.packed
+        self.ahead = self._plan_ahead() if reads else None
         a_size = self.block_rows * self.span + 16 * self.lanes
         b_size = (self.group * self.depth + self.lanes) * self.width
         self.a_bytes = -(-a_size * self.itemsize // 64) * 64 * self.pack_a
-        self.b_bytes = b_size * self.itemsize * self.pack_b
+        self.b_bytes = b_size * self.itemsize * (self.pack_b and not p.packed)
 
     def _amortized(self, crowded: int) -> bool:
         """Is it worth packing rows that could be read in place?"""
-        return self.problem.n >= AMORTIZED and crowded > 1
+        return self.problem.n >= AMORTIZED and crowded > (2 if self.problem.packed else 1)
 
     def _plan_ahead(self) -> Ahead | None:
         """How the tiles of one block of B bring the next one to the second cache level.
@@ -228,7 +201,7 @@ class Gemm:
         for i, v in grid:
             e.prefetch(e.at(c, i * ldc + v * self.lanes), write=True)
         # A large tile hides the loop's own instructions; a small one is unrolled.
-        step = max(1, 24 // (rows * vectors))
+        step = max(1 + self.problem.packed, 24 // (rows * vectors))
         whole = e.multiply(e.divide(k, step), step)
         with e.loop(0, whole, step, [e.constant(0.0)] * len(grid)) as loop:
             for u in range(step):
@@ -376,7 +349,7 @@ class Gemm:
 
     def key(self) -> str:
         """Everything the text depends on."""
-        limits = (BLOCK_ROWS, BLOCK_DEPTH, PACKED_BYTES, AMORTIZED, NEAR, GROUP, PACE)
+        limits = (BLOCK_ROWS, BLOCK_DEPTH, PACKED_BYTES, AMORTIZED, NEAR, GROUP, PACE, PACKED_DEPTH)
         epilogue = None if self.epilogue is None else self.epilogue.key
         return f"{type(self).__name__} {self.problem} {epilogue} {limits} {self.blocks} {vector_bits()}"
 
@@ -436,7 +409,7 @@ class Gemm:
                 group_end = e.minimum(e.add(group.index, self.group), high)
                 with e.loop(span.index, e.maximum(end, e.add(span.index, 1)), self.depth) as depth:
                     k = e.subtract(e.minimum(e.add(depth.index, self.depth), end), depth.index)
-                    if self.pack_b:
+                    if self.pack_b and not self.problem.packed:
                         self._pack_columns(e, run, group.index, group_end, depth.index, k)
                     with e.loop(run.first_tile, run.last_tile) as tile:
                         ahead = self._ahead(e, run, group, depth, (span.index, end, k), tile)
@@ -536,7 +509,10 @@ class Gemm:
         def multiply(height: int, panel: Value, vectors: int) -> None:
             column = e.multiply(panel, self.width)
             ordinal = e.subtract(panel, low)
-            if self.pack_b:
+            if p.packed:
+                start = e.multiply(panel, self.width * p.k)
+                columns = e.at(run.b, e.add(start, e.multiply(k, vectors * self.lanes)))
+            elif self.pack_b:
                 columns = e.at(run.packed, e.multiply(ordinal, e.multiply(size, self.width)))
             else:
                 columns = e.at(run.b, e.add(e.multiply(k, p.b[0]), column))
@@ -564,7 +540,7 @@ def build(problem: Problem, epilogue: Epilogue | None = None) -> Template:
     """
     if not (problem.m and problem.n and problem.count):
         problem = replace(problem, m=1, n=1, batch=((0, 0, 0, 0),))
-    problem = _normalized(problem)
+    problem = normalized(problem)
     for name, strides in (("a", problem.a), ("b", problem.b)):
         if 1 not in strides:
             raise ValueError(f"gemm: operand {name} needs a stride of 1, got {strides}")
@@ -573,7 +549,7 @@ def build(problem: Problem, epilogue: Epilogue | None = None) -> Template:
     return Gemm(problem, epilogue).template()
 
 
-def _normalized(problem: Problem) -> Problem:
+def normalized(problem: Problem) -> Problem:
     """Strides of dimensions of size one do not matter: make them convenient."""
 
     def tidy(strides: tuple[int, int], rows: int, columns: int) -> tuple[int, int]:

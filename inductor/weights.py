@@ -1,0 +1,98 @@
+"""Weights in the order in which kernels read them, made once and kept while the weight is unchanged.
+
+A program of an inference reads a parameter through a `Kept`: a copy of it that a template packs, which
+lies with the parameter's storage and dies with it. Every call compares the storage's `stamp`: an
+optimizer's step, `copy_`, `load_state_dict` or another array under `.data` give another one, and the
+copy is made anew; while NumPy holds the memory, and could write to it unseen, it is made anew in every
+call. Programs for other shapes share a copy that is laid out alike. The price is memory: as much again
+as the weights that are packed (`kept_bytes`).
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+import weakref
+from typing import Any
+
+import numpy as np
+
+from inductor.loops import ITEMSIZE, Buffer
+from inductor.program import Program, aligned, input, output
+from inductor.templates.template import Template
+
+LEAST = 1024
+"""Elements of a weight that is worth a copy."""
+
+
+class Copy:
+    """A weight's copy: its memory, and of what it was made."""
+
+    __slots__ = ("memory", "array", "stamp", "__weakref__")
+
+    def __init__(self, memory: np.ndarray):
+        self.memory = memory
+        self.array: np.ndarray | None = None
+        self.stamp: int | None = None
+
+
+_copies: weakref.WeakSet[Copy] = weakref.WeakSet()
+
+
+def kept_bytes() -> int:
+    """Bytes of all copies there are."""
+    return sum(copy.memory.nbytes for copy in _copies)
+
+
+class Kept:
+    """Input number `input` of a program as the kernel of `template` (weight, packed) lays it out."""
+
+    def __init__(self, number: int, template: Template, size: int, itemsize: int, offset: int = 0):
+        self.number, self.bytes = number, size * itemsize
+        self.template, self.offset = template, offset * itemsize
+        self.key = (template.key, offset)
+
+    @functools.cached_property
+    def program(self) -> Program:
+        """The program (weight, packed)."""
+        return Program([self.template.step(input(0, self.offset), output(0))], 1, 1)
+
+    def get(self, tensor: Any, array: np.ndarray) -> np.ndarray:
+        """The packed copy of `tensor`, whose memory is seen as `array`."""
+        storage = tensor.untyped_storage()
+        derived = storage.derived
+        if derived is None:
+            derived = storage.derived = {}
+        copy = derived.get(self.key)
+        if copy is None:
+            copy = derived[self.key] = Copy(aligned(self.bytes))
+            _copies.add(copy)
+        memory = copy.memory
+        stamp = storage.stamp()
+        if stamp is None or copy.stamp != stamp or copy.array is not array:
+            memory = self._make(copy, array)
+            copy.memory, copy.array, copy.stamp = memory, array, stamp
+        return memory
+
+    def _make(self, copy: Copy, array: np.ndarray) -> np.ndarray:
+        """Pack, into memory that no other call is reading."""
+        copy.stamp = None
+        memory = copy.memory
+        # held by the copy, by `get` and here; calls under way in other threads hold it too
+        if sys.getrefcount(memory) > 4:
+            memory = aligned(self.bytes)
+        code, _ = self.program.call((array, memory))
+        if code:
+            raise RuntimeError(f"packing a weight failed with code {code}")
+        return memory
+
+
+def keep(lowering: Any, weight: Buffer, offset: int, template: Template, size: int) -> Buffer:
+    """What stands in a graph for a parameter as a kernel of `template` (weight, packed) lays it out."""
+    key = (weight, offset, template.key)
+    if key not in lowering.kept:
+        number = lowering.result.inputs.index(weight)
+        kept = Kept(number, template, size, ITEMSIZE[weight.dtype], offset)
+        name = f"kept{len(lowering.kept)}"
+        lowering.kept[key] = Buffer(name, weight.dtype, (size,), (1,), "kept", value=kept)
+    return lowering.kept[key]
