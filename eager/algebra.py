@@ -134,20 +134,24 @@ _CODY_Q = (
 )
 
 
-def _erfc_positive(y: np.ndarray) -> np.ndarray:
-    """erfc for y >= 0.46875 in float64."""
+def scaled_erfc(y: np.ndarray) -> np.ndarray:
+    """`exp(y * y) * erfc(y)` for y >= 0.46875 in float64."""
     middle = _CODY_C[8] * y
     below = y.copy(order="K")
     for c, d in zip(_CODY_C[:7], _CODY_D[:7], strict=True):
         middle = (middle + c) * y
         below = (below + d) * y
     middle = (middle + _CODY_C[7]) / (below + _CODY_D[7])
-    value = middle
     if not y.size or not y.max() <= 4.0:
-        value = np.where(y <= 4.0, middle, _erfc_far(y))
+        return np.where(y <= 4.0, middle, _erfc_far(y))
+    return middle
+
+
+def _erfc_positive(y: np.ndarray) -> np.ndarray:
+    """erfc for y >= 0.46875 in float64."""
     split = np.trunc(y * 16.0) / 16.0
     scale = np.exp(-split * split) * np.exp(-(y - split) * (y + split))
-    return value * scale
+    return scaled_erfc(y) * scale
 
 
 def _erfc_far(y: np.ndarray) -> np.ndarray:

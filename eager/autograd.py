@@ -120,7 +120,9 @@ def apply_in_place(op: Any, bound: tuple, below: Callable) -> Tensor:
             )
             raise RuntimeError(f"{what} is being used in an in-place operation.")
     if functional.kind == "composite":
-        return ops.copy_(target, functional.function(*bound))
+        result = functional.function(*bound)
+        op.check(bound, result.shape, result.dtype)
+        return ops.copy_(target, result)
     node = OpNode(functional, bound) if recording and functional.vjp is not None else None
     if node is not None and node.keeps.parameters[0]:
         # the derivative reads what is about to be overwritten

@@ -7,9 +7,9 @@ from flambeau.missing import lookup
 
 _PLAIN = frozenset(
     "digamma erf erfc erfinv exp2 expm1 log1p log_softmax logit logsumexp round sinc softmax xlogy i0 "
-    "gammaln psi expit".split()
+    "gammaln psi expit gammainc gammaincc multigammaln".split()
 )
-_OTHER = {"gammaln": "lgamma", "psi": "digamma", "expit": "sigmoid"}
+_OTHER = {"gammaln": "lgamma", "psi": "digamma", "expit": "sigmoid", "gammainc": "igamma", "gammaincc": "igammac", "multigammaln": "mvlgamma"}
 _lookup = lookup(__name__)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from eager import dtype as dtypes
@@ -89,39 +91,59 @@ def mode(input, dim=-1, keepdim=False):
     return _mode_kernel(input, dim, keepdim)
 
 
+def _quantile_check(name: str, input: Tensor, q: Any, dim: Any, interpolation: str) -> Tensor:
+    """The share as a tensor of the input's type. Raises RuntimeError, ValueError for arguments that make no sense."""
+    if input.dtype not in (dtypes.float32, dtypes.float64):
+        raise RuntimeError(f"{name}() input tensor must be either float or double dtype")
+    if isinstance(q, Tensor):
+        if q.ndim > 1:
+            raise RuntimeError(f"{name}() q must be a scalar or 1D tensor")
+        if q.dtype is not input.dtype:
+            raise RuntimeError(f"{name}() q tensor must be same dtype as the input tensor")
+    elif not 0 <= q <= 1:
+        raise RuntimeError(f"{name}() q must be in the range [0, 1] but got {q}")
+    if interpolation not in ("linear", "lower", "higher", "midpoint", "nearest"):
+        raise RuntimeError(
+            f"{name}() interpolation must be one of linear, lower, higher, midpoint or nearest, but got {interpolation}"
+        )
+    if input.numel() == 0:
+        raise RuntimeError(f"{name}() input tensor must be non-empty")
+    return q if isinstance(q, Tensor) else ops.full((), float(q), dtype=input.dtype)
+
+
+def _quantile(name: str, input: Tensor, q: Any, dim: Any, keepdim: bool, interpolation: str) -> Tensor:
+    share = _quantile_check(name, input, q, dim, interpolation)
+    rows = ops.reshape(input, (-1,)) if dim is None or input.ndim == 0 else ops.movedim(input, dim, -1)
+    ordered = ops.sort(rows, -1)[0]
+    missing = ops.isnan(ordered)
+    last = rows.shape[-1] - 1
+    if name == "nanquantile":
+        last = ops.convert(ops.clamp(ops.sum(~missing, -1, True) - 1, 0, None), input.dtype)
+    place = ops.reshape(share, (-1,)) * last
+    if interpolation in ("nearest", "lower", "higher"):
+        place = {"nearest": ops.round, "lower": ops.floor, "higher": ops.ceil}[interpolation](place)
+    below = ops.floor(place)
+    weight = ops.convert(place != below, input.dtype) * 0.5 if interpolation == "midpoint" else place - below
+    shape = (*rows.shape[:-1], share.numel())
+    low, high = (ops.convert(ops.expand(p, shape), dtypes.int64) for p in (below, ops.ceil(place)))
+    found = ops.lerp(ops.gather(ordered, -1, low), ops.gather(ordered, -1, high), weight)
+    if name == "quantile":
+        found = ops.where(ops.any(missing, -1, True), float("nan"), found)
+    found = ops.contiguous(ops.movedim(found, -1, 0))
+    if keepdim:
+        kept = (1,) * input.ndim if dim is None else reduced_shape(input, dim, True)
+        found = ops.reshape(found, (-1, *kept))
+    return found if share.ndim else ops.squeeze(found, 0)
+
+
 @composite
 def quantile(input, q, dim=None, keepdim=False, *, interpolation="linear"):
     """Values below which a share `q` of the elements lies. Raises RuntimeError for types other than
     float and double."""
-    if input.dtype not in (dtypes.float32, dtypes.float64):
-        raise RuntimeError("quantile() input tensor must be either float or double dtype")
-    share = q if isinstance(q, Tensor) else ops.full((), float(q), dtype=input.dtype)
-    rows = ops.reshape(input, (-1,)) if dim is None else ops.movedim(input, dim, -1)
-    ordered = ops.sort(rows, -1)[0]
-    size = ordered.shape[-1]
-    place = ops.reshape(share, (-1,)) * (size - 1)
-    if interpolation == "nearest":
-        place = ops.round(place)
-    elif interpolation in ("lower", "higher"):
-        place = ops.floor(place) if interpolation == "lower" else ops.ceil(place)
-    elif interpolation not in ("linear", "midpoint"):
-        raise RuntimeError(
-            "quantile() interpolation must be one of linear, lower, higher, midpoint or nearest, "
-            "but got " + interpolation
-        )
-    below = ops.floor(place)
-    weight = (
-        place - below
-        if interpolation != "midpoint"
-        else ops.convert(place != below, input.dtype) * 0.5
-    )
-    low = ops.index_select(ordered, -1, ops.convert(below, dtypes.int64))
-    high = ops.index_select(ordered, -1, ops.convert(ops.ceil(place), dtypes.int64))
-    found = ops.lerp(low, high, weight)  # (..., number of q)
-    found = ops.where(ops.any(ops.isnan(ordered), -1, True), float("nan"), found)
-    if keepdim:
-        shape = (1,) * input.ndim if dim is None else reduced_shape(input, dim, True)
-        result = ops.reshape(ops.movedim(found, -1, 0), (-1, *shape))
-    else:
-        result = ops.movedim(found, -1, 0)
-    return result if share.ndim else ops.squeeze(result, 0)
+    return _quantile("quantile", input, q, dim, keepdim, interpolation)
+
+
+@composite
+def nanquantile(input, q, dim=None, keepdim=False, *, interpolation="linear"):
+    """`quantile` of the elements that are not NaN."""
+    return _quantile("nanquantile", input, q, dim, keepdim, interpolation)

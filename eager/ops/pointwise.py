@@ -16,6 +16,14 @@ from eager.op import composite, ops, pointwise
 from eager.selection import select
 from eager.tensor import Tensor
 
+
+def tensors_only(name: str, **operands: Any) -> None:
+    """TypeError for a Python number among the operands that must be tensors."""
+    for place, (parameter, value) in enumerate(operands.items(), 1):
+        if not isinstance(value, Tensor):
+            raise TypeError(f"{name}(): argument '{parameter}' (position {place}) must be Tensor, not {type(value).__name__}")
+
+
 # -- arithmetic ------------------------------------------------------------------------------------
 
 
@@ -73,6 +81,7 @@ def sub(s, input, other, *, alpha=1):
 @composite
 def rsub(input, other, *, alpha=1):
     """`other - alpha * input`."""
+    tensors_only("rsub", input=input)
     return ops.sub(other, input, alpha=alpha)
 
 
@@ -147,7 +156,7 @@ def trunc_divide(s, input, other):
     return s.int_div(input, other)
 
 
-@pointwise(vjp=(lambda g, out, a, b: g, lambda g, out, a, b: -g * ops.floor_divide(a, b)), saves="input other")
+@pointwise(vjp=(lambda g, out, a, b: g, lambda g, out, a, b: -g * ops.floor_divide(a, b)), saves="input other", numbers="one")
 def remainder(s, input, other):
     """The remainder with the sign of the divisor (Python's `%`)."""
     return s.remainder(input, other)
@@ -159,7 +168,7 @@ def _fmod(input, other):
     return np.fmod(input, other)
 
 
-@pointwise(vjp=(lambda g, out, a, b: g, lambda g, out, a, b: -g * ops.trunc_divide(a, b)), saves="input other", run=_fmod)
+@pointwise(vjp=(lambda g, out, a, b: g, lambda g, out, a, b: -g * ops.trunc_divide(a, b)), saves="input other", run=_fmod, numbers="right")
 def fmod(s, input, other):
     """The remainder with the sign of the dividend (C's `fmod`)."""
     return s.fmod(input, other)
@@ -202,7 +211,7 @@ def _power_exponent(g, out, input, exponent):
     return ops.where((base == 0) & (exponent >= 0), ops.zeros_like(slope), slope) if not base.is_complex() else slope
 
 
-@pointwise(vjp=(_power_input, _power_exponent), saves="input exponent out", run=_power)
+@pointwise(vjp=(_power_input, _power_exponent), saves="input exponent out", run=_power, numbers="one")
 def pow(s, input, exponent):
     """`input ** exponent`."""
     return s.pow(input, exponent)
@@ -284,9 +293,11 @@ def square(s, input):
 # -- exponentials, roots, trigonometry --------------------------------------------------------------
 
 
-def _unary(name: str, doc: str, vjp: Any = None, saves: str = "", promote: str = "float", run: Any = None, **given: Any) -> Any:
+def _unary(
+    name: str, doc: str, vjp: Any = None, saves: str = "", promote: str = "float", run: Any = None, primitive: str | None = None, **given: Any
+) -> Any:
     def body(s, input):
-        return getattr(s, name)(input)
+        return getattr(s, primitive or name)(input)
 
     body.__name__, body.__doc__, body.__module__ = name, doc, __name__
     quick = run if isinstance(run, np.ufunc) else None
@@ -320,7 +331,7 @@ erfc = _unary("erfc", "`1 - erf(input)`, accurate for large inputs.", lambda g, 
 erfinv = _unary("erfinv", "The inverse error function.", lambda g, out, x: g * (ops.exp(out * out) / _TWO_OVER_SQRT_PI), "out")
 lgamma = _unary("lgamma", "The logarithm of the absolute value of the gamma function.", lambda g, out, x: g * ops.digamma(x), "input")
 digamma = _unary("digamma", "The derivative of `lgamma`.", lambda g, out, x: g * ops.polygamma(1, x), "input")
-i0 = _unary("i0", "The modified Bessel function of the first kind of order 0.", saves="input")
+i0 = _unary("i0", "The modified Bessel function of the first kind of order 0.", lambda g, out, x: g * ops.special_i1(x), "input")
 sigmoid = _unary("sigmoid", "`1 / (1 + exp(-input))`.", lambda g, out, x: g * ((1 - out) * out), "out")
 
 
@@ -361,14 +372,14 @@ def logit(input, eps=None):
 
 @pointwise(
     vjp=(lambda g, out, a, b: g * (b / (a * a + b * b)), lambda g, out, a, b: -g * (a / (a * a + b * b))),
-    saves="input other", promote="float", run=np.arctan2,
+    saves="input other", promote="float", run=np.arctan2, numbers="none",
 )
 def atan2(s, input, other):
     """The angle of the point (other, input)."""
     return s.atan2(input, other)
 
 
-@pointwise(vjp=(lambda g, out, a, b: g * (a / out), lambda g, out, a, b: g * (b / out)), saves="input other out", run=np.hypot)
+@pointwise(vjp=(lambda g, out, a, b: g * (a / out), lambda g, out, a, b: g * (b / out)), saves="input other out", run=np.hypot, numbers="none")
 def hypot(s, input, other):
     """`sqrt(input**2 + other**2)` without overflow."""
     return s.hypot(input, other)
@@ -376,14 +387,14 @@ def hypot(s, input, other):
 
 @pointwise(
     vjp=(lambda g, out, a, b: ops.where(a == 0, ops.zeros_like(g), g * (out / a)), lambda g, out, a, b: ops.zeros_like(g)),
-    saves="input out", promote="float", run=np.copysign,
+    saves="input out", promote="float", run=np.copysign, numbers="right",
 )
 def copysign(s, input, other):
     """The magnitude of `input` with the sign of `other`."""
     return s.copysign(input, other)
 
 
-@pointwise(run=np.nextafter)
+@pointwise(run=np.nextafter, vjp=(lambda g, out, a, b: g, _steps), saves="", numbers="none")
 def nextafter(s, input, other):
     """The next number after `input` towards `other`."""
     return s.nextafter(input, other)
@@ -392,6 +403,7 @@ def nextafter(s, input, other):
 @composite(inplace=True)
 def ldexp(input, other):
     """`input * 2**other`."""
+    tensors_only("ldexp", input=input, other=other)
     return input * ops.pow(2.0, other)
 
 
@@ -400,6 +412,7 @@ def ldexp(input, other):
     saves="input other out",
     promote="float",
     run=np.logaddexp,
+    numbers="none",
 )
 def logaddexp(s, input, other):
     """`log(exp(input) + exp(other))` without overflow."""
@@ -412,6 +425,8 @@ def logaddexp(s, input, other):
 @composite(inplace=True)
 def xlogy(input, other):
     """`input * log(other)`, 0 where input is 0."""
+    if not isinstance(other, Tensor):
+        tensors_only("xlogy", input=input)
     y = other if isinstance(other, Tensor) else ops.full_like(input, other)
     x = input if isinstance(input, Tensor) else ops.full_like(y, input)
     product = x * ops.log(y)
@@ -434,6 +449,7 @@ def _extremum(g: Any, chosen: Any, tie: Any) -> Tensor:
     saves="input other",
     run=np.maximum,
     inplace=False,
+    numbers="none",
 )
 def maximum(s, input, other):
     """The larger of two values; NaN if either is."""
@@ -448,6 +464,7 @@ def maximum(s, input, other):
     saves="input other",
     run=np.minimum,
     inplace=False,
+    numbers="none",
 )
 def minimum(s, input, other):
     """The smaller of two values; NaN if either is."""
@@ -461,6 +478,7 @@ def minimum(s, input, other):
     ),
     run=np.fmax,
     inplace=False,
+    numbers="none",
 )
 def fmax(s, input, other):
     """The larger of two values; of a NaN and a number, the number."""
@@ -474,6 +492,7 @@ def fmax(s, input, other):
     ),
     run=np.fmin,
     inplace=False,
+    numbers="none",
 )
 def fmin(s, input, other):
     """The smaller of two values; of a NaN and a number, the number."""
@@ -519,12 +538,14 @@ def clip(input, min=None, max=None):
 @composite(inplace=True)
 def clamp_min(input, min):
     """`clamp(input, min=min)`."""
+    tensors_only("clamp_min", input=input)
     return ops.clamp(input, min, None)
 
 
 @composite(inplace=True)
 def clamp_max(input, max):
     """`clamp(input, max=max)`."""
+    tensors_only("clamp_max", input=input)
     return ops.clamp(input, None, max)
 
 
@@ -594,22 +615,24 @@ def _bits(name: str) -> dict[str, Any]:
     return {"promote": "default", "refuse": refuse}
 
 
-eq = _binary("eq", "`input == other`.", "bool", np.equal)
-ne = _binary("ne", "`input != other`.", "bool", np.not_equal)
-lt = _binary("lt", "`input < other`.", "bool", np.less)
-le = _binary("le", "`input <= other`.", "bool", np.less_equal)
-gt = _binary("gt", "`input > other`.", "bool", np.greater)
-ge = _binary("ge", "`input >= other`.", "bool", np.greater_equal)
-logical_and = _binary("logical_and", "Whether both are non-zero.", "bool", np.logical_and)
-logical_or = _binary("logical_or", "Whether either is non-zero.", "bool", np.logical_or)
-logical_xor = _binary("logical_xor", "Whether exactly one is non-zero.", "bool", np.logical_xor)
-bitwise_and = _binary("bitwise_and", "Bitwise and.", run=np.bitwise_and, **_bits("bitwise_and"))
-bitwise_or = _binary("bitwise_or", "Bitwise or.", run=np.bitwise_or, **_bits("bitwise_or"))
-bitwise_xor = _binary("bitwise_xor", "Bitwise exclusive or.", run=np.bitwise_xor, **_bits("bitwise_xor"))
-bitwise_left_shift = _binary("bitwise_left_shift", "`input << other`.", run=np.left_shift, primitive="left_shift", **_bits("lshift"))
-bitwise_right_shift = _binary("bitwise_right_shift", "`input >> other`.", run=np.right_shift, primitive="right_shift", **_bits("bitwise_rshift"))
-gcd = _binary("gcd", "The greatest common divisor.", run=np.gcd, **_bits("gcd"))
-lcm = _binary("lcm", "The least common multiple.", run=np.lcm, **_bits("lcm"))
+eq = _binary("eq", "`input == other`.", "bool", np.equal, numbers="right")
+ne = _binary("ne", "`input != other`.", "bool", np.not_equal, numbers="right")
+lt = _binary("lt", "`input < other`.", "bool", np.less, numbers="right")
+le = _binary("le", "`input <= other`.", "bool", np.less_equal, numbers="right")
+gt = _binary("gt", "`input > other`.", "bool", np.greater, numbers="right")
+ge = _binary("ge", "`input >= other`.", "bool", np.greater_equal, numbers="right")
+logical_and = _binary("logical_and", "Whether both are non-zero.", "bool", np.logical_and, numbers="none")
+logical_or = _binary("logical_or", "Whether either is non-zero.", "bool", np.logical_or, numbers="none")
+logical_xor = _binary("logical_xor", "Whether exactly one is non-zero.", "bool", np.logical_xor, numbers="none")
+bitwise_and = _binary("bitwise_and", "Bitwise and.", run=np.bitwise_and, **_bits("bitwise_and"), numbers="one")
+bitwise_or = _binary("bitwise_or", "Bitwise or.", run=np.bitwise_or, **_bits("bitwise_or"), numbers="one")
+bitwise_xor = _binary("bitwise_xor", "Bitwise exclusive or.", run=np.bitwise_xor, **_bits("bitwise_xor"), numbers="one")
+bitwise_left_shift = _binary("bitwise_left_shift", "`input << other`.", run=np.left_shift, primitive="left_shift", **_bits("lshift"), numbers="one")
+bitwise_right_shift = _binary(
+    "bitwise_right_shift", "`input >> other`.", run=np.right_shift, primitive="right_shift", **_bits("bitwise_rshift"), numbers="one"
+)
+gcd = _binary("gcd", "The greatest common divisor.", run=np.gcd, **_bits("gcd"), numbers="none")
+lcm = _binary("lcm", "The least common multiple.", run=np.lcm, **_bits("lcm"), numbers="none")
 isnan = _unary("isnan", "Whether each element is NaN.", promote="bool", run=np.isnan)
 isinf = _unary("isinf", "Whether each element is infinite.", promote="bool", run=np.isinf)
 isfinite = _unary("isfinite", "Whether each element is a finite number.", promote="bool", run=np.isfinite)
@@ -633,6 +656,11 @@ def isneginf(input):
 @composite
 def isclose(input, other, rtol=1e-05, atol=1e-08, equal_nan=False):
     """`|input - other| <= atol + rtol * |other|`, elementwise."""
+    tensors_only("isclose", input=input, other=other)
+    tensors_only("isclose", input=input, other=other)
+    for name, value in (("rtol", rtol), ("atol", atol)):
+        if value < 0:
+            raise RuntimeError(f"{name} must be greater than or equal to zero, but got {value}")
     close = (input == other) | (ops.isfinite(input) & ops.isfinite(other) & (ops.abs(input - other) <= atol + ops.abs(other) * rtol))
     return close | (ops.isnan(input) & ops.isnan(other)) if equal_nan else close
 
@@ -651,20 +679,34 @@ def equal(input, other):
 
 # -- complex numbers -------------------------------------------------------------------------------
 
-conj = _unary("conj", "The complex conjugate.", lambda g, out, x: ops.conj(g) if g.is_complex() else g, promote="default", run=np.conj)
+conjugate = _unary(
+    "conjugate", "The complex conjugate of complex numbers.", lambda g, out, x: ops.conj(g), promote="default", run=np.conj, primitive="conj",
+)
+
+
+@composite(inplace=True)
+def conj(input):
+    """The complex conjugate; real tensors are their own."""
+    return ops.conjugate(input) if input.is_complex() else input
 
 
 @pointwise(
-    vjp=lambda g, out, x: ops.complex(g, ops.zeros_like(g)) if x.dtype.is_complex else g,
+    vjp=lambda g, out, x: ops.complex(g, ops.zeros_like(g)),
     saves="",
     result="real",
     run=lambda x: np.real(x).copy(order="K"),
     inplace=False,
     method=False,
 )
-def real(s, input):
-    """The real part."""
+def real_part(s, input):
+    """The real part of complex numbers."""
     return s.real(input)
+
+
+@composite(method=False)
+def real(input):
+    """The real part; real tensors are their own."""
+    return ops.real_part(input) if input.is_complex() else input
 
 
 @pointwise(
@@ -726,6 +768,7 @@ def lerp(s, input, end, weight):
 @composite(inplace=True)
 def heaviside(input, values):
     """0 below zero, 1 above, `values` at zero."""
+    tensors_only("heaviside", input=input, values=values)
     return ops.where(input == 0, values, ops.convert(input > 0, input.dtype))
 
 
@@ -767,7 +810,7 @@ def _alias_of(name: str, target: str) -> None:
 for _name, _target in dict(
     subtract="sub", multiply="mul", divide="div", negative="neg", absolute="abs", arcsin="asin", arccos="acos", arctan="atan",
     arctan2="atan2", arcsinh="asinh", arccosh="acosh", arctanh="atanh", fix="trunc", greater="gt", greater_equal="ge", less="lt",
-    less_equal="le", not_equal="ne",
+    less_equal="le", not_equal="ne", conj_physical="conj",
 ).items():
     _alias_of(_name, _target)
 

@@ -292,6 +292,10 @@ _Aminmax = named("aminmax", "min max")
 @composite
 def aminmax(input, *, dim=None, keepdim=False):
     """The smallest and the largest value."""
+    if input.numel() == 0 and (dim is None or input.shape[normalize_dim(dim, input.ndim)] == 0):
+        raise RuntimeError(
+            "aminmax(): cannot compute aminmax over an empty dimension as the operation has no identity."
+        )
     return _Aminmax(ops.amin(input, dim, keepdim), ops.amax(input, dim, keepdim))
 
 
@@ -580,7 +584,7 @@ def norm(input, p="fro", dim=None, keepdim=False, dtype=None):
     return ops.linalg_vector_norm(input, 2 if p in ("fro", None) else p, dim, keepdim, dtype=dtype)
 
 
-@composite(method=False)
+@composite
 def dist(input, other, p=2):
     """The p-norm of the difference."""
     return ops.linalg_vector_norm(input - other, p)
@@ -589,6 +593,12 @@ def dist(input, other, p=2):
 @composite(inplace=True)
 def renorm(input, p, dim, maxnorm):
     """Slices along a dimension scaled down to a p-norm of at most `maxnorm`."""
+    if input.ndim < 2:
+        raise RuntimeError(f"renorm: input needs at least 2 dimensions, got {input.ndim} dimensions")
+    if p <= 0:
+        raise RuntimeError("renorm: non-positive norm not supported")
+    if maxnorm < 0:
+        raise RuntimeError(f"renorm: expected maxnorm to be >= 0 but got {maxnorm}")
     others = tuple(i for i in range(input.ndim) if i != normalize_dim(dim, input.ndim))
     size = ops.linalg_vector_norm(input, p, others, True)
     return input * ops.where(size > maxnorm, maxnorm / (size + 1e-7), ops.ones_like(size))

@@ -175,6 +175,12 @@ def logcumsumexp(input, dim):
 @composite
 def diff(input, n=1, dim=-1, prepend=None, append=None):
     """Differences of neighbours, n times."""
+    if input.ndim == 0:
+        raise RuntimeError("diff expects input to be at least one-dimensional")
+    if n < 0:
+        raise RuntimeError(f"order must be non-negative but got {n}")
+    if n == 0:
+        return ops.clone(input)
     d = normalize_dim(dim, input.ndim)
     if prepend is not None or append is not None:
         input = ops.cat([t for t in (prepend, input, append) if t is not None], d)

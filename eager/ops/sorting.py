@@ -208,6 +208,8 @@ def _search(edges: np.ndarray, values: np.ndarray, right: bool) -> np.ndarray:
     side: Any = "right" if right else "left"
     if edges.ndim == 1:
         return np.searchsorted(edges, values, side)
+    if not values.size:
+        return np.zeros(values.shape, np.int64)
     rows, wanted = edges.reshape(-1, edges.shape[-1]), values.reshape(-1, values.shape[-1])
     return np.stack([np.searchsorted(r, w, side) for r, w in zip(rows, wanted)]).reshape(
         values.shape

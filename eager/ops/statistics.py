@@ -7,6 +7,7 @@ from typing import Any
 
 from eager import dtype as dtypes
 from eager.op import composite, ops
+from eager.ops.pointwise import tensors_only
 from eager.shape import normalize_dim
 from eager.tensor import Tensor
 
@@ -22,11 +23,7 @@ def cov(input, *, correction=1, fweights=None, aweights=None):
     rows = input if input.ndim == 2 else ops.reshape(input, (1, -1))
     if rows.dtype.category < dtypes.FLOATING:
         rows = ops.convert(rows, dtypes.get_default_dtype())
-    weight = None
-    for given in (fweights, aweights):
-        if given is not None:
-            given = ops.convert(given, rows.dtype)
-            weight = given if weight is None else weight * given
+    weight = _weights(fweights, aweights, rows)
     if weight is None:
         total: Any = rows.shape[1]
         center = ops.mean(rows, 1, True)
@@ -40,42 +37,37 @@ def cov(input, *, correction=1, fweights=None, aweights=None):
     apart = rows - center
     scaled = apart if weight is None else apart * weight
     found = ops.mm(scaled, ops.conj(ops.transpose(apart, 0, 1))) / left
-    return found if input.ndim == 2 else ops.reshape(found, ())
+    return ops.reshape(found, ()) if rows.shape[0] == 1 else found
+
+
+def _weights(fweights: Any, aweights: Any, rows: Any) -> Any:
+    """The product of the weights of observations, in their own types; None without. Raises RuntimeError for wrong ones."""
+    for name, given, integral in (("fweights", fweights, True), ("aweights", aweights, False)):
+        if given is None:
+            continue
+        if given.ndim > 1 or given.numel() != rows.shape[1]:
+            raise RuntimeError(
+                f"cov(): expected {name} to have the same numel as there are observations in the input "
+                f"but got {given.numel()} != {rows.shape[1]}"
+            )
+        if given.dtype.is_floating_point == integral:
+            kind = "integral" if integral else "floating point"
+            raise RuntimeError(f"cov(): expected {name} to have {kind} dtype but got {name} with {given.dtype} dtype")
+        if given.numel() and bool(ops.any(given < 0)):
+            raise RuntimeError(f"cov(): {name} cannot be negative")
+    if fweights is None or aweights is None:
+        return aweights if fweights is None else fweights
+    return fweights * aweights
 
 
 @composite
 def corrcoef(input):
     """The correlations of the rows."""
     found = ops.cov(input)
-    if input.ndim < 2:
+    if found.ndim == 0:
         return found / found
     spread = ops.sqrt(ops.diagonal(found))
     return ops.clamp(found / ops.unsqueeze(spread, 1) / ops.unsqueeze(spread, 0), -1, 1)
-
-
-@composite
-def nanquantile(input, q, dim=None, keepdim=False, *, interpolation="linear"):
-    """`quantile` of the elements that are not NaN (along one dimension, linear)."""
-    if interpolation != "linear":
-        raise RuntimeError("nanquantile(): only interpolation='linear' is implemented")
-    rows = ops.reshape(input, (-1,)) if dim is None else ops.movedim(input, dim, -1)
-    ordered = ops.sort(rows, -1)[0]
-    count = ops.sum(~ops.isnan(ordered), -1, True)
-    share = q if isinstance(q, Tensor) else ops.full((), float(q), dtype=input.dtype)
-    place = ops.convert(ops.clamp(count - 1, 0, None), input.dtype) * ops.reshape(share, (-1,))
-    low = ops.gather(ordered, -1, ops.convert(ops.floor(place), dtypes.int64))
-    high = ops.gather(ordered, -1, ops.convert(ops.ceil(place), dtypes.int64))
-    found = ops.movedim(ops.lerp(low, high, place - ops.floor(place)), -1, 0)
-    if keepdim:
-        shape = (
-            (1,) * input.ndim
-            if dim is None
-            else tuple(
-                1 if i == normalize_dim(dim, input.ndim) else n for i, n in enumerate(input.shape)
-            )
-        )
-        found = ops.reshape(found, (-1, *shape))
-    return found if share.ndim else ops.squeeze(found, 0)
 
 
 @composite(method=False)
@@ -103,9 +95,11 @@ def pdist(input, p=2.0):
     )
 
 
-@composite(inplace=True)
+@composite
 def float_power(input, exponent):
     """`pow` in float64 (complex128)."""
+    if not isinstance(exponent, Tensor):
+        tensors_only("float_power", input=input)
 
     def wide(x: Any) -> Any:
         if not isinstance(x, Tensor):
@@ -117,9 +111,23 @@ def float_power(input, exponent):
     return ops.pow(wide(input), wide(exponent))
 
 
+def _float_power_in_place(self: Tensor, exponent: Any) -> Tensor:
+    """`float_power` written into this tensor, which must be of the result's type."""
+    found = ops.float_power(self, exponent)
+    if found.dtype is not self.dtype:
+        raise RuntimeError(
+            f"the base given to float_power_ has dtype {self.dtype} but the operation's result requires dtype {found.dtype}"
+        )
+    return ops.copy_(self, found)
+
+
+Tensor.float_power_ = _float_power_in_place  # type: ignore[attr-defined]
+
+
 @composite
 def logaddexp2(input, other):
     """`log2(2**input + 2**other)` without overflow."""
+    tensors_only("logaddexp2", input=input, other=other)
     top = ops.maximum(input, other)
     gap = ops.where(input == other, ops.zeros_like(top), ops.minimum(input, other) - top)
     return top + ops.log2(1 + ops.exp2(gap))
@@ -131,12 +139,19 @@ def isreal(input):
     return input.imag == 0 if input.is_complex() else ops.ones_like(input, dtype=dtypes.bool_)
 
 
-@composite
+def _sum_to_size_front(call, input, *size):
+    return call(input, tuple(size[0]) if len(size) == 1 and not isinstance(size[0], int) else size)
+
+
+@composite(front=_sum_to_size_front)
 def sum_to_size(input, size):
     """The sum over the dimensions that `size` lacks or has as 1."""
     from eager.autograd import sum_to
 
-    return sum_to(input, tuple(size))
+    shape, rank = tuple(input.shape), len(size)
+    if rank > len(shape) or any(n not in (1, m) for n, m in zip(size, shape[len(shape) - rank :])):
+        raise RuntimeError(f"size {{{list(size)}}} is not expandable to size {{{list(shape)}}}.")
+    return sum_to(input, size) if size else ops.sum(input)
 
 
 @composite(method=False)

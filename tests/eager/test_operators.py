@@ -274,14 +274,14 @@ def test_random_operator_has_the_shape_it_says(name):
 
 WITHOUT_PEER = set(
     """
-    real_part prod_others recurrence convert trunc_divide select_where euclidean_norm max_dim min_dim
+    real_part conjugate prod_others recurrence convert trunc_divide select_where euclidean_norm max_dim min_dim
     median_dim nanmedian_dim scatter_src scatter_value nonzero_rows distinct_values distinct_runs
     view_dtype slice_backward diagonal_backward unfold_backward
-    as_strided_backward fill copy getitem slice alias new_zeros new_ones new_full as_strided index
+    strided_view strided_view_backward strided_view_values fill copy getitem slice alias new_zeros new_ones new_full as_strided index
     fft_complex fft_real fft_half select_backward adaptive_avg_pool adaptive_avg_pool_input_grad
     adaptive_max_pool attention avg_pool avg_pool_input_grad binary_entropy convolution
     convolution_input_grad convolution_weight_grad embedding_weight_grad max_pool
-    max_pool_input_grad max_pool_with_indices batch_norm_forward native_layer_norm nll_loss_forward
+    fractional_max_pool max_pool_input_grad max_pool_with_indices batch_norm_forward native_layer_norm nll_loss_forward
     one_hot_of prelu_kernel constant_pad_nd embedding ctc_loss_forward gelu_backward silu_backward
     max_pool_backward batch_norm_backward layer_norm_backward
     linalg_triangular linalg_lstsq triangular_solve adjugate pseudo_inverse permutation_matrix

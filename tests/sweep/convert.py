@@ -99,7 +99,7 @@ def of_torch(op: Any) -> Any:
 
 
 def is_of_database(function: Any) -> bool:
-    return getattr(function, "__module__", None) == "torch.testing._internal.common_methods_invocations" and hasattr(function, "__code__")
+    return (getattr(function, "__module__", None) or "").startswith("torch.testing._internal") and hasattr(function, "__code__")
 
 
 _UNSEEDED = {"wrapper_set_seed": lambda op, *args, **kwargs: op(*args, **kwargs)}
@@ -126,9 +126,8 @@ def function(op: Any) -> Any:
     if is_of_database(op.op):
         return over_flambeau(op.op)
     path = op.name.removeprefix("torch.").removesuffix(".default")
-    found = follow(flambeau, path)
-    if found is None and follow(torch, path) is not op.op and callable(follow(torch.Tensor, path)):
-        found = follow(Tensor, path)
+    of_tensors = follow(torch, path) is not op.op and follow(torch.Tensor, path) is op.op
+    found = follow(Tensor if of_tensors else flambeau, path)
     if found is None:
         raise Missing(f"torch.{path}")
     return found
