@@ -31,15 +31,15 @@ def channels_last(shape: Sequence[int]) -> tuple[int, ...]:
 def keeps_channels_last(lowering: Lowering) -> bool:
     """Whether the graph only infers, by several convolutions in a row.
 
-    Gradients, and what is saved for them, are in PyTorch's order, and to bring one image into
-    another order and back costs more than it saves.
+    Gradients of weights, and what is saved for them, are in PyTorch's order, and to bring one image
+    into another order and back costs more than it saves.
     """
     count = 0
     for node in lowering.graph.nodes:
         name = getattr(node.target, "name", "")
-        if name.startswith("convolution_"):
+        if name == "convolution_weight_grad":
             return False
-        if name == "convolution":
+        if name in ("convolution", "convolution_input_grad"):
             count += 1
             if any(user.op == "output" for user in node.users):
                 return False
@@ -164,10 +164,10 @@ def _direct(
         )
     else:
         pixels = lowering.laid_out(image, channels_last(image.shape))
-    def kernel(epilogue: Any) -> Any:
-        return direct.kernel(frame, epilogue)
+    def kernels(epilogue: Any) -> list[Any]:
+        return [direct.kernel(frame, epilogue)]
 
-    return _tiled(lowering, node, _title("convolution", conv), kernel, pixels, packed, bias)
+    return _tiled(lowering, node, _title("convolution", conv), kernels, pixels, [packed], bias)
 
 
 def _channelwise(
@@ -180,11 +180,34 @@ def _channelwise(
     inner = contiguous_strides((*weight.shape[2:], weight.shape[0]))[:-1]
     weights = lowering.laid_out(weight, (1, 1, *inner))
 
-    def kernel(epilogue: Any) -> Any:
-        return channelwise.forward(conv, epilogue)
+    def kernels(epilogue: Any) -> list[Any]:
+        return [channelwise.forward(conv, epilogue)]
 
     name = _title("depthwise convolution", conv)
-    return _tiled(lowering, node, name, kernel, pixels, weights, bias)
+    return _tiled(lowering, node, name, kernels, pixels, [weights], bias)
+
+
+def _spread(
+    lowering: Lowering, node: Node, conv: Any, gradient: Lazy, weight: Lazy
+) -> Lazy:
+    """The gradient by an image with its channels last: a transposed convolution."""
+    from inductor.templates import direct, packing
+    from inductor.templates.frame import gradient_frames
+
+    weights = lowering.contiguous(weight)
+    parts = []
+    for frame, taps in gradient_frames(conv):
+        template = packing.pack(frame, packing.gradient_weights(conv, taps))
+        parts.append((
+            frame, _step(lowering, "pack_weights", template, [weights], frame.packed)
+        ))
+    pixels = lowering.laid_out(gradient, channels_last(gradient.shape))
+
+    def kernels(epilogue: Any) -> list[Any]:
+        return [direct.kernel(frame, epilogue) for frame, _ in parts]
+
+    name = _title("convolution input gradient", conv)
+    return _tiled(lowering, node, name, kernels, pixels, [packed for _, packed in parts], None)
 
 
 def _title(name: str, conv: Any) -> str:
@@ -197,25 +220,30 @@ def _title(name: str, conv: Any) -> str:
 
 
 def _tiled(
-    lowering: Lowering, node: Node, name: str, kernel: Any, pixels: Stored, weights: Stored,
-    bias: Stored | None,
+    lowering: Lowering, node: Node, name: str, kernels: Any, pixels: Stored,
+    weights: Sequence[Stored], bias: Stored | None,
 ) -> Lazy:
-    """A step of a template (image, weights, out, -, *extra) whose rows are pixels."""
+    """A step of templates (image, weights, out, -, *extra) whose rows are pixels; each has weights
+    of its own and fills a part of the output.
+    """
     from inductor.templates.finish import bias as add_bias
     from inductor.templates.finish import chain
 
     shape = tuple(map(int, node.meta["val"].shape))
     out = Buffer(lowering.name(), pixels.dtype, shape, channels_last(shape))
-    operands = [pixels, weights] + ([bias] if bias is not None else [])
+    operands = [pixels, *weights] + ([bias] if bias is not None else [])
 
     def make(
         reference: Any, target: Buffer = out, epilogue: Any = None, more: Sequence[Buffer] = ()
     ) -> list[Any]:
         parts = [add_bias()] * (bias is not None) + [epilogue] * (epilogue is not None)
-        template = kernel(chain(*parts) if parts else None)
-        first, second, *rest = [reference(o.buffer, o.offset) for o in operands]
-        words = [*rest, *map(reference, more)]
-        return [template.step(first, second, reference(target), 0, *words, name=name)]
+        templates = kernels(chain(*parts) if parts else None)
+        image, *packed = [reference(o.buffer, o.offset) for o in operands]
+        words = [*packed[len(templates) :], *map(reference, more)]
+        return [
+            template.step(image, weights, reference(target), 0, *words, name=name)
+            for template, weights in zip(templates, packed, strict=False)
+        ]
 
     matrix = (shape[0], math.prod(shape[2:]), shape[1]) if out.dtype == "float32" else None
     lowering.emit(Step(
@@ -246,6 +274,9 @@ def lower_input_grad(lowering: Lowering, node: Node, bound: tuple) -> Lazy:
         shape, weight.shape[0], weight.shape[2:], bound[3:], (gradient, weight)
     )
     _fits(conv, gradient)
+    wide = conv.channels // conv.groups >= LEAST_FILTERS
+    if keeps_channels_last(lowering) and wide and gradient.ndim == 4:
+        return _spread(lowering, node, conv, gradient, weight)
     from inductor.templates.convolution import input_gradient
 
     return _plan_step(

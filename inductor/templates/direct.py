@@ -114,11 +114,13 @@ class Direct:
         e = Emitter(self.module, f"tile_{rows}_{vectors}", kind, self.frame.dtype)
         image, weights, out, pixel, column, number, *words, block = e.arguments
         part = _Part(*words)
-        offset = e.add(e.multiply(pixel, self.frame.filters), column)
         masks = self._masks(e, number, vectors)
         grid = [(i, v) for i in range(rows) for v in range(vectors)]
-        places = [i * self.frame.filters + v * self.lanes for i, v in grid]
-        target = e.at(out, offset)
+        first = place_of(self.frame, e, pixel)
+        pixels = [self._place(e, pixel, first, i) for i in range(rows)]
+        lines = [e.add(e.multiply(place, self.frame.filters), column) for place in pixels]
+        places = [e.add(lines[i], v * self.lanes) for i, v in grid]
+        target = out
         zeros = [e.constant(0.0)] * len(grid)
         sums = self._sum(e, image, weights, pixel, part, rows, vectors, zeros)
         if not self.single:
@@ -131,7 +133,7 @@ class Direct:
             sums = e.choose(e.compare("!=", part.fresh, 0), lambda: sums, add_previous)
         if self.epilogue is not None and self.short:
             def change() -> list[ir.Value]:
-                return self._change(e, sums, grid, masks, (pixel, column, offset), block)
+                return self._change(e, sums, grid, masks, (pixels, column, places), block)
 
             sums = change() if self.single else e.choose(
                 e.compare("!=", part.final, 0), change, lambda: sums
@@ -146,26 +148,24 @@ class Direct:
     ) -> list[ir.Value]:
         """The epilogue of a tile in registers."""
         assert self.epilogue is not None
-        pixel, column, offset = at
+        pixels, column, places = at
         whole = ir.Constant(ir.VectorType(I1, self.lanes), [1] * self.lanes)
+        size = whole_image(self.frame)
         result: list[ir.Value] = []
         shared: Any = None
-        for (i, v), value in zip(grid, sums, strict=True):
+        for (i, v), value, offset in zip(grid, sums, places, strict=True):
+            image, row = e.divide(pixels[i], size), e.remainder(pixels[i], size)
+            mask = whole if masks[v] is None else masks[v]
+            place = Place(e, image, row, e.add(column, v * self.lanes), offset, mask, block)
             if v == 0:
-                here = e.add(pixel, i)
-                number = e.divide(here, self.frame.pixels)
-                row = Place(
-                    e, number, e.remainder(here, self.frame.pixels), column,
-                    e.add(offset, i * self.frame.filters), whole, block,
-                )
-                shared = self.epilogue.for_row(e, row)
-            place = Place(
-                e, row.image, row.row, e.add(column, v * self.lanes),
-                e.add(offset, i * self.frame.filters + v * self.lanes),
-                whole if masks[v] is None else masks[v], block,
-            )
+                shared = self.epilogue.for_row(e, place)
             result.append(self.epilogue(e, value, place, shared))
         return result
+
+    def _place(self, e: Emitter, pixel: Value, first: Value, row: int) -> Value:
+        if self.frame.spread is None or row == 0:
+            return e.add(first, row)
+        return place_of(self.frame, e, e.add(pixel, row))
 
     def _masks(self, e: Emitter, number: Value, vectors: int) -> list:
         """Per vector the filters that exist, or None where all do."""
@@ -320,9 +320,9 @@ class Direct:
 
         def change() -> None:
             with e.loop(0, height) as i:
-                here = e.add(pixel, i.index)
-                image = e.divide(here, self.frame.pixels)
-                row = e.remainder(here, self.frame.pixels)
+                here = place_of(self.frame, e, e.add(pixel, i.index))
+                size = whole_image(self.frame)
+                image, row = e.divide(here, size), e.remainder(here, size)
                 offset = e.add(e.multiply(here, self.frame.filters), column)
                 e.call(self.finish, out, offset, 1, columns, image, row, column, e.arguments[0])
 
@@ -379,6 +379,23 @@ class _Windows:
             for i in range(self.rows)
         ]
         return found, met
+
+
+def whole_image(frame: Frame) -> int:
+    """Pixels of a whole image of the output."""
+    return frame.pixels if frame.spread is None else frame.spread[-1]
+
+
+def place_of(frame: Frame, e: Emitter, pixel: Value) -> Value:
+    """Which pixel of the whole output the kernel's pixel is."""
+    if frame.spread is None:
+        return pixel
+    image, row, column, first, _ = frame.spread
+    number, inside = e.divide(pixel, frame.pixels), e.remainder(pixel, frame.pixels)
+    y, x = e.divide(inside, frame.columns), e.remainder(inside, frame.columns)
+    return e.sum(
+        e.multiply(number, image), e.multiply(y, row), e.multiply(x, column), first
+    )
 
 
 def _constant(number: int, kind: ir.Type) -> ir.Constant:

@@ -61,8 +61,8 @@ class Frame:
     The image has `pixel` elements per pixel. The window of output pixel (y, x) begins at pixel
     (y, x) * stride + start; each of its `taps` (rows down, columns across) reads `run` elements per
     group. `checked` where a tap can fall outside the image. The output has `filters` elements per
-    pixel, and is `spread` (strides of image, row and column, and the first element) where it is not
-    dense.
+    pixel; where its pixels are only some of an image, `spread` says which: steps of image, row and
+    column, and the first, counted in pixels, and how many an image has.
     """
 
     batch: int
@@ -79,7 +79,7 @@ class Frame:
     groups: int
     checked: bool
     dtype: str
-    spread: tuple[int, int, int, int] | None = None
+    spread: tuple[int, int, int, int, int] | None = None
 
     @property
     def itemsize(self) -> int:
@@ -162,3 +162,45 @@ def thin_frame(conv: Convolution) -> Frame:
         width=conv.width + 2 * conv.padding[1], run=conv.kernel[1] * conv.channels, taps=taps,
         start=(0, 0), checked=False,
     )
+
+
+def gradient_frames(conv: Convolution) -> list[tuple[Frame, tuple[int, ...]]]:
+    """The gradient by the image of a convolution: of every stride-th pixel in each direction by
+    itself, for they meet the same taps; with each frame the numbers of its taps.
+    """
+    found = []
+    for y in range(min(conv.stride[0], conv.height)):
+        for x in range(min(conv.stride[1], conv.width)):
+            down, across = _met(conv, 0, y), _met(conv, 1, x)
+            rows = -(-(conv.height - y) // conv.stride[0])
+            columns = -(-(conv.width - x) // conv.stride[1])
+            numbers = tuple(i * conv.kernel[1] + j for i, _ in down for j, _ in across)
+            taps = tuple((i, j) for _, i in down for _, j in across)
+            # pixels that no tap meets are zeros: a tap far outside gives them
+            taps, numbers = taps or ((-rows - 1, 0),), numbers or (0,)
+            checked = any(
+                not 0 <= i <= conv.out_height - rows or not 0 <= j <= conv.out_width - columns
+                for i, j in taps
+            )
+            size = conv.height * conv.width
+            spread = (
+                size, conv.stride[0] * conv.width, conv.stride[1], y * conv.width + x, size
+            )
+            found.append((Frame(
+                conv.batch, conv.out_height, conv.out_width, conv.filters, rows, columns,
+                conv.channels, conv.filters // conv.groups, taps, (1, 1), (0, 0), conv.groups,
+                checked, conv.dtype, None if conv.stride == (1, 1) else spread,
+            ), numbers))
+    return found
+
+
+def _met(conv: Convolution, axis: int, place: int) -> list[tuple[int, int]]:
+    """The taps that meet image pixels `place`, `place` + stride, …: the number of each, and how far
+    its output pixel is from the first one.
+    """
+    found = []
+    for tap in range(conv.kernel[axis]):
+        reach = place + conv.padding[axis] - tap * conv.dilation[axis]
+        if reach % conv.stride[axis] == 0:
+            found.append((tap, reach // conv.stride[axis]))
+    return found

@@ -27,12 +27,16 @@ class Weights:
     taps: tuple[int, ...]
 
 
-def weights(conv: Convolution, thin: bool = False) -> Weights:
+def weights(conv: Convolution) -> Weights:
     """Those of a convolution, [filter][channel][tap] in memory."""
-    channels = conv.channels // conv.groups
-    each = channels * conv.taps
-    group = conv.filters // conv.groups * each
-    return Weights(group, each, conv.taps, tuple(range(conv.taps)))
+    each = conv.channels // conv.groups * conv.taps
+    return Weights(conv.filters // conv.groups * each, each, conv.taps, tuple(range(conv.taps)))
+
+
+def gradient_weights(conv: Convolution, taps: tuple[int, ...]) -> Weights:
+    """The same for the gradient by the image: filters and channels change places."""
+    each = conv.channels // conv.groups * conv.taps
+    return Weights(conv.filters // conv.groups * each, conv.taps, each, taps)
 
 
 def pack(work: Frame, found: Weights) -> Template:
@@ -57,7 +61,8 @@ def _write_pack(work: Frame, found: Weights) -> str:
             line = e.at(source, start), e.at(out, vector.index)
             # An element of a run is a tap of a channel where rows of taps are read as one.
             taps = len(found.taps)
-            if found.run == taps and found.taps == tuple(range(taps)):
+            whole = found.filter == work.depth and found.taps == tuple(range(taps))
+            if whole and found.run == taps:
                 _pack_rows(e, work, found, left, *line)
             else:
                 _pack_elements(e, work, found, left, *line)
