@@ -446,6 +446,7 @@ _table(
         c(f(3, 4), v(0, 2, 1), None, "mean", 2),
     ],
     binary_entropy=lambda: [c(f(2, 3, low=0.1, high=0.9), f(2, 3, low=0.1, high=0.9))],
+    fractional_max_pool=lambda: [c(f(2, 2, 5, 6), f(2, 2, 2, low=0.1, high=0.9), (2, 2), (3, 4))],
     batch_norm_forward=lambda: [c(f(3, 2, 4), f(2), f(2), 1e-5), c(f(4, 3), None, None, 1e-3)],
     native_layer_norm=lambda: [
         c(f(2, 3, 4), (4,), f(4), f(4), 1e-5),

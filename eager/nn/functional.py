@@ -9,6 +9,7 @@ import warnings
 from typing import Any
 
 from eager.autograd import no_grad
+from eager.dtype import bool_, uint8
 from eager.nn.attention import multi_head_attention_forward
 from eager.ops.activation import (
     gelu,
@@ -33,6 +34,7 @@ from eager.ops.convolution import (
 from eager.ops.ctc import ctc_loss
 from eager.ops.dropout import check_probability
 from eager.ops.embedding import one_hot
+from eager.ops.fractional import fractional_max_pool2d, fractional_max_pool3d
 from eager.ops.interpolate import (
     affine_grid,
     channel_shuffle,
@@ -53,6 +55,7 @@ from eager.ops.loss import (
     huber_loss,
     kl_div,
     l1_loss,
+    linear_cross_entropy,
     margin_ranking_loss,
     mse_loss,
     multi_margin_loss,
@@ -95,6 +98,7 @@ from eager.ops.pooling import (
     max_unpool2d,
     max_unpool3d,
 )
+from eager.ops.statistics import pdist
 from eager.registry import ops
 
 __all__ = [
@@ -104,17 +108,20 @@ __all__ = [
     "binary_cross_entropy_with_logits", "celu", "celu_", "channel_shuffle", "conv1d", "conv2d",
     "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "cosine_embedding_loss",
     "cosine_similarity", "cross_entropy", "ctc_loss", "dropout", "dropout1d", "dropout2d", "dropout3d", "elu",
-    "elu_", "embedding", "embedding_bag", "feature_alpha_dropout", "fold", "gaussian_nll_loss",
+    "elu_", "embedding", "embedding_bag", "feature_alpha_dropout", "fold",
+    "fractional_max_pool2d", "fractional_max_pool2d_with_indices", "fractional_max_pool3d",
+    "fractional_max_pool3d_with_indices", "gaussian_nll_loss",
     "gelu", "glu", "grid_sample", "group_norm", "gumbel_softmax", "hardshrink", "hardsigmoid",
     "hardswish", "hardtanh", "hardtanh_", "hinge_embedding_loss", "huber_loss", "instance_norm",
     "interpolate", "kl_div", "l1_loss", "layer_norm", "leaky_relu", "leaky_relu_", "linear",
+    "linear_cross_entropy",
     "local_response_norm", "log_softmax", "logsigmoid", "lp_pool1d", "lp_pool2d", "lp_pool3d",
     "margin_ranking_loss", "max_pool1d", "max_pool1d_with_indices", "max_pool2d",
     "max_pool2d_with_indices", "max_pool3d", "max_pool3d_with_indices", "max_unpool1d",
     "max_unpool2d", "max_unpool3d", "mish", "mse_loss", "multi_head_attention_forward",
     "multi_margin_loss", "multilabel_margin_loss", "multilabel_soft_margin_loss", "nll_loss",
-    "normalize", "one_hot", "pad", "pairwise_distance", "pixel_shuffle", "pixel_unshuffle",
-    "poisson_nll_loss", "prelu", "relu", "relu6", "relu_", "rms_norm", "rrelu",
+    "normalize", "one_hot", "pad", "pairwise_distance", "pdist", "pixel_shuffle", "pixel_unshuffle",
+    "poisson_nll_loss", "prelu", "relu", "relu6", "relu_", "rms_norm", "rrelu", "rrelu_",
     "scaled_dot_product_attention", "selu", "selu_", "sigmoid", "silu", "smooth_l1_loss",
     "soft_margin_loss", "softmax", "softmin", "softplus", "softshrink", "softsign", "tanh",
     "tanhshrink", "threshold", "threshold_", "triplet_margin_loss",
@@ -197,6 +204,12 @@ def rrelu(input: Any, lower: float = 1.0 / 8, upper: float = 1.0 / 3, training: 
     """Leaky relu with a random slope per element in training."""
     result = ops.rrelu(input, lower, upper, training)
     return input.copy_(result) if inplace else result
+
+
+def rrelu_(input: Any, lower: float = 1.0 / 8, upper: float = 1.0 / 3,
+           training: bool = False) -> Any:
+    """In-place `rrelu`."""
+    return rrelu(input, lower, upper, training, True)
 
 
 def relu_(input: Any) -> Any:
@@ -336,7 +349,8 @@ def _channel_dropout(rank: int, input: Any, p: float, training: bool, inplace: b
                            "channel-wise dropout on inputs with 1 spatial dimension, a channel "
                            "dimension, and an optional batch dimension (i.e. 2D or 3D inputs).")
     if rank != 2 and input.dim() == rank + 1:
-        return _dropout(ops.feature_dropout, input.unsqueeze(0), p, training, inplace).squeeze(0)
+        found = _dropout(ops.feature_dropout, input.unsqueeze(0), p, training, inplace)
+        return input if inplace else found.squeeze(0)
     return _dropout(ops.feature_dropout, input, p, training, inplace)
 
 
@@ -419,6 +433,22 @@ def adaptive_max_pool3d_with_indices(input: Any, output_size: Any,
     return adaptive_max_pool3d(input, output_size, True)
 
 
+def fractional_max_pool2d_with_indices(
+        input: Any, kernel_size: Any, output_size: Any = None, output_ratio: Any = None,
+        return_indices: bool = False, _random_samples: Any = None) -> Any:
+    """The largest values of randomly placed windows, and where they are."""
+    return fractional_max_pool2d(input, kernel_size, output_size, output_ratio, True,
+                                 _random_samples)
+
+
+def fractional_max_pool3d_with_indices(
+        input: Any, kernel_size: Any, output_size: Any = None, output_ratio: Any = None,
+        return_indices: bool = False, _random_samples: Any = None) -> Any:
+    """The largest values of randomly placed windows, and where they are."""
+    return fractional_max_pool3d(input, kernel_size, output_size, output_ratio, True,
+                                 _random_samples)
+
+
 def upsample(input: Any, size: Any = None, scale_factor: Any = None, mode: str = "nearest",
              align_corners: bool | None = None) -> Any:
     """Another name of `interpolate`."""
@@ -446,6 +476,8 @@ def unfold(input: Any, kernel_size: Any, dilation: Any = 1, padding: Any = 0,
     kernel, dilation, padding, stride = _blocks(kernel_size, dilation, padding, stride)
     if input.dim() == 3:
         return unfold(input.unsqueeze(0), kernel, dilation, padding, stride).squeeze(0)
+    if input.dtype is bool_:
+        return unfold(input.to(uint8), kernel, dilation, padding, stride).to(bool_)
     batch, channels = input.shape[0], input.shape[1]
     count = channels * kernel[0] * kernel[1]
     # each output channel of this convolution picks one element of the patch
@@ -482,6 +514,8 @@ def triplet_margin_with_distance_loss(anchor: Any, positive: Any, negative: Any,
                                       distance_function: Any = None, margin: float = 1.0,
                                       swap: bool = False, reduction: str = "mean") -> Any:
     """`triplet_margin_loss` by any distance."""
+    if reduction not in ("mean", "sum", "none"):
+        raise ValueError(f"{reduction} is not a valid value for reduction")
     if margin <= 0:
         raise ValueError(f"margin must be greater than 0, got {margin}")
     distance = pairwise_distance if distance_function is None else distance_function

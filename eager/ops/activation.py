@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from eager.blocks import BLOCK
-from eager.dtype import bfloat16, float16, float32
-from eager.op import composite, extern, pointwise
+from eager.dtype import bfloat16, float16, float32, from_numpy
+from eager.op import composite, extern, pointwise, require
 from eager.registry import ops
 from eager.shape import normalize_dim
 from eager.spec import Spec
@@ -29,14 +29,7 @@ def widen(array: np.ndarray) -> np.ndarray:
     return array.astype(np.float32) if array.dtype.itemsize == 2 else array
 
 
-def require_floating(name: str, input: Any) -> None:
-    """Raises NotImplementedError for types that a floating point kernel does not take."""
-    if not (input.dtype.is_floating_point or input.dtype.is_complex):
-        raise NotImplementedError(f'"{name}" not implemented for {input.dtype}: convert the input '
-                                  "to a floating point type")
-
-
-@pointwise(vjp=lambda g, out, input: ops.where(out > 0, g, 0), saves="out")
+@pointwise(vjp=lambda g, out, input: ops.where(out > 0, g, 0), saves="out", takes="real")
 def relu(s, input):
     """The larger of zero and the input."""
     return s.maximum(input, 0)
@@ -73,7 +66,7 @@ def gelu_backward(s, g, input, approximate="none"):
 
 
 @pointwise(vjp=lambda g, out, input, approximate: ops.gelu_backward(g, input, approximate),
-           promote="float", method=False, inplace=False)
+           promote="float", method=False, inplace=False, takes="floating")
 def gelu(s, input, approximate="none"):
     """The input times the normal distribution function of it; `approximate="tanh"` is a formula
     for it."""
@@ -99,7 +92,7 @@ def silu_backward(s, g, input):
     return g * (gate * (1 + input * (1 - gate)))
 
 
-@pointwise(vjp=lambda g, out, input: ops.silu_backward(g, input), promote="float", method=False)
+@pointwise(vjp=lambda g, out, input: ops.silu_backward(g, input), promote="float", method=False, takes="inexact")
 def silu(s, input):
     """The input times its sigmoid."""
     return input * s.sigmoid(input)
@@ -110,7 +103,7 @@ def _mish_vjp(g: Any, out: Any, input: Any) -> Any:
     return g * (bent + input * ops.sigmoid(input) * (1 - bent * bent))
 
 
-@pointwise(vjp=_mish_vjp, promote="float", method=False)
+@pointwise(vjp=_mish_vjp, promote="float", method=False, takes="floating")
 def mish(s, input):
     """The input times the tanh of its softplus."""
     smooth = s.maximum(input, 0) + s.log1p(s.exp(-s.abs(input)))
@@ -121,7 +114,7 @@ def _elu_vjp(g: Any, out: Any, input: Any, alpha: float) -> Any:
     return g * ops.where(input > 0, 1.0, alpha * ops.exp(ops.clamp_max(input, 0)))
 
 
-@pointwise(vjp=_elu_vjp, promote="float", method=False)
+@pointwise(vjp=_elu_vjp, promote="float", method=False, takes="floating")
 def elu(s, input, alpha=1.0):
     """The input where positive, otherwise `alpha * (exp(input) - 1)`."""
     return s.where(input > 0, input, alpha * s.expm1(s.minimum(input, 0)))
@@ -132,7 +125,7 @@ def _selu_vjp(g: Any, out: Any, input: Any) -> Any:
     return g * (_SELU_SCALE * ops.where(input > 0, 1.0, slope))
 
 
-@pointwise(vjp=_selu_vjp, promote="float", method=False)
+@pointwise(vjp=_selu_vjp, promote="float", method=False, takes="floating")
 def selu(s, input):
     """A scaled elu that keeps mean 0 and variance 1."""
     below = _SELU_ALPHA * s.expm1(s.minimum(input, 0))
@@ -143,7 +136,7 @@ def _celu_vjp(g: Any, out: Any, input: Any, alpha: float) -> Any:
     return g * ops.where(input > 0, 1.0, ops.exp(ops.clamp_max(input, 0) / alpha))
 
 
-@pointwise(vjp=_celu_vjp, promote="float", method=False)
+@pointwise(vjp=_celu_vjp, promote="float", method=False, takes="floating")
 def celu(s, input, alpha=1.0):
     """The input where positive, otherwise `alpha * (exp(input / alpha) - 1)`."""
     if alpha == 0:
@@ -151,7 +144,7 @@ def celu(s, input, alpha=1.0):
     return s.where(input > 0, input, alpha * s.expm1(s.minimum(input, 0) / alpha))
 
 
-@pointwise(vjp=lambda g, out, input, slope: ops.where(input > 0, g, g * slope), method=False)
+@pointwise(vjp=lambda g, out, input, slope: ops.where(input > 0, g, g * slope), method=False, takes="floating")
 def leaky_relu(s, input, negative_slope=0.01):
     """The input, times `negative_slope` where it is not positive."""
     return s.where(input > 0, input, input * negative_slope)
@@ -160,8 +153,7 @@ def leaky_relu(s, input, negative_slope=0.01):
 @pointwise(
     vjp=(lambda g, out, input, weight: ops.where(input > 0, g, g * weight),
          lambda g, out, input, weight: ops.where(input > 0, 0, g * input)),
-    method=False, inplace=False,
-)
+    method=False, inplace=False, takes="floating")
 def prelu_kernel(s, input, weight):
     """`prelu` with a weight that broadcasts."""
     return s.where(input > 0, input, input * weight)
@@ -189,13 +181,13 @@ def _hardtanh_vjp(g: Any, out: Any, input: Any, low: float, high: float) -> Any:
     return ops.where((input > low) & (input < high), g, 0)
 
 
-@pointwise(vjp=_hardtanh_vjp, method=False)
+@pointwise(vjp=_hardtanh_vjp, method=False, takes="real")
 def hardtanh(s, input, min_val=-1.0, max_val=1.0):
     """The input cut off at `min_val` and `max_val`."""
     return s.minimum(s.maximum(input, min_val), max_val)
 
 
-@pointwise(vjp=lambda g, out, input: _hardtanh_vjp(g, out, input, 0, 6), method=False)
+@pointwise(vjp=lambda g, out, input: _hardtanh_vjp(g, out, input, 0, 6), method=False, takes="real")
 def relu6(s, input):
     """The input cut off at 0 and 6."""
     return s.minimum(s.maximum(input, 0), 6)
@@ -206,14 +198,14 @@ def _hardswish_vjp(g: Any, out: Any, input: Any) -> Any:
     return ops.where(input <= -3, 0, ops.where(input < 3, middle, g))
 
 
-@pointwise(vjp=_hardswish_vjp, promote="float", method=False)
+@pointwise(vjp=_hardswish_vjp, promote="float", method=False, takes="floating")
 def hardswish(s, input):
     """The input times its hardsigmoid."""
     return input * s.minimum(s.maximum(input + 3, 0), 6) / 6
 
 
 @pointwise(vjp=lambda g, out, input: ops.where((input > -3) & (input < 3), g / 6, 0),
-           promote="float", method=False)
+           promote="float", method=False, takes="floating")
 def hardsigmoid(s, input):
     """A line from 0 at -3 to 1 at 3."""
     return s.minimum(s.maximum(input + 3, 0), 6) / 6
@@ -224,7 +216,7 @@ def _softplus_vjp(g: Any, out: Any, input: Any, beta: float, threshold: float) -
     return ops.where(scaled > threshold, g, g * ops.sigmoid(scaled))
 
 
-@pointwise(vjp=_softplus_vjp, promote="float", method=False, inplace=False)
+@pointwise(vjp=_softplus_vjp, promote="float", method=False, inplace=False, takes="floating")
 def softplus(s, input, beta=1.0, threshold=20.0):
     """`log(1 + exp(beta * input)) / beta`; the input itself above `threshold / beta`."""
     scaled = input * beta
@@ -236,28 +228,28 @@ def _softsign_vjp(g: Any, out: Any, input: Any) -> Any:
     return g / (size * size)
 
 
-@pointwise(vjp=_softsign_vjp, promote="float", method=False, inplace=False)
+@pointwise(vjp=_softsign_vjp, promote="float", method=False, inplace=False, takes="number")
 def softsign(s, input):
     """The input over one more than its size."""
     return input / (1 + s.abs(input))
 
 
 @pointwise(vjp=lambda g, out, input: g * ops.sigmoid(-input), promote="float", method=False,
-           inplace=False)
+           inplace=False, takes="floating")
 def logsigmoid(s, input):
     """The logarithm of the sigmoid."""
     return s.minimum(input, 0) - s.log1p(s.exp(-s.abs(input)))
 
 
 @pointwise(vjp=lambda g, out, input: g * ops.square(ops.tanh(input)), promote="float",
-           method=False, inplace=False)
+           method=False, inplace=False, takes="number")
 def tanhshrink(s, input):
     """The input less its tanh."""
     return input - s.tanh(input)
 
 
 @pointwise(vjp=lambda g, out, input, limit, value: ops.where(input <= limit, 0, g),
-           operands="input", method=False)
+           operands="input", method=False, takes="real")
 def threshold(s, input, threshold, value):
     """The input where it is above the threshold, otherwise `value`."""
     return s.where(input <= threshold, value, input)
@@ -267,15 +259,17 @@ def _shrink_vjp(g: Any, out: Any, input: Any, lambd: float) -> Any:
     return ops.where((input >= -lambd) & (input <= lambd), 0, g)
 
 
-@pointwise(vjp=_shrink_vjp, inplace=False)
+@pointwise(vjp=_shrink_vjp, inplace=False, takes="floating")
 def hardshrink(s, input, lambd=0.5):
     """The input, but zero within `lambd` of zero."""
     return s.where((input >= -lambd) & (input <= lambd), 0, input)
 
 
-@pointwise(vjp=_shrink_vjp, method=False, inplace=False)
+@pointwise(vjp=_shrink_vjp, method=False, inplace=False, takes="floating")
 def softshrink(s, input, lambd=0.5):
     """The input moved towards zero by `lambd`, and no further than zero."""
+    if lambd < 0:
+        raise RuntimeError(f"lambda must be in range [0, inf), but found {lambd}")
     inside = (input >= -lambd) & (input <= lambd)
     return s.where(inside, 0, s.where(input > 0, input - lambd, input + lambd))
 
@@ -285,6 +279,7 @@ def glu(input, dim=-1):
     """The first half of a dimension times the sigmoid of the second."""
     if input.ndim == 0:
         raise RuntimeError("glu does not support 0-dimensional tensors")
+    require("glu", "floating", input.dtype)
     size = input.shape[normalize_dim(dim, input.ndim)]
     if size % 2:
         raise RuntimeError(f"Halving dimension must be even, but dimension {dim} is size {size}")
@@ -294,8 +289,7 @@ def glu(input, dim=-1):
 
 def _softmax_spec(name: str) -> Any:
     def rule(input: Any, dim: int, dtype: Any = None) -> Spec:
-        if dtype is None:
-            require_floating(name, input)
+        require(name, "floating", dtype or input.dtype)
         normalize_dim(dim, input.ndim)
         return Spec(input.shape, dtype or input.dtype, input.device)
     return rule
@@ -305,8 +299,7 @@ def _floating_rows(name: str, input: np.ndarray, dim: int, dtype: Any) -> tuple:
     """The input in the type to compute in, and the type of the result."""
     if dtype is not None:
         input = input.astype(dtype.numpy)
-    if input.dtype.kind in "iub":
-        raise TypeError(f"{name} takes floating point types")
+    require(name, "floating", from_numpy(input.dtype))
     normalize_dim(dim, input.ndim)
     return widen(input), input.dtype
 
@@ -378,9 +371,13 @@ def softmin(input, dim, dtype=None):
     return ops.softmax(-input, dim, dtype)
 
 
-@composite(method=False)
+@composite(method=False, random=True)
 def rrelu(input, lower=0.125, upper=1.0 / 3, training=False):
     """Leaky relu with a random slope per element in training, with the mean slope otherwise."""
+    if not lower <= upper:
+        raise RuntimeError("Lower bound should be less than or equal to the upper bound, but got "
+                           f"{lower} and {upper}")
+    require("rrelu", "floating", input.dtype)
     if not training:
         return ops.leaky_relu(input, (lower + upper) / 2)
     slope = ops.rand(input.shape, dtype=input.dtype, device=input.device) * (upper - lower) + lower

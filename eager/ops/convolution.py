@@ -251,11 +251,19 @@ def _input_grad_spec(g: Any, weight: Any, spatial: tuple, stride: tuple, padding
 
 def _input_grad_vjp(u: Any, out: Any, needs: tuple, g: Any, weight: Any, spatial: tuple,
                     *how: Any) -> tuple:
-    return (ops.convolution(u, weight, None, *how) if needs[0] else None,
+    return (_as_far(ops.convolution(u, weight, None, *how), g.shape) if needs[0] else None,
             ops.convolution_weight_grad(g, u, weight.shape[2:], *how) if needs[1] else None)
 
 
-@extern(spec=_input_grad_spec, vjp=_input_grad_vjp, joint=True, method=False)
+def _as_far(found: Any, shape: tuple) -> Any:
+    """Without what a large output padding adds at the ends."""
+    for dim in range(2, len(shape)):
+        if found.shape[dim] != shape[dim]:
+            found = ops.narrow(found, dim, 0, shape[dim])
+    return found
+
+
+@extern(spec=_input_grad_spec, vjp=_input_grad_vjp, joint=True, method=False, takes="number")
 def convolution_input_grad(g, weight, spatial, stride, padding, dilation, groups):
     """The gradient of a convolution by its input of spatial size `spatial`; a transposed
     convolution."""
@@ -267,7 +275,7 @@ def convolution_input_grad(g, weight, spatial, stride, padding, dilation, groups
 
 def _weight_grad_vjp(u: Any, out: Any, needs: tuple, g: Any, input: Any, kernel: tuple,
                      *how: Any) -> tuple:
-    return (ops.convolution(input, u, None, *how) if needs[0] else None,
+    return (_as_far(ops.convolution(input, u, None, *how), g.shape) if needs[0] else None,
             ops.convolution_input_grad(g, u, input.shape[2:], *how) if needs[1] else None)
 
 
@@ -298,7 +306,7 @@ def _convolution_vjp(g: Any, out: Any, needs: tuple, input: Any, weight: Any, bi
 
 
 @extern(spec=_convolution_spec, vjp=_convolution_vjp, joint=True, saves="input weight",
-        method=False)
+        method=False, takes="number")
 def convolution(input, weight, bias, stride, padding, dilation, groups):
     """The convolution of batched input (samples, channels, ...); one number per dimension in each
     tuple."""

@@ -362,7 +362,14 @@ Tensor.new = _new  # type: ignore[attr-defined]
 # -- ranges ----------------------------------------------------------------------------------------
 
 
-def _arange_front(call, *args, **kwargs):
+def _arange_front(call, *args, out=None, **kwargs):
+    if out is not None:
+        wanted = kwargs.get("dtype")
+        if wanted is not None and wanted is not out.dtype:
+            raise RuntimeError(f"dtype {wanted} does not match dtype of out parameter ({out.dtype})")
+        found = _arange_front(call, *args, **{"dtype": out.dtype, **kwargs})
+        out.resize_(found.shape) if out.shape != found.shape else None
+        return out.copy_(found)
     if len(args) == 1 and "end" not in kwargs:
         args = (0, args[0])
     elif not args and "start" not in kwargs:
@@ -371,7 +378,7 @@ def _arange_front(call, *args, **kwargs):
 
 
 def _number(value: Any) -> Any:
-    return value.item() if isinstance(value, (Tensor, np.generic)) else value
+    return value.item() if isinstance(value, (Tensor, np.generic, np.ndarray)) else value
 
 
 def _range_dtype(dtype: Any, *numbers: Any) -> dtypes.dtype:
@@ -380,6 +387,15 @@ def _range_dtype(dtype: Any, *numbers: Any) -> dtypes.dtype:
     return (
         dtypes.get_default_dtype() if any(isinstance(n, float) for n in numbers) else dtypes.int64
     )
+
+
+def _arange_bounds(start, end, step, dtype):
+    """The numbers that an integer range is made of: PyTorch drops their fractions first."""
+    if dtype is dtypes.int64:
+        if step != 0 and int(step) == 0:
+            raise ValueError("step must be nonzero")
+        return int(start), int(end), int(step)
+    return start, end, step
 
 
 def _arange_count(start, end, step):
@@ -396,7 +412,8 @@ def _arange_count(start, end, step):
 
 @creation(
     spec=lambda start, end, step, dtype, *rest: Spec(
-        (_arange_count(start, end, step),), _range_dtype(dtype, start, end, step)
+        (_arange_count(*_arange_bounds(start, end, step, dtype)),),
+        _range_dtype(dtype, start, end, step),
     ),
     front=_arange_front,
 )
@@ -413,6 +430,7 @@ def arange(
 ):
     """`start`, `start + step`, … before `end`; `arange(end)` starts at 0."""
     found = _range_dtype(dtype, start, end, step)
+    start, end, step = _arange_bounds(start, end, step, dtype)
     count = _arange_count(start, end, step)
     if (
         not any(isinstance(n, float) for n in (start, end, step))
@@ -423,12 +441,21 @@ def arange(
 
 
 def _check_steps(steps: Any) -> int:
+    if isinstance(steps, float):
+        raise TypeError(f"the number of steps must be an int, not float: {steps}")
     if steps < 0:
         raise RuntimeError("number of steps must be non-negative")
     return steps
 
 
-def _linear(start: Any, end: Any, steps: int) -> np.ndarray:
+def _linear(start: Any, end: Any, steps: int, kind: np.dtype) -> np.ndarray:
+    if np.ndim(start) or np.ndim(end):
+        raise RuntimeError("linspace and logspace only support 0-dimensional start and end tensors, "
+                           f"but got start with {np.ndim(start)} dimension(s) and end with "
+                           f"{np.ndim(end)} dimension(s).")
+    start, end, steps = _number(start), _number(end), _check_steps(steps)
+    if kind.kind in "iu":  # PyTorch drops the fractions of the ends first
+        start, end = int(start), int(end)
     if np.iscomplexobj(start) or np.iscomplexobj(end):
         return np.linspace(start, end, steps)
     if steps == 1:
@@ -451,7 +478,8 @@ def linspace(
     pin_memory=False,
 ):
     """`steps` values evenly spaced from `start` to `end`, both included."""
-    return _linear(_number(start), _number(end), _check_steps(steps)).astype(_float(dtype).numpy)
+    kind = _float(dtype).numpy
+    return _linear(start, end, steps, kind).astype(kind)
 
 
 @creation(
@@ -470,9 +498,9 @@ def logspace(
     pin_memory=False,
 ):
     """`steps` values from `base**start` to `base**end`, evenly spaced on a logarithmic scale."""
-    return np.power(float(base), _linear(_number(start), _number(end), _check_steps(steps))).astype(
-        _float(dtype).numpy
-    )
+    kind = _float(dtype).numpy
+    exponents = _linear(start, end, steps, kind)
+    return np.power(float(base), exponents).astype(kind)
 
 
 # -- matrices --------------------------------------------------------------------------------------
@@ -610,6 +638,8 @@ def meshgrid(tensors, *, indexing="ij"):
 
 
 def _complex_run(real, imag):
+    if real.dtype != imag.dtype or real.dtype.kind not in "fV":
+        raise ValueError
     real, imag = np.broadcast_arrays(real, imag)
     result = np.empty(real.shape, np.complex128 if real.dtype == np.float64 else np.complex64)
     result.real, result.imag = real, imag
@@ -641,6 +671,10 @@ def complex(real, imag):
 @composite(method=False)
 def polar(abs, angle):
     """Complex numbers from magnitudes and angles."""
+    for place, (name, value) in enumerate((("abs", abs), ("angle", angle)), start=1):
+        if not isinstance(value, Tensor):
+            raise TypeError(f"polar(): argument {name!r} (position {place}) must be Tensor, not "
+                            f"{type(value).__name__}")
     return ops.complex(abs * ops.cos(angle), abs * ops.sin(angle))
 
 

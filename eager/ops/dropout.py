@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 from eager.dtype import float32
-from eager.op import composite
+from eager.op import composite, require
 from eager.registry import ops
 
 
@@ -22,12 +22,13 @@ def _keep(shape: Any, p: float, input: Any) -> Any:
 
 
 def _drop(input: Any, shape: Any, p: float) -> Any:
+    require("dropout", "floating", input.dtype)
     if p == 1:
         return input * 0
     return input * _keep(shape, p, input) * (1 / (1 - p))
 
 
-@composite(method=False)
+@composite(method=False, random=True)
 def dropout(input, p=0.5, training=True):
     """Zeroes each element with probability p."""
     check_probability(p)
@@ -38,7 +39,7 @@ def _channels(input: Any, leading: int) -> tuple:
     return tuple(input.shape[:leading]) + (1,) * (len(input.shape) - leading)
 
 
-@composite(method=False)
+@composite(method=False, random=True)
 def feature_dropout(input, p=0.5, training=True):
     """Zeroes whole channels, which the first two dimensions number, with probability p."""
     check_probability(p)
@@ -53,21 +54,23 @@ _ALPHA = 1.7580993408473766
 
 
 def _alpha_drop(input: Any, shape: Any, p: float) -> Any:
+    require("dropout", "floating", input.dtype)
     if p == 1:
         return input * 0
-    keep = _keep(shape, p, input)
+    keep = _keep(shape, p, input).to(input.dtype)
     scale = ((1 - p) * (1 + p * _ALPHA**2)) ** -0.5
-    return ops.where(keep, input, -_ALPHA) * scale + scale * _ALPHA * p
+    shift = (keep - 1) * (_ALPHA * scale) + _ALPHA * scale * p
+    return input * (keep * scale) + shift
 
 
-@composite(method=False)
+@composite(method=False, random=True)
 def alpha_dropout(input, p=0.5, training=False):
     """Dropout that keeps mean and variance of an input to selu."""
     check_probability(p)
     return _alpha_drop(input, input.shape, p) if training and p > 0 else input
 
 
-@composite(method=False)
+@composite(method=False, random=True)
 def feature_alpha_dropout(input, p=0.5, training=False):
     """Alpha dropout of whole channels."""
     check_probability(p)

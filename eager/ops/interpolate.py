@@ -8,11 +8,12 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from eager.dtype import int64
-from eager.op import composite
+from eager.dtype import float32, float64, int64, uint8
+from eager.op import composite, require
 from eager.registry import ops
 
 _CUBIC = -0.75
+_AREA = -0.5  # the cubic filter against aliasing is Pillow's
 
 
 def _sources(n: Any, m: Any, scale: float | None, align_corners: bool, like: Any) -> Any:
@@ -35,7 +36,7 @@ def _shaped(weight: Any, dim: int, rank: int) -> Any:
 def _nearest(input: Any, dim: int, m: Any, scale: float | None, exact: bool) -> Any:
     n = input.shape[dim]
     step = n / m if scale is None else 1.0 / scale
-    position = ops.arange(m, dtype=input.dtype, device=input.device)
+    position = ops.arange(m, dtype=float32, device=input.device)
     index = ops.floor((position + 0.5) * step if exact else position * step).to(int64)
     return _select(input, dim, index, n)
 
@@ -107,13 +108,46 @@ def _per_dimension(values: Any, rank: int, name: str) -> list:
     return list(values)
 
 
+def _wide(input: Any) -> Any:
+    """Positions and weights are computed in single precision at least."""
+    return input if input.dtype in (float32, float64) else input.to(float32)
+
+
+def _antialiased(input: Any, dim: int, m: Any, scale: float | None, align_corners: bool,
+                 cubic: bool) -> Any:
+    """A filter as wide as the step between outputs, as a matrix product along the dimension."""
+    n = input.shape[dim]
+    step = (n - 1) / (m - 1) if align_corners and m > 1 else n / m if scale is None else 1 / scale
+    wide = max(step, 1.0)
+    reach = (2.0 if cubic else 1.0) * wide
+    centre = ops.arange(m, dtype=float64, device=input.device).unsqueeze(1)
+    centre = step * (centre + 0.5)
+    column = ops.arange(n, dtype=float64, device=input.device)
+    first = ops.clamp_min(ops.floor(centre - reach + 0.5), 0)
+    last = ops.clamp(ops.floor(centre + reach + 0.5), max=n)
+    away = ops.abs((column - centre + 0.5) / wide)
+    if cubic:
+        near = ((_AREA + 2) * away - (_AREA + 3)) * away * away + 1
+        far = ((_AREA * away - 5 * _AREA) * away + 8 * _AREA) * away - 4 * _AREA
+        weight = ops.where(away < 1, near, ops.where(away < 2, far, 0))
+    else:
+        weight = ops.clamp_min(1 - away, 0)
+    weight = ops.where((column >= first) & (column < last), weight, 0)
+    weight = (weight / weight.sum(1, keepdim=True)).to(input.dtype)
+    moved = ops.matmul(ops.transpose(input, dim, -1), ops.t(weight))
+    return ops.transpose(moved, dim, -1).contiguous()
+
+
 @composite(method=False)
 def interpolate(input, size=None, scale_factor=None, mode="nearest", align_corners=None,
                 recompute_scale_factor=None, antialias=False):
     """Resizes the spatial dimensions to `size` or by `scale_factor`."""
     _check(input, size, scale_factor, mode, align_corners)
-    if antialias:
-        raise NotImplementedError("interpolate: antialias=True is not implemented")
+    if antialias and mode not in ("bilinear", "bicubic"):
+        raise ValueError("Anti-alias option is restricted to bilinear and bicubic modes and "
+                         "requires a 4-D tensor as input")
+    if input.dtype is not uint8 or _MODES[mode] == 3 or _MODES[mode] == 5:
+        require(f"upsample_{mode}", "floating", input.dtype)
     rank = input.ndim - 2
     scales: list = [None] * rank
     if size is not None:
@@ -126,14 +160,16 @@ def interpolate(input, size=None, scale_factor=None, mode="nearest", align_corne
     if mode == "area":
         adaptive = (ops.adaptive_avg_pool1d, ops.adaptive_avg_pool2d, ops.adaptive_avg_pool3d)
         return adaptive[rank - 1](input, tuple(sizes))
-    for i, (m, scale) in enumerate(zip(sizes, scales)):
-        if mode in ("nearest", "nearest-exact"):
+    if mode in ("nearest", "nearest-exact"):
+        for i, (m, scale) in enumerate(zip(sizes, scales)):
             input = _nearest(input, i + 2, m, scale, mode == "nearest-exact")
-        elif mode == "bicubic":
-            input = _cubic(input, i + 2, m, scale, bool(align_corners))
-        else:
-            input = _linear(input, i + 2, m, scale, bool(align_corners))
-    return input
+        return input
+    along = _antialiased if antialias else _cubic if mode == "bicubic" else _linear
+    kind, extra = input.dtype, ((mode == "bicubic"),) if antialias else ()
+    input = _wide(input)
+    for i, (m, scale) in enumerate(zip(sizes, scales)):
+        input = along(input, i + 2, m, scale, bool(align_corners), *extra)
+    return ops.clamp(ops.round(input), 0, 255).to(kind) if kind is uint8 else input.to(kind)
 
 
 # Sampling
@@ -228,18 +264,20 @@ def grid_sample(input, grid, mode="bilinear", padding_mode="zeros", align_corner
         raise RuntimeError("grid_sampler(): expected grid to have size "
                            f"{rank} in last dimension and the input's batch size, but got input "
                            f"of size {list(input.shape)} and grid of size {list(grid.shape)}")
-    align = bool(align_corners)
+    kind, align = input.dtype, bool(align_corners)
+    require("grid_sampler", "floating", kind)
+    input, grid = _wide(input), _wide(grid)
     places = [_unnormalize(grid[..., rank - 1 - i], n, align)
               for i, n in enumerate(input.shape[2:])]
     if mode == "bicubic":
         if rank != 2:
             raise RuntimeError("grid_sampler(): bicubic interpolation only supports 4D input")
-        return _sample_cubic(input, places, padding_mode, align)
+        return _sample_cubic(input, places, padding_mode, align).to(kind)
     places = [_bounded(place, n, padding_mode, align)
               for place, n in zip(places, input.shape[2:])]
     if mode == "nearest":
-        return _fetch(input, [ops.round(place) for place in places])
-    return _sample_linear(input, places)
+        return _fetch(input, [ops.round(place) for place in places]).to(kind)
+    return _sample_linear(input, places).to(kind)
 
 
 @composite(method=False)
@@ -273,7 +311,8 @@ def pixel_shuffle(input, upscale_factor):
     n = len(lead)
     split = input.reshape((*lead, channels // (r * r), r, r, height, width))
     order = (*range(n), n, n + 3, n + 1, n + 4, n + 2)
-    return split.permute(order).reshape((*lead, channels // (r * r), height * r, width * r))
+    split = ops.clone(split.permute(order), memory_format="torch.contiguous_format")
+    return split.reshape((*lead, channels // (r * r), height * r, width * r))
 
 
 @composite
@@ -287,7 +326,8 @@ def pixel_unshuffle(input, downscale_factor):
     n = len(lead)
     split = input.reshape((*lead, channels, height // r, r, width // r, r))
     order = (*range(n), n, n + 2, n + 4, n + 1, n + 3)
-    return split.permute(order).reshape((*lead, channels * r * r, height // r, width // r))
+    split = ops.clone(split.permute(order), memory_format="torch.contiguous_format")
+    return split.reshape((*lead, channels * r * r, height // r, width // r))
 
 
 @composite

@@ -24,5 +24,5 @@ def bilinear(input1, input2, weight, bias=None):
             f"{input2.shape[-1]} but expected {left} and {right}")
     first = ops.matmul(input1.reshape(-1, left), weight.permute(1, 0, 2).reshape(left, -1))
     product = first.reshape(-1, outputs, right) * input2.reshape(-1, 1, right)
-    result = product.sum(-1).reshape((*input1.shape[:-1], outputs))
+    result = product.sum(-1, dtype=product.dtype).reshape((*input1.shape[:-1], outputs))
     return result if bias is None else result + bias

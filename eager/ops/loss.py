@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from eager.dtype import FLOATING, INTEGER
-from eager.op import composite, extern
+from eager.dtype import FLOATING, INTEGER, result_type
+from eager.op import composite, extern, require
 from eager.ops.activation import widen
 from eager.registry import ops
+from eager.shape import broadcast_shapes
 from eager.spec import Spec
 
 
@@ -51,8 +52,6 @@ def _warn_of_shapes(input: Any, target: Any) -> None:
 
 
 def _nll_spec(input: Any, target: Any, weight: Any, reduction: str, ignore_index: int) -> tuple:
-    if input.dtype.category < FLOATING:
-        raise RuntimeError(f'"nll_loss" not implemented for {input.dtype}')
     if target.dtype.category != INTEGER:
         raise RuntimeError(f"expected scalar type Long but found {target.dtype}")
     if not 1 <= len(input.shape):
@@ -106,7 +105,7 @@ def _nll_steps(input: Any, target: Any, weight: Any, reduction: str, ignore_inde
 
 
 @extern(spec=_nll_spec, vjp=_nll_vjp, saves="target weight out", decompose=_nll_steps,
-        method=False)
+        method=False, takes="floating")
 def nll_loss_forward(input, target, weight, reduction, ignore_index):
     """The negated log probabilities of the targets, weighted and reduced; and the sum of the
     weights."""
@@ -169,6 +168,29 @@ def cross_entropy(input, target, weight=None, size_average=None, ignore_index=-1
     return loss * (1 - label_smoothing) + smooth * share
 
 
+@composite(method=False)
+def linear_cross_entropy(input, linear_weight, target, *, linear_bias=None, weight=None,
+                         reduction="mean", ignore_index=None, label_smoothing=0.0, options=None):
+    """`cross_entropy` of `linear(input, linear_weight, linear_bias)`. A weight of more than two
+    dimensions, (classes, ..., features), gives one loss for each point of the dimensions between.
+
+    `options` is how PyTorch saves memory; the loss is the same."""
+    if len(input.shape) not in (1, 2):
+        raise RuntimeError("expected input with dimensionality 1 or 2, got "
+                           f"{len(input.shape)}: reshape it to (batch, features)")
+    features, inner = linear_weight.shape[-1], tuple(linear_weight.shape[:-1])
+    if len(inner) > 1 and len(input.shape) == 1:
+        raise RuntimeError("linear_cross_entropy: a weight of more than 2 dimensions needs batched input")
+    logits = ops.linear(input, linear_weight.reshape((-1, features)))
+    if linear_bias is not None:
+        logits = logits + linear_bias.reshape((-1,))
+    logits = logits.reshape((*input.shape[:-1], *inner))
+    if ignore_index is not None and target.dtype.is_floating_point:
+        raise RuntimeError("ignore_index cannot be specified when target contains probabilities")
+    ignored = -100 if ignore_index is None else ignore_index
+    return ops.cross_entropy(logits, target, weight, None, ignored, None, reduction, label_smoothing)
+
+
 def _class_shape(weight: Any, like: Any, dim: int) -> Any:
     return weight.reshape((-1,) + (1,) * (len(like.shape) - 1 - dim))
 
@@ -218,7 +240,7 @@ def _binary_spec(input: Any, target: Any) -> Spec:
     return Spec(input.shape, input.dtype, input.device)
 
 
-@extern(spec=_binary_spec, vjp=(_binary_vjp, _binary_target_vjp), method=False,
+@extern(spec=_binary_spec, vjp=(_binary_vjp, _binary_target_vjp), method=False, takes="floating",
         decompose=lambda input, target: (target - 1) * ops.clamp_min(ops.log1p(-input), -100)
         - target * ops.clamp_min(ops.log(input), -100))
 def binary_entropy(input, target):
@@ -237,6 +259,7 @@ def binary_cross_entropy_with_logits(input, target, weight=None, size_average=No
     if target.shape != input.shape:
         raise ValueError(f"Target size ({target.shape}) must be the same as input size "
                          f"({input.shape})")
+    require("binary_cross_entropy_with_logits", "floating", input.dtype)
     negative = -ops.logsigmoid(input)
     if pos_weight is None:
         loss = (1 - target) * input + negative
@@ -253,6 +276,7 @@ def binary_cross_entropy_with_logits(input, target, weight=None, size_average=No
 def mse_loss(input, target, size_average=None, reduce=None, reduction="mean", weight=None):
     """Squared differences."""
     _warn_of_shapes(input, target)
+    require("mse", "floating", result_type(input, target))
     difference = input - target
     loss = difference * difference
     reduction = _reduction(size_average, reduce, reduction)
@@ -279,6 +303,7 @@ def l1_loss(input, target, size_average=None, reduce=None, reduction="mean", wei
 def smooth_l1_loss(input, target, size_average=None, reduce=None, reduction="mean", beta=1.0):
     """Absolute differences, squared over `2 beta` where smaller than `beta`."""
     _warn_of_shapes(input, target)
+    require("smooth_l1", "floating", result_type(input, target))
     if beta < 0:
         raise RuntimeError("smooth_l1_loss does not support negative values for beta.")
     size = ops.abs(input - target)
@@ -290,6 +315,7 @@ def smooth_l1_loss(input, target, size_average=None, reduce=None, reduction="mea
 @composite(method=False)
 def huber_loss(input, target, reduction="mean", delta=1.0, weight=None):
     """Half squared differences, growing linearly beyond `delta`."""
+    require("huber", "floating", result_type(input, target))
     if delta <= 0:
         raise RuntimeError("huber_loss does not support non-positive values for delta.")
     _warn_of_shapes(input, target)
@@ -304,6 +330,7 @@ def huber_loss(input, target, reduction="mean", delta=1.0, weight=None):
 @composite(method=False)
 def kl_div(input, target, size_average=None, reduce=None, reduction="mean", log_target=False):
     """The divergence of log probabilities `input` from probabilities `target`."""
+    require("kl_div", "floating", result_type(input, target))
     if log_target:
         loss = ops.exp(target) * (target - input)
     else:
@@ -363,6 +390,7 @@ def gaussian_nll_loss(input, target, var, full=False, eps=1e-6, reduction="mean"
 @composite(method=False)
 def soft_margin_loss(input, target, size_average=None, reduce=None, reduction="mean"):
     """`log(1 + exp(-target * input))`."""
+    require("soft_margin_loss", "floating", result_type(input, target))
     return _reduce(ops.softplus(-target * input, 1.0, 1e30),
                    _reduction(size_average, reduce, reduction))
 
@@ -407,6 +435,8 @@ def cosine_embedding_loss(input1, input2, target, margin=0.0, size_average=None,
 @composite(method=False)
 def cosine_similarity(x1, x2, dim=1, eps=1e-8):
     """The cosine of the angle between vectors along a dimension."""
+    shape = broadcast_shapes(tuple(x1.shape), tuple(x2.shape))
+    x1, x2 = x1.expand(shape), x2.expand(shape)
     size1 = ops.clamp_min(ops.norm(x1, 2, dim, True), eps)
     size2 = ops.clamp_min(ops.norm(x2, 2, dim, True), eps)
     return (x1 / size1 * (x2 / size2)).sum(dim)
@@ -438,9 +468,11 @@ def multi_margin_loss(input, target, p=1, margin=1.0, weight=None, size_average=
     """How far each wrong class is from being, by a margin, below the right one."""
     if p not in (1, 2):
         raise ValueError("only p == 1 and p == 2 supported")
-    reduction = _reduction(size_average, reduce, reduction)
-    single = len(input.shape) == 1
-    rows = input.unsqueeze(0) if single else input
+    if weight is not None and len(weight.shape) != 1:
+        raise ValueError("weight must be one-dimensional")
+    reduction = _check_reduction(_reduction(size_average, reduce, reduction))
+    single = len(input.shape) < 2
+    rows = _as_row(input)
     numbers = target.reshape((-1,)).unsqueeze(1)
     short = ops.clamp_min(margin - ops.gather(rows, 1, numbers) + rows, 0)
     short = short if p == 1 else short * short
@@ -449,6 +481,11 @@ def multi_margin_loss(input, target, p=1, margin=1.0, weight=None, size_average=
     right = ops.arange(rows.shape[1], device=rows.device) == numbers
     loss = ops.where(right, 0, short).sum(1) / rows.shape[1]
     return _reduce(loss.squeeze(0) if single else loss, reduction)
+
+
+def _as_row(tensor: Any) -> Any:
+    """A number or a line as one row; rows as they are."""
+    return tensor.reshape((1, -1)) if len(tensor.shape) < 2 else tensor
 
 
 @composite(method=False)
@@ -464,10 +501,9 @@ def multilabel_soft_margin_loss(input, target, weight=None, size_average=None, r
 def multilabel_margin_loss(input, target, size_average=None, reduce=None, reduction="mean"):
     """Margins of every class that is no target below every one that is; a row of targets ends at
     -1."""
-    reduction = _reduction(size_average, reduce, reduction)
-    single = len(input.shape) == 1
-    rows = input.unsqueeze(0) if single else input
-    numbers = target.unsqueeze(0) if single else target
+    reduction = _check_reduction(_reduction(size_average, reduce, reduction))
+    single = len(input.shape) < 2
+    rows, numbers = _as_row(input), _as_row(target)
     kept = ops.cumsum((numbers < 0).to(numbers.dtype), 1) == 0
     safe = ops.where(kept, numbers, 0)
     classes = ops.arange(rows.shape[1], device=rows.device)

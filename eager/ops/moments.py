@@ -67,7 +67,7 @@ def _batch_spec(g: Any, input: Any, mean: Any, rstd: Any, weight: Any) -> tuple:
 
 @extern(spec=_batch_spec, method=False, decompose=_batch_steps)
 def batch_norm_backward(g, input, mean, rstd, weight):
-    """The gradients of `native_batch_norm` by its input, its weight and its bias."""
+    """The gradients of `batch_norm_forward` by its input, its weight and its bias."""
     samples, channels = input.shape[:2]
     length = numel(input.shape[2:])
     rows = np.ascontiguousarray(widen(input)).reshape(samples, channels, length)

@@ -12,7 +12,7 @@ import numpy as np
 from eager.autograd import is_grad_enabled
 from eager.dtype import finfo
 from eager.op import composite, extern
-from eager.ops.activation import require_floating, widen
+from eager.ops.activation import widen
 from eager.ops.moments import moments_vjp, statistics_dtype, widened
 from eager.registry import ops
 from eager.shape import numel
@@ -26,7 +26,6 @@ def _channel_shape(input: Any) -> tuple:
 
 
 def _batch_norm_spec(input: Any, weight: Any, bias: Any, eps: float) -> tuple:
-    require_floating("batch_norm", input)
     if len(input.shape) < 2:
         raise RuntimeError(f"batch_norm: expected at least 2 dimensions, got {list(input.shape)}")
     for name, tensor in (("weight", weight), ("bias", bias)):
@@ -78,8 +77,8 @@ def _batch_norm_steps(input: Any, weight: Any, bias: Any, eps: float) -> tuple:
 
 
 @extern(spec=_batch_norm_spec, vjp=_batch_norm_vjp, joint=True, saves="input weight out1 out2",
-        decompose=_batch_norm_steps, method=False)
-def native_batch_norm(input, weight, bias, eps):
+        decompose=_batch_norm_steps, method=False, takes="floating")
+def batch_norm_forward(input, weight, bias, eps):
     """Each channel to mean 0 and variance 1 over batch and space, then scaled and shifted.
 
     Returns the result, the means, and one over the standard deviations."""
@@ -113,6 +112,8 @@ def batch_norm(input, running_mean, running_var, weight=None, bias=None, trainin
                momentum=0.1, eps=1e-5):
     """Normalizes by channel: with the batch's statistics in training, also averaging them into the
     running ones, and with the running ones otherwise."""
+    if len(input.shape) == 1 and input.shape[0] == 0:  # there are no channels
+        return input.clone()
     if len(input.shape) < 2:
         raise RuntimeError(f"batch_norm: expected at least 2 dimensions, got {list(input.shape)}")
     _check_running(input, running_mean, "running_mean")
@@ -126,7 +127,7 @@ def batch_norm(input, running_mean, running_var, weight=None, bias=None, trainin
     if count == 1:
         raise ValueError("Expected more than 1 value per channel when training, got input size "
                          f"{input.shape}")
-    result, mean, rstd = ops.native_batch_norm(input, weight, bias, eps)
+    result, mean, rstd = ops.batch_norm_forward(input, weight, bias, eps)
     if count == 0:  # nothing to learn from
         return result
     if running_mean is not None:
@@ -136,6 +137,28 @@ def batch_norm(input, running_mean, running_var, weight=None, bias=None, trainin
         variance = (1 / (rstd * rstd) - eps) * (count / (count - 1))
         running_var.mul_(1 - momentum).add_(variance, alpha=momentum)
     return result
+
+
+def _legacy_batch_norm(input: Any, weight: Any, bias: Any, running_mean: Any, running_var: Any,
+                       training: bool, momentum: float, eps: float) -> tuple:
+    """The result, and the statistics that were used in training; empty ones otherwise."""
+    result = ops.batch_norm(input, running_mean, running_var, weight, bias, training, momentum, eps)
+    if not training:
+        empty = ops.empty((0,), dtype=input.dtype, device=input.device)
+        return result, empty, empty.clone()
+    wide = widened(input)
+    dims = (0, *range(2, len(input.shape)))
+    mean = wide.mean(dims, keepdim=True)
+    centred = wide - mean
+    rstd = ops.rsqrt((centred * centred).mean(dims) + eps)
+    return result, mean.reshape((-1,)), rstd
+
+
+@composite(mutates="running_mean running_var", method=False)
+def native_batch_norm(input, weight, bias, running_mean, running_var, training, momentum, eps):
+    """`batch_norm`, and the means and one over the deviations of the batch."""
+    return _legacy_batch_norm(input, weight, bias, running_mean, running_var, training, momentum,
+                              eps)
 
 
 def _normalize_by(input: Any, mean: Any, variance: Any, weight: Any, bias: Any, eps: float) -> Any:
@@ -170,7 +193,6 @@ def _last(input: Any, normalized_shape: tuple, weight: Any, bias: Any) -> tuple:
 
 def _layer_norm_spec(input: Any, normalized_shape: tuple, weight: Any, bias: Any,
                      eps: float) -> tuple:
-    require_floating("layer_norm", input)
     dims = _last(input, normalized_shape, weight, bias)
     shape = tuple(1 if i in dims else n for i, n in enumerate(input.shape))
     statistic = Spec(shape, statistics_dtype(input.dtype), input.device)
@@ -217,7 +239,7 @@ def _layer_norm_steps(input: Any, normalized_shape: tuple, weight: Any, bias: An
 
 
 @extern(spec=_layer_norm_spec, vjp=_layer_norm_vjp, joint=True, saves="input weight out1 out2",
-        decompose=_layer_norm_steps, method=False)
+        decompose=_layer_norm_steps, method=False, takes="floating")
 def native_layer_norm(input, normalized_shape, weight, bias, eps):
     """The last dimensions to mean 0 and variance 1, then scaled and shifted.
 
@@ -322,6 +344,8 @@ def local_response_norm(input, size, alpha=1e-4, beta=0.75, k=1.0):
     if len(input.shape) < 3:
         raise ValueError(f"Expected 3D or higher dimensionality input (got {len(input.shape)} "
                          "dimensions)")
+    if input.numel() == 0:
+        return input
     shape = (input.shape[0], 1, input.shape[1], numel(input.shape[2:]))
     square = (input * input).reshape(shape)
     padded = ops.constant_pad_nd(square, (0, 0, size // 2, (size - 1) // 2), 0)

@@ -58,11 +58,11 @@ def _source(mode: str, n: Any, left: Any, right: Any, device: Any) -> Any:
     return ops.remainder(position, n)
 
 
-def _check_mode(mode: str, shape: Any, widths: list) -> None:
-    count = sum(left != 0 or right != 0 for left, right in widths)
-    if count > max(len(shape) - 1, 1):
-        raise NotImplementedError(f"Only 2D, 3D, 4D, 5D padding with non-constant padding are "
-                                  f"supported for now, got {mode} padding of all dimensions")
+def _check_mode(mode: str, shape: Any, widths: list, count: int) -> None:
+    if len(shape) - count not in (1, 2):
+        raise NotImplementedError("Only 2D, 3D, 4D, 5D padding with non-constant padding are "
+                                  f"supported for now: {mode} padding of {count} dimensions needs "
+                                  f"{count + 1}D or {count + 2}D input, got {len(shape)}D")
     for n, (left, right) in zip(shape, widths):
         if mode == "reflect" and (left >= n or right >= n) and (left or right):
             raise RuntimeError("Argument #4: Padding size should be less than the corresponding "
@@ -84,7 +84,10 @@ def pad(input, pad, mode="constant", value=None):
     if value is not None and value != 0:
         raise ValueError(f'Padding mode "{mode}" doesn\'t take in value argument')
     widths = _widths(len(input.shape), pad)
-    _check_mode(mode, input.shape, widths)
+    _check_mode(mode, input.shape, widths, len(pad) // 2)
+    if mode == "circular" and any(n < 0 for n in pad):  # what is cut off is not wrapped around
+        input = ops.constant_pad_nd(input, tuple(min(n, 0) for n in pad), 0)
+        widths = [(max(left, 0), max(right, 0)) for left, right in widths]
     for dim, (left, right) in enumerate(widths):
         if left != 0 or right != 0:
             source = _source(mode, input.shape[dim], left, right, input.device)

@@ -15,7 +15,7 @@ import numpy as np
 from eager.autograd import is_grad_enabled
 from eager.blocks import BLOCK
 from eager.dtype import int64
-from eager.op import composite, extern
+from eager.op import composite, extern, require
 from eager.ops.convolution import expand
 from eager.registry import ops
 from eager.spec import Spec
@@ -49,9 +49,18 @@ def _parameters(rank: int, input: Any, kernel: Any, stride: Any, padding: Any,
     if len(input.shape) not in (rank + 1, rank + 2):
         raise RuntimeError(f"Expected {rank + 1}D or {rank + 2}D input to pool{rank}d, but got "
                            f"input of size {list(input.shape)}")
+    if any(n == 0 for n in input.shape[len(input.shape) - rank - 1:]):
+        raise RuntimeError(f"pool{rank}d: Expected {rank + 1}D or {rank + 2}D input with optional 0 "
+                           "dim batch size and otherwise dimensions of positive length, but got: "
+                           f"{list(input.shape)}")
     kernel = expand(kernel, rank, "kernel_size")
-    stride = kernel if stride is None or stride == [] else expand(stride, rank, "stride")
+    stride = expand(kernel if stride is None or len_of(stride) == 0 else stride, rank, "stride")
     return kernel, stride, expand(padding, rank, "padding"), expand(dilation, rank, "dilation")
+
+
+def len_of(value: Any) -> int:
+    """The length of a sequence; 1 for a number."""
+    return len(value) if isinstance(value, (tuple, list)) else 1
 
 
 def _lay_out(input: np.ndarray, rank: int, size: tuple, kernel: tuple, stride: tuple,
@@ -105,7 +114,7 @@ def _by_indices(g: Any, input: Any, *how: Any) -> Any:
     return ops.max_pool_input_grad(g, indices, input.shape[len(input.shape) - len(how[0]):])
 
 
-@extern(spec=_max_pool_spec, vjp=_max_pool_vjp, method=False)
+@extern(spec=_max_pool_spec, vjp=_max_pool_vjp, method=False, takes="real")
 def max_pool(input, kernel, stride, padding, dilation, ceil_mode):
     """The largest value of each window."""
     rank = len(kernel)
@@ -163,7 +172,8 @@ def _max_pool_indices_vjp(g: tuple, out: tuple, input: Any, kernel: tuple, *how:
     return ops.max_pool_input_grad(g[0], out[1], input.shape[len(input.shape) - len(kernel):])
 
 
-@extern(spec=_max_pool_indices_spec, vjp=_max_pool_indices_vjp, saves="out", method=False)
+@extern(spec=_max_pool_indices_spec, vjp=_max_pool_indices_vjp, saves="out", method=False,
+        takes="real")
 def max_pool_with_indices(input, kernel, stride, padding, dilation, ceil_mode):
     """The largest value of each window (the first of equal ones), and where it is in its plane."""
     rank = len(kernel)
@@ -298,7 +308,7 @@ def _avg_pool_vjp(g: Any, out: Any, input: Any, *how: Any) -> Any:
     return ops.avg_pool_input_grad(g, input.shape[len(input.shape) - len(how[0]):], *how)
 
 
-@extern(spec=_avg_pool_spec, vjp=_avg_pool_vjp, saves="", method=False)
+@extern(spec=_avg_pool_spec, vjp=_avg_pool_vjp, saves="", method=False, takes="real")
 def avg_pool(input, kernel, stride, padding, ceil_mode, count_include_pad, divisor_override):
     """The mean of each window."""
     rank, dilation = len(kernel), (1,) * len(kernel)
@@ -311,7 +321,10 @@ def avg_pool(input, kernel, stride, padding, ceil_mode, count_include_pad, divis
     total = np.zeros((values.shape[0], *size), kind)
     for _, place in _places(size, kernel, stride, dilation):
         total += values[place]
-    total /= _divisors(spatial, size, kernel, stride, padding, count_include_pad, divisor_override)
+    shares = _divisors(spatial, size, kernel, stride, padding, count_include_pad, divisor_override)
+    if total.dtype.kind in "iu":  # integers are divided as in C
+        return np.trunc(total / shares).astype(input.dtype).reshape(_pooled_shape(input, size))
+    total /= shares
     return total.astype(input.dtype, copy=False).reshape(_pooled_shape(input, size))
 
 
@@ -414,10 +427,16 @@ def adaptive_avg_pool_input_grad(g, spatial):
 
 
 def _adaptive_size(rank: int, input: Any, output_size: Any) -> tuple:
+    if rank > 1 and len(input.shape) <= rank and isinstance(output_size, (tuple, list)):
+        raise ValueError(f"Input dimension should be at least {rank + 1}")
     if len(input.shape) not in (rank + 1, rank + 2):
         raise RuntimeError(f"adaptive pooling: Expected {rank + 1}D or {rank + 2}D tensor, but got "
                            f"{list(input.shape)}")
     wanted = expand(output_size, rank, "output_size")
+    require("adaptive_pool", "floating", input.dtype)
+    if any(m is not None and m < 0 for m in wanted):
+        raise RuntimeError(f"adaptive pooling: elements of output_size must be greater than or equal "
+                           f"to 0 but received {list(wanted)}")
     spatial = input.shape[len(input.shape) - rank:]
     return tuple(n if m is None else m for n, m in zip(spatial, wanted))
 

@@ -324,8 +324,12 @@ def _bernoulli_vjp(g, out, input, p, generator):
     return ops.zeros_like(g)
 
 
-def _bernoulli_front(call, input, p=None, generator_=None, *, generator=None):
-    return call(input, p, generator_ or generator)
+def _bernoulli_front(call, input, p=None, generator_=None, *, generator=None, out=None):
+    found = call(input, p, generator_ or generator)
+    if out is None:
+        return found
+    out.resize_(found.shape) if out.shape != found.shape else None
+    return out.copy_(found)
 
 
 def _bernoulli_kernel(input, p, generator):
@@ -418,6 +422,26 @@ def _overwriting(transform: Callable, pure: Callable) -> Callable:
     return declare
 
 
+def _demand(holds: bool, words: str) -> None:
+    if not holds:
+        raise RuntimeError(words)
+
+
+def _exponential(u, rate):
+    _demand(rate > 0, f"exponential_ expects lambda > 0.0, but found lambda={rate}")
+    return -np.log1p(-u) / u.dtype.type(rate)
+
+
+def _geometric(u, p):
+    _demand(0 < p < 1, f"geometric_ expects p to be in (0, 1), but got p={p}")
+    return np.ceil(np.log1p(-u) / np.log1p(-u.dtype.type(p))).clip(1)
+
+
+def _cauchy(u, median, sigma):
+    _demand(sigma > 0, f"cauchy_ expects sigma > 0.0, but found sigma={sigma}")
+    return median + sigma * np.tan(np.pi * (u - u.dtype.type(0.5)))
+
+
 def _uniform(u, low, high):
     if low > high:
         raise RuntimeError(
@@ -432,7 +456,7 @@ def uniform(input, from_=0.0, to=1.0, generator=None):
 
 
 @_overwriting(
-    lambda u, rate: -np.log1p(-u) / u.dtype.type(rate),
+    _exponential,
     lambda u, rate: ops.log1p(u * -1) * (-1 / rate),
 )
 def exponential(input, lambd=1.0, generator=None):
@@ -440,7 +464,7 @@ def exponential(input, lambd=1.0, generator=None):
 
 
 @_overwriting(
-    lambda u, p: np.ceil(np.log1p(-u) / np.log1p(-u.dtype.type(p))).clip(1),
+    _geometric,
     lambda u, p: ops.clamp(ops.ceil(ops.log1p(u * -1) / float(np.log1p(-p))), 1),
 )
 def geometric(input, p, generator=None):
@@ -448,7 +472,7 @@ def geometric(input, p, generator=None):
 
 
 @_overwriting(
-    lambda u, median, sigma: median + sigma * np.tan(np.pi * (u - u.dtype.type(0.5))),
+    _cauchy,
     lambda u, median, sigma: ops.tan((u - 0.5) * float(np.pi)) * sigma + median,
 )
 def cauchy(input, median=0.0, sigma=1.0, generator=None):
@@ -572,6 +596,7 @@ def _log_normal_(
     self: Tensor, mean: float = 1.0, std: float = 2.0, *, generator: Any = None
 ) -> Tensor:
     """Overwrite with numbers whose logarithms are normally distributed."""
+    _demand(std > 0, f"log_normal_ expects std > 0.0, but found std={std}")
     return ops.normal_(self, mean, std, generator).exp_()
 
 

@@ -46,7 +46,7 @@ SAMPLES = {
     "adaptive_avg_pool": [(_x(2, 3, 7, 8), (3, 5))],
     "adaptive_avg_pool_input_grad": [(_x(2, 3, 3, 5), (7, 8))],
     "adaptive_max_pool": [(_x(2, 3, 7, 8), (3, 5))],
-    "native_batch_norm": [(_x(4, 3, 5), _x(3), _x(3), 1e-5), (_x(4, 3), None, None, 1e-5)],
+    "batch_norm_forward": [(_x(4, 3, 5), _x(3), _x(3), 1e-5), (_x(4, 3), None, None, 1e-5)],
     "native_layer_norm": [
         (_x(4, 3, 5), (3, 5), _x(3, 5), _x(3, 5), 1e-5),
         (_x(5, 4).t(), (5,), None, None, 1e-5),
@@ -136,7 +136,7 @@ COMPOSITES = {
     "group_norm": lambda x: ops.group_norm(x, 3),
     "adaptive_avg_pool2d": lambda x: ops.adaptive_avg_pool2d(x, (2, 3)),
     "interpolate": lambda x: ops.interpolate(x, scale_factor=1.5, mode="bilinear"),
-    "pad": lambda x: ops.pad(x, (1, 2), "reflect"),
+    "pad": lambda x: ops.pad(x, (1, 2, 0, 1), "reflect"),
     "dropout": lambda x: ops.dropout(x, 0.5, True),
     "cross_entropy": lambda x: ops.cross_entropy(x, ops.softmax(x, 1)),
     "attention": lambda x: ops.scaled_dot_product_attention(x, x, x, is_causal=True),

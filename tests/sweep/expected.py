@@ -5,10 +5,13 @@ from __future__ import annotations
 EXPECTED: dict[str, dict[str, str]] = {
     "multinomial": {
         "values": "draws another order: the generators differ",
+        "method": "draws another order: the generators differ",
         "out": "draws another order: the generators differ",
         "error": "out= of another type is converted, as for all operators",
     },
     "__rand__": {"error": "the refusal comes from the type of a method of C, which Python functions do not have"},
+    "bernoulli": {"out": "draws other numbers: the generators differ"},
+    "complex": {"error": "out= of another type is converted, as for all operators"},
     "native_batch_norm": {"gradient": "torch ignores what flows into the mean and the deviation"},
     "native_layer_norm": {"gradient": "torch ignores what flows into the mean and the deviation"},
     "nn.functional.fractional_max_pool2d": {"gradient": "random windows: the generators differ"},
