@@ -1,8 +1,8 @@
 """`python -m benchmarks.steps NAME`: where a compiled model's time goes, step by step.
 
 NAME is a model of benchmarks/models or of timm. Every native step is timed by itself, through the
-launch program and with its threads; the least of `--repeat` runs counts. Steps that say how much
-they compute are set against the multiply-adds that all threads can do at once, measured in between.
+launch program and with its threads; the least of `--repeat` runs counts. With one thread it is the
+time of the processor that counts, which other programs disturb less.
 """
 
 from __future__ import annotations
@@ -67,17 +67,16 @@ def caller(options: argparse.Namespace) -> Callable[[], Any]:
     return step if options.training else infer
 
 
-def observed(run: Callable[[], Any], repeat: int) -> list[tuple[str, float]]:
+def observed(run: Callable[[], Any], repeat: int, clock: Callable[[], float]) -> list[tuple[str, float]]:
     """The steps of all programs that `run` runs, in order, with the least of their seconds."""
-    from inductor.compile import Segment, raise_for
+    from inductor.compile import Segment
 
     found: list[tuple[str, float]] = []
 
     def profiled(segment: Any, arrays: list[Any]) -> None:
-        mine = segment.program.profile(tuple([arrays[n] for n in segment.arrays]))
+        mine = segment.program.profile(tuple([arrays[n] for n in segment.arrays]), clock)
         found.extend(mine)
 
-    assert raise_for
     plain, Segment.run = Segment.run, profiled  # type: ignore[method-assign]
     least: list[tuple[str, float]] = []
     try:
@@ -91,13 +90,13 @@ def observed(run: Callable[[], Any], repeat: int) -> list[tuple[str, float]]:
     return least
 
 
-def whole(run: Callable[[], Any], repeat: int) -> float:
+def whole(run: Callable[[], Any], repeat: int, clock: Callable[[], float]) -> float:
     """The least seconds of a call."""
     times = []
     for _ in range(repeat):
-        begin = time.perf_counter()
+        begin = clock()
         run()
-        times.append(time.perf_counter() - begin)
+        times.append(clock() - begin)
     return min(times)
 
 
@@ -127,8 +126,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     begin = time.perf_counter()
     run()
     first = time.perf_counter() - begin
-    rows = observed(run, options.repeat)
-    seconds = whole(run, options.repeat)
+    clock = time.process_time if options.threads == 1 else time.perf_counter
+    rows = observed(run, options.repeat, clock)
+    seconds = whole(run, options.repeat, clock)
     print(report(rows, options))
     total = sum(spent for _, spent in rows)
     print(f"\n{len(rows)} steps, {total * 1e3:.2f} ms; a whole call {seconds * 1e3:.2f} ms; "

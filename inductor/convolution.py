@@ -16,6 +16,7 @@ from inductor.index import contiguous_strides
 from inductor.loops import Buffer
 from inductor.lower import Lowering, Step, Unsupported, lowers
 from inductor.values import Lazy, Stored
+from inductor.weights import LEAST, keep
 
 FEWEST = 3  # convolutions of a graph that are worth bringing its images into another order
 LEAST_FILTERS = 8  # of a group, below which vectors of filters would be mostly empty
@@ -153,14 +154,14 @@ def _direct(
     thin = frames.is_thin(conv)
     frame = frames.thin_frame(conv) if thin else frames.frame(conv)
     weights = lowering.contiguous(weight)
-    packed = _step(
-        lowering, "pack_weights", packing.pack(frame, packing.weights(conv)), [weights], frame.packed
+    packed = _packed(
+        lowering, weights, packing.pack(frame, packing.weights(conv)), frame.packed
     )
     if thin:
         source = image.stored() or lowering.realize(image)
         strides = source.strides if len(source.strides) == 4 else (*source.strides[:2], 0, source.strides[2])
         pixels = _step(
-            lowering, "pad", packing.pad(conv, strides), [source], packing.padded_size(conv)
+            lowering, "pad", packing.pad(conv, strides), source, packing.padded_size(conv)
         )
     else:
         pixels = lowering.laid_out(image, channels_last(image.shape))
@@ -175,10 +176,11 @@ def _channelwise(
 ) -> Lazy:
     """A depthwise convolution of an image with its channels last."""
     from inductor.templates import channelwise
+    from inductor.templates.convolution import transpose
 
     pixels = lowering.laid_out(image, channels_last(image.shape))
-    inner = contiguous_strides((*weight.shape[2:], weight.shape[0]))[:-1]
-    weights = lowering.laid_out(weight, (1, 1, *inner))
+    turn = transpose(conv.filters, conv.taps, conv.dtype)
+    weights = _packed(lowering, lowering.contiguous(weight), turn, conv.filters * conv.taps)
 
     def kernels(epilogue: Any) -> list[Any]:
         return [channelwise.forward(conv, epilogue)]
@@ -198,9 +200,7 @@ def _spread(
     parts = []
     for frame, taps in gradient_frames(conv):
         template = packing.pack(frame, packing.gradient_weights(conv, taps))
-        parts.append((
-            frame, _step(lowering, "pack_weights", template, [weights], frame.packed)
-        ))
+        parts.append((frame, _packed(lowering, weights, template, frame.packed)))
     pixels = lowering.laid_out(gradient, channels_last(gradient.shape))
 
     def kernels(epilogue: Any) -> list[Any]:
@@ -252,17 +252,26 @@ def _tiled(
     return Stored.whole(out)
 
 
+def _packed(lowering: Lowering, weight: Stored, template: Any, size: int) -> Stored:
+    """A weight as a template (weight, packed) lays it out: once, where it is a parameter of an
+    inference, and else in every call.
+    """
+    if weight.buffer in lowering.parameters and size >= LEAST:
+        return Stored.whole(keep(lowering, weight.buffer, weight.offset, template, size))
+    return _step(lowering, "pack_weights", template, weight, size)
+
+
 def _step(
-    lowering: Lowering, name: str, template: Any, sources: Sequence[Stored], size: int
+    lowering: Lowering, name: str, template: Any, source: Stored, size: int
 ) -> Stored:
-    """A step that fills a buffer of `size` elements from others."""
-    out = Buffer(lowering.name(), sources[0].dtype, (size,), (1,))
+    """A step of a template (source, target) that fills a buffer of `size` elements."""
+    out = Buffer(lowering.name(), source.dtype, (size,), (1,))
 
     def make(reference: Any) -> list[Any]:
-        places = [reference(s.buffer, s.offset) for s in sources]
-        return [template.step(*places, reference(out), name=name)]
+        place = reference(source.buffer, source.offset)
+        return [template.step(place, reference(out), name=name)]
 
-    lowering.emit(Step(name, [s.buffer for s in sources], [out], make))
+    lowering.emit(Step(name, [source.buffer], [out], make))
     return Stored.whole(out)
 
 
