@@ -129,6 +129,8 @@ def detail(row: dict[str, Any]) -> str:
         )
         if row.get(error) is not None
     ]
+    if row.get("double_error") is not None:
+        parts.append(f"from double precision {row['double_error']:.2e}, eager {row['eager_double_error']:.2e}")
     return ", ".join(parts)
 
 

@@ -118,6 +118,17 @@ class Case:
         }
         self.model.load_state_dict(state)
 
+    def double(self) -> Case:
+        """The same model, weights and inputs in double precision: what single precision is judged by."""
+        twin = Case(self.library, self.name, self.training, self.batch)
+        twin.model.load_state_dict(self.model.state_dict())
+        twin.model.double()
+        torch = self.library.torch
+        arrays = [a.astype(np.float64) if a.dtype == np.float32 else a for a in self.arrays]
+        twin.inputs = tuple(torch.from_numpy(array) for array in arrays)
+        twin.arguments = twin.inputs[: self.source.ARGUMENTS]
+        return twin
+
     def compile(self, backend: str) -> Any:
         """The compiled model, sharing the parameters of the eager one."""
         return self.library.torch.compile(self.model, backend=backend)

@@ -61,6 +61,8 @@ ACCURACY_COLUMNS = (
     "where",
     "torch_error",
     "torch_where",
+    "double_error",
+    "eager_double_error",
     "unique_graphs",
     "graph_breaks",
     "status",
