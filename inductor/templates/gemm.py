@@ -127,7 +127,10 @@ class Gemm:
         self.tall = m - self.tiles * (rows - 1)
         # Enough pieces for every thread, where there are few panels.
         wanted = -(-2 * threads.available() // max(1, self.panels * self.problem.count))
-        blocks = max(1, -(-m // BLOCK_ROWS), min(self.tiles, wanted))
+        # Short rows: more of them fit, and columns are packed less often.
+        short = 2 * BLOCK_ROWS * self.problem.k * self.itemsize <= PACKED_BYTES
+        most = 2 * BLOCK_ROWS if short and not self.gathered else BLOCK_ROWS
+        blocks = max(1, -(-m // most), min(self.tiles, wanted))
         self.block_tiles = -(-self.tiles // blocks)
         self.blocks = -(-self.tiles // self.block_tiles)
         self.block_rows = self.block_tiles * rows
@@ -201,7 +204,7 @@ class Gemm:
         for i, v in grid:
             e.prefetch(e.at(c, i * ldc + v * self.lanes), write=True)
         # A large tile hides the loop's own instructions; a small one is unrolled.
-        step = max(1 + self.problem.packed, 24 // (rows * vectors))
+        step = max(2, 24 // (rows * vectors))
         whole = e.multiply(e.divide(k, step), step)
         with e.loop(0, whole, step, [e.constant(0.0)] * len(grid)) as loop:
             for u in range(step):
