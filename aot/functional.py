@@ -56,7 +56,7 @@ class _Root:
 
 
 # views whose derivative is their inverse
-_BIJECTIVE = frozenset("transpose permute view squeeze unsqueeze alias".split())
+_BIJECTIVE = frozenset("transpose permute view squeeze unsqueeze alias view_as_real view_as_complex".split())
 
 
 class Functionalize(Recorder):
@@ -231,6 +231,10 @@ class Functionalize(Recorder):
         with dispatch.push(self):
             if op.name in _BIJECTIVE:
                 return op.vjp(inner, None, base, *params)
+            if op.name in ("real_part", "imag"):
+                other = self.pure(ops.imag if op.name == "real_part" else ops.real_part, (base,))
+                parts = (inner, other) if op.name == "real_part" else (other, inner)
+                return self.pure(ops.complex, parts)
             if op.name == "select":
                 return self.pure(ops.select_scatter, (base, inner, *params))
             if op.name == "slice":

@@ -287,6 +287,11 @@ def _resize(self: Tensor, *shape: Any, memory_format: Any = None) -> Tensor:
     return self
 
 
+def _resize_as(self: Tensor, other: Tensor, *, memory_format: Any = None) -> Tensor:
+    """`resize_` to the shape of another tensor."""
+    return _resize(self, tuple(other.shape))
+
+
 def _set(self: Tensor, source: Tensor) -> Tensor:
     self.data = source
     return self
@@ -297,6 +302,7 @@ Tensor.type_as = lambda self, other: to(self, other.dtype)  # type: ignore[attr-
 Tensor.cpu = lambda self, memory_format=None: self  # type: ignore[attr-defined]
 Tensor.cuda = _cuda  # type: ignore[attr-defined]
 Tensor.resize_ = _resize  # type: ignore[attr-defined]
+Tensor.resize_as_ = _resize_as  # type: ignore[attr-defined]
 Tensor.set_ = _set  # type: ignore[attr-defined]
 Tensor.pin_memory = lambda self, device=None: self  # type: ignore[attr-defined]
 Tensor.share_memory_ = lambda self: self  # type: ignore[attr-defined]

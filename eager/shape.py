@@ -85,6 +85,16 @@ def broadcast_shapes(*shapes: Sequence[int]) -> tuple[int, ...]:
     return tuple(result)
 
 
+def common_shape(*shapes: Any) -> Size:
+    """`torch.broadcast_shapes`: the common shape; a number stands for a shape of one dimension."""
+    given = [s if isinstance(s, (tuple, list)) else (s,) for s in shapes]
+    for shape in given:
+        for n in shape:
+            if n < 0:
+                raise RuntimeError(f"Trying to create tensor with negative dimension ({n}): ({n})")
+    return Size(broadcast_shapes(*given))
+
+
 def like_strides(shape: Sequence[int], tensors: Sequence[Any]) -> tuple[int, ...] | None:
     """The strides that NumPy gives an elementwise result: the operands' order of dimensions,
     packed. None: contiguous.

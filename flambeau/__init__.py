@@ -91,7 +91,8 @@ from eager.dtype import promote as promote_types
 from eager.formatting import set_printoptions
 from eager.registry import registry
 from eager.serialization import load, save
-from eager.shape import Size, broadcast_shapes
+from eager.shape import Size
+from eager.shape import common_shape as broadcast_shapes
 from flambeau import (
     _C,
     accelerator,
@@ -183,6 +184,7 @@ for _name, _operator in registry.items():
 
 pi, e, inf, nan, newaxis = _math.pi, _math.e, _math.inf, _math.nan, None
 concat = concatenate = globals().get("cat")
+resize_as_ = Tensor.resize_as_
 
 _lookup = lookup(__name__)
 

@@ -271,7 +271,7 @@ class Lowering:
 
     def lower_view(self, node: Node, op: Any, bound: tuple) -> Lazy:
         base = self.tensor(bound[0])
-        if op.name == "as_strided":
+        if op.name == "strided_view":
             return self._as_strided(node, op, bound, base)
         parameters = tuple(self.argument(a) for a in bound[1:])
         shape, strides, offset = op.geometry(

@@ -3,6 +3,7 @@
     pointwise      arithmetic, exponentials, trigonometry, comparison, selection
     copying        conversion, clone, detach, copy, fill
     view           other shapes over the same memory
+    strided, reinterpret, copies           by strides; as another type; views as copies
     creation       zeros, arange, like another tensor; diagonals and triangles
     reduction, order, statistics, scan     sums, extrema, norms; medians; covariances; running sums
     subscript, indexing, scatter, masking  x[...]; index tensors; along a dimension; where a mask holds

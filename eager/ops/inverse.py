@@ -220,7 +220,8 @@ def linalg_solve_ex(A, B, *, left=True, check_errors=False):
         if check_errors:
             refuse("solve", info, _UNSOLVABLE)
         batch = np.broadcast_shapes(first.shape[:-2], second.shape[:-2])
-        first, second, bad = (np.broadcast_to(x, (*batch, *x.shape[n:])) for x, n in ((first, A.ndim - 2), (second, second.ndim - 2), (info, A.ndim - 2)))
+        first, second = (np.broadcast_to(x, (*batch, *x.shape[-2:])) for x in (first, second))
+        bad = np.broadcast_to(info, batch)
         found = np.full((*batch, *second.shape[-2:]), np.nan, A.dtype)
         each(lambda a, b, out, no: None if no else np.copyto(out, np.linalg.solve(a, b)), first, second, found, bad)
     return np.ascontiguousarray(found[..., 0] if vector else found if left else _turn(found)), info

@@ -70,7 +70,12 @@ def _cat_vjp(g, out, tensors, dim):
 
 
 def _cat_front(call, tensors, dim=0, *, out=None):
+    if isinstance(tensors, Tensor):
+        raise TypeError("cat(): argument 'tensors' (position 1) must be tuple of Tensors, not Tensor")
     given = list(tensors) if not isinstance(tensors, (list, tuple)) else tensors
+    for place, tensor in enumerate(given):
+        if tensor is None or isinstance(tensor, (int, float)):
+            raise TypeError(f"expected Tensor as element {place} in argument 0, but got {type(tensor).__name__}")
     return call(given, dim, out=out) if out is not None else call(given, dim)
 
 
@@ -148,17 +153,25 @@ def stack(tensors, dim=0):
     return np.ascontiguousarray(np.stack(tensors, d))
 
 
-def _at_least(rank: int, name: str) -> Any:
-    def call(*tensors: Any) -> Any:
-        given = (
-            tensors[0] if len(tensors) == 1 and isinstance(tensors[0], (list, tuple)) else tensors
-        )
-        found = tuple(_raised(t, rank) for t in given)
-        return found if len(tensors) > 1 or given is not tensors else found[0]
+def _at_least(rank: int) -> Any:
+    """`atleast_NAMEd`: of one tensor a tensor, of several or a sequence of them a tuple."""
 
-    call.__name__ = call.__qualname__ = name
-    call.__doc__ = f"Tensors with at least {rank} dimension{'s' if rank > 1 else ''}."
-    return call
+    def front(call: Any, *tensors: Any) -> Any:
+        if len(tensors) == 1:
+            one = isinstance(tensors[0], Tensor)
+            return call((tensors[0],))[0] if one else call(tuple(tensors[0]))
+        return call(tensors)
+
+    def raised(tensors):
+        return tuple(_raised(t, rank) for t in tensors)
+
+    raised.__doc__ = f"Tensors with at least {rank} dimension{'s' if rank > 1 else ''}."
+    return composite(raised, name=f"atleast_{rank}d", method=False, front=front)
+
+
+def _not_empty(name: str, tensors: Any) -> None:
+    if not len(tensors):
+        raise RuntimeError(f"{name} expects a non-empty TensorList")
 
 
 def _raised(tensor: Any, rank: int) -> Any:
@@ -171,12 +184,13 @@ def _raised(tensor: Any, rank: int) -> Any:
     return ops.unsqueeze(_raised(tensor, 2) if tensor.ndim < 2 else tensor, -1)
 
 
-atleast_1d, atleast_2d, atleast_3d = (_at_least(n, f"atleast_{n}d") for n in (1, 2, 3))
+atleast_1d, atleast_2d, atleast_3d = (_at_least(n) for n in (1, 2, 3))
 
 
 @composite(method=False)
 def hstack(tensors):
     """Tensors joined along the second dimension (vectors along the first)."""
+    _not_empty("hstack", tensors)
     raised = [_raised(t, 1) for t in tensors]
     return ops.cat(raised, 0 if raised[0].ndim == 1 else 1)
 
@@ -184,6 +198,7 @@ def hstack(tensors):
 @composite(method=False)
 def vstack(tensors):
     """Tensors joined along the first dimension, vectors as rows."""
+    _not_empty("vstack", tensors)
     return ops.cat([_raised(t, 2) for t in tensors], 0)
 
 
@@ -196,12 +211,14 @@ def row_stack(tensors):
 @composite(method=False)
 def dstack(tensors):
     """Tensors joined along the third dimension."""
+    _not_empty("dstack", tensors)
     return ops.cat([_raised(t, 3) for t in tensors], 2)
 
 
 @composite(method=False)
 def column_stack(tensors):
     """Tensors joined along the second dimension, vectors as columns."""
+    _not_empty("column_stack", tensors)
     return ops.cat([ops.reshape(t, (t.numel(), 1)) if t.ndim < 2 else t for t in tensors], 1)
 
 
@@ -255,7 +272,7 @@ def combinations(input, r=2, with_replacement=False):
 def unbind(input, dim=0):
     """The slices along a dimension, as views."""
     if input.ndim == 0:
-        raise RuntimeError("unbind: cannot be applied to a 0-dim tensor")
+        raise IndexError("Dimension specified as 0 but tensor has no dimensions")
     d = normalize_dim(dim, input.ndim)
     return tuple(ops.select(input, d, i) for i in range(input.shape[d]))
 
@@ -312,6 +329,38 @@ def unsafe_split(input, split_size, dim=0):
 
 
 @composite
+def unsafe_split_with_sizes(input, split_sizes, dim=0):
+    """`split` under another name."""
+    return ops.split(input, tuple(split_sizes), dim)
+
+
+@composite
+def unsafe_chunk(input, chunks, dim=0):
+    """`chunk` under another name."""
+    return ops.chunk(input, chunks, dim)
+
+
+@composite(method=False)
+def _chunk_cat(tensors, dim, num_chunks):
+    """Each tensor padded and cut into `num_chunks` parts along a dimension, the parts of one number side by side in a row."""
+    _not_empty("_chunk_cat", tensors)
+    if num_chunks < 1:
+        raise RuntimeError(f"_chunk_cat expects positive num_chunks, got {num_chunks}")
+    first = tensors[0]
+    dim = normalize_dim(dim, first.ndim)
+    if any(t.numel() == 0 or t.ndim <= dim for t in tensors):
+        raise RuntimeError("_chunk_cat expects non-empty tensors with a dimension `dim`")
+    if any(t.dtype is not first.dtype or tuple(t.shape[:dim]) != tuple(first.shape[:dim]) for t in tensors):
+        raise RuntimeError("_chunk_cat expects same sizes of 0,...,dim-1 dimensions and one dtype for all tensors")
+    rows = []
+    for t in tensors:
+        size = (t.shape[dim] + num_chunks - 1) // num_chunks
+        pads = (0, 0) * (t.ndim - 1 - dim) + (0, size * num_chunks - t.shape[dim])
+        rows.append(ops.reshape(ops.constant_pad_nd(t, pads, 0), (*t.shape[:dim], num_chunks, -1)))
+    return ops.cat(rows, dim + 1)
+
+
+@composite
 def chunk(input, chunks, dim=0):
     """At most `chunks` parts of equal size along a dimension, as views."""
     if chunks <= 0:
@@ -339,21 +388,37 @@ def tensor_split(input, indices_or_sections, dim=0):
     return _cut(input, d, [total // count + (1 if i < total % count else 0) for i in range(count)])
 
 
+def _check_split(name: str, input: Any, rank: int, sections: Any, dim: int) -> None:
+    if input.ndim < rank:
+        raise RuntimeError(
+            f"torch.{name} requires a tensor with at least {rank} dimension{'s' if rank > 1 else ''}, but got a tensor with "
+            f"{input.ndim} dimensions!"
+        )
+    if isinstance(sections, int) and (sections <= 0 or input.shape[dim] % sections):
+        raise RuntimeError(
+            f"torch.{name} attempted to split along dimension {dim}, but the size of the dimension {input.shape[dim]} is not "
+            f"divisible by the split_size {sections}!"
+        )
+
+
 @composite
 def hsplit(input, indices_or_sections):
     """`tensor_split` along the second dimension (of a vector the first)."""
+    _check_split("hsplit", input, 1, indices_or_sections, 0 if input.ndim == 1 else 1)
     return ops.tensor_split(input, indices_or_sections, 0 if input.ndim == 1 else 1)
 
 
 @composite
 def vsplit(input, indices_or_sections):
     """`tensor_split` along the first dimension."""
+    _check_split("vsplit", input, 2, indices_or_sections, 0)
     return ops.tensor_split(input, indices_or_sections, 0)
 
 
 @composite
 def dsplit(input, indices_or_sections):
     """`tensor_split` along the third dimension."""
+    _check_split("dsplit", input, 3, indices_or_sections, 2)
     return ops.tensor_split(input, indices_or_sections, 2)
 
 
@@ -429,9 +494,8 @@ def repeat_interleave(input, repeats, dim=None, *, output_size=None):
         grown = ops.expand(
             ops.unsqueeze(input, d + 1), (*input.shape[: d + 1], repeats, *input.shape[d + 1 :])
         )
-        return ops.reshape(
-            grown, (*input.shape[:d], input.shape[d] * repeats, *input.shape[d + 1 :])
-        )
+        shape = (*input.shape[:d], input.shape[d] * repeats, *input.shape[d + 1 :])
+        return ops.reshape(ops.clone(grown, memory_format="torch.contiguous_format"), shape)
     counts = repeats
     if counts.ndim == 0 or counts.numel() == 1:
         counts = ops.expand(ops.reshape(counts, (1,)), (input.shape[d],))
@@ -475,22 +539,32 @@ def _flip_spec(input, dims):
 @composite
 def fliplr(input):
     """`flip` of the second dimension."""
+    if input.ndim < 2:
+        raise RuntimeError("Input must be >= 2-d.")
     return ops.flip(input, (1,))
 
 
 @composite
 def flipud(input):
     """`flip` of the first dimension."""
+    if input.ndim < 1:
+        raise RuntimeError("Input must be >= 1-d.")
     return ops.flip(input, (0,))
 
 
 def _roll_args(input: Any, shifts: Any, dims: Any) -> tuple[tuple, tuple]:
     shifts = tuple(shifts) if isinstance(shifts, (tuple, list)) else (shifts,)
     dims = tuple(dims) if isinstance(dims, (tuple, list)) else () if dims is None else (dims,)
+    if not shifts:
+        raise RuntimeError("`shifts` required")
+    if not dims and len(shifts) != 1:
+        raise RuntimeError(f"shifts and dimensions must align. shifts: {len(shifts)}, dims:{len(dims)}")
     if dims and len(shifts) != len(dims):
         raise RuntimeError(
             f"shifts and dimensions must align. shifts: {len(shifts)}, dims:{len(dims)}"
         )
+    if dims and not input.ndim:
+        raise IndexError("Dimension specified as 0 but tensor has no dimensions")
     return shifts, tuple(normalize_dim(d, input.ndim) for d in dims)
 
 
@@ -518,7 +592,16 @@ def roll(input, shifts, dims=None):
 @composite
 def rot90(input, k=1, dims=(0, 1)):
     """A quarter turn, k times, in the plane of two dimensions."""
+    if len(dims) != 2:
+        raise RuntimeError(f"expected total rotation dims == 2, but got dims = {len(dims)}")
+    if input.ndim < 2:
+        raise RuntimeError(f"expected total dims >= 2, but got total dims = {input.ndim}")
     a, b = dims
+    if a == b or abs(a - b) == input.ndim:
+        raise RuntimeError(f"expected rotation dims to be different, but got dim0 = {a} and dim1 = {b}")
+    for d in dims:
+        if not -input.ndim <= d < input.ndim:
+            raise RuntimeError(f"Rotation dims out of range, dim = {d}")
     if k % 4 == 0:
         return ops.clone(input)
     if k % 4 == 2:

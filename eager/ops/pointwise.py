@@ -690,38 +690,6 @@ def conj(input):
     return ops.conjugate(input) if input.is_complex() else input
 
 
-@pointwise(
-    vjp=lambda g, out, x: ops.complex(g, ops.zeros_like(g)),
-    saves="",
-    result="real",
-    run=lambda x: np.real(x).copy(order="K"),
-    inplace=False,
-    method=False,
-)
-def real_part(s, input):
-    """The real part of complex numbers."""
-    return s.real(input)
-
-
-@composite(method=False)
-def real(input):
-    """The real part; real tensors are their own."""
-    return ops.real_part(input) if input.is_complex() else input
-
-
-@pointwise(
-    vjp=lambda g, out, x: ops.complex(ops.zeros_like(g), g),
-    saves="",
-    result="real",
-    run=lambda x: np.imag(x).copy(order="K"),
-    inplace=False,
-    method=False,
-)
-def imag(s, input):
-    """The imaginary part."""
-    return s.imag(input)
-
-
 def _angle_vjp(g, out, x):
     if not x.is_complex():
         return ops.zeros_like(g)

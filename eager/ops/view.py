@@ -26,7 +26,7 @@ def _sizes(shape: Any) -> tuple[int, ...]:
 
 
 def _transpose(input, dim0, dim1):
-    return input.swapaxes(dim0, dim1)
+    return input.swapaxes(dim0, dim1) if input.ndim else input.view()
 
 
 @view(run=_transpose, vjp=lambda g, out, input, dim0, dim1: ops.transpose(g, dim0, dim1), saves="")
@@ -98,6 +98,16 @@ def _move(input, source, destination):
     rank = input.ndim
     src = [normalize_dim(d, rank) for d in _sizes(source)]
     dst = [normalize_dim(d, rank) for d in _sizes(destination)]
+    if len(src) != len(dst):
+        raise RuntimeError(
+            f"movedim: Invalid source or destination dims: source ({source} dims) should contain the same number of dims as "
+            f"destination ({destination} dims)"
+        )
+    for what, dims, given in (("source", src, source), ("destination", dst, destination)):
+        if len(set(dims)) != len(dims):
+            raise RuntimeError(f"movedim: repeated dim in `{what}` ({given})")
+    if not rank:
+        return ops.alias(input)
     rest = [d for d in range(rank) if d not in src]
     order: list[int] = [-1] * rank
     for a, b in zip(src, dst, strict=True):
@@ -188,11 +198,14 @@ def broadcast_to(input, size):
     return ops.expand(input, _sizes(size))
 
 
-def broadcast_tensors(*tensors: Any) -> list[Tensor]:
-    """Tensors expanded to their common shape (`torch.broadcast_tensors`)."""
-    given = tensors[0] if len(tensors) == 1 and isinstance(tensors[0], (list, tuple)) else tensors
-    shape = broadcast_shapes(*[t.shape for t in given])
-    return [ops.expand(t, shape) for t in given]
+@composite(
+    method=False,
+    front=lambda call, *tensors: call(tensors[0] if len(tensors) == 1 and isinstance(tensors[0], (list, tuple)) else tensors),
+)
+def broadcast_tensors(tensors):
+    """Tensors expanded to their common shape."""
+    shape = broadcast_shapes(*[t.shape for t in tensors])
+    return tuple(ops.expand(t, shape) for t in tensors)
 
 
 def _view_run(input, shape):
@@ -234,6 +247,18 @@ def reshape_as(input, other):
 
 
 @composite
+def resolve_conj(input):
+    """The tensor itself: conjugates are computed at once here."""
+    return input
+
+
+@composite
+def resolve_neg(input):
+    """The tensor itself: negatives are computed at once here."""
+    return input
+
+
+@composite
 def view_as(input, other):
     """`view` with the shape of another tensor."""
     return ops.view(input, tuple(other.shape))
@@ -255,8 +280,8 @@ def flatten(input, start_dim=0, end_dim=-1):
 
 @composite
 def ravel(input):
-    """All dimensions merged into one."""
-    return ops.reshape(input, (-1,))
+    """All dimensions merged into one; a copy unless the memory is row-major."""
+    return ops.view(ops.contiguous(input), (-1,))
 
 
 @composite
@@ -393,9 +418,17 @@ def slice_backward(g, shape, dim, start, end, step):
 @composite
 def narrow(input, dim, start, length):
     """`length` elements along a dimension, from `start`."""
+    if input.ndim == 0:
+        raise RuntimeError("narrow() cannot be applied to a 0-dim tensor.")
+    if length < 0:
+        raise RuntimeError("narrow(): length must be non-negative.")
+    if isinstance(start, Tensor) and (start.ndim or start.dtype.category != dtypes.INTEGER):
+        raise RuntimeError("start must be an 0-dim integral Tensor.")
     size = input.shape[normalize_dim(dim, input.ndim)]
     begin = int(start) + size if start < 0 else int(start)
-    if not 0 <= begin <= size or begin + length > size or length < 0:
+    if not -size <= start <= size:
+        raise IndexError(f"start out of range (expected to be in range of [{-size}, {size}], but got {start})")
+    if begin + length > size:
         raise RuntimeError(f"start ({start}) + length ({length}) exceeds dimension size ({size}).")
     return ops.slice(input, dim, begin, begin + length, 1)
 
@@ -446,111 +479,6 @@ def diagonal_backward(g, shape, offset, dim1, dim2):
     place.flags.writeable = True
     place[...] = g
     return result
-
-
-@view(
-    run=None,
-    vjp=lambda g, out, input, size, stride, offset: ops.as_strided_backward(
-        g, tuple(input.shape), input.strides, size, stride, offset
-    ),
-    saves="",
-)
-def as_strided(shape, strides, offset, size, stride, storage_offset=None):
-    """Any shape and strides over the storage; the caller answers for staying inside."""
-    last = (storage_offset or 0) + sum((n - 1) * s for n, s in zip(size, stride, strict=True) if n)
-    if len(size) != len(stride):
-        raise RuntimeError("mismatch in length of strides and shape")
-    have = numel(shape)
-    if numel(size) and last >= max(have, 1) and all(s != 0 for s in strides if s):
-        span = 1 + sum((n - 1) * abs(s) for n, s in zip(shape, strides, strict=True))
-        if last >= span + offset:
-            raise RuntimeError(
-                f"setStorage: sizes {list(size)}, strides {list(stride)}, storage offset {storage_offset or 0} "
-                f"are out of bounds for storage of {span + offset} elements"
-            )
-    return tuple(size), tuple(stride), offset if storage_offset is None else storage_offset
-
-
-@extern(
-    spec=lambda g, shape, strides, size, stride, offset: Spec(shape, g.dtype, g.device),
-    vjp=lambda g, out, grad, shape, strides, size, stride, offset: ops.as_strided(ops.contiguous(g), size, stride, offset),
-    saves="", method=False,
-)
-def as_strided_backward(g, shape, strides, size, stride, offset):
-    """The sum of `g` over the places that `as_strided` takes; the input must have been contiguous."""
-    result = np.zeros(numel(shape), g.dtype)
-    place = np.full(size, offset or 0)
-    for axis, (n, s) in enumerate(zip(size, stride, strict=True)):
-        place = place + (np.arange(n) * s).reshape((-1,) + (1,) * (len(size) - axis - 1))
-    np.add.at(result, place.reshape(-1), g.reshape(-1))
-    return result.reshape(shape)
-
-
-def _unfold_geometry(shape, strides, offset, dimension, size, step):
-    d = normalize_dim(dimension, len(shape))
-    have = shape[d] if shape else 1
-    if size > have:
-        raise RuntimeError(f"maximum size for tensor at dimension {d} is {have} but size is {size}")
-    if step <= 0:
-        raise RuntimeError(f"step is {step} but must be > 0")
-    count = (have - size) // step + 1
-    if not shape:
-        return (size,), (1,), offset
-    return (*shape[:d], count, *shape[d + 1 :], size), (*strides[:d], strides[d] * step, *strides[d + 1 :], strides[d]), offset
-
-
-@view(vjp=lambda g, out, input, dimension, size, step: ops.unfold_backward(g, tuple(input.shape), dimension, size, step), saves="")
-def unfold(shape, strides, offset, dimension, size, step):
-    """Windows of `size` every `step` along a dimension, the windows' elements in a new last dimension."""
-    return _unfold_geometry(shape, strides, offset, dimension, size, step)
-
-
-@extern(
-    spec=lambda g, shape, dim, size, step: Spec(shape, g.dtype, g.device), method=False, saves="",
-    vjp=lambda g, out, grad, shape, dim, size, step: ops.unfold(g, dim, size, step),
-)
-def unfold_backward(g, shape, dim, size, step):
-    """The sum of windows of `unfold`, each at its place."""
-    result = np.zeros(shape, g.dtype)
-    moved = np.moveaxis(result, normalize_dim(dim, len(shape)), -1)
-    windows = np.moveaxis(g, normalize_dim(dim, len(shape)), -2)
-    for i in range(windows.shape[-2]):
-        moved[..., i * step : i * step + size] += windows[..., i, :]
-    return result
-
-
-@extern(
-    spec=lambda input: Spec((*input.shape, 2), input.dtype.to_real(), input.device),
-    saves="",
-    method=False,
-    vjp=lambda g, out, input: ops.view_as_complex(g),
-)
-def view_as_real(input):
-    """A complex tensor as a real one with a last dimension of 2 (a copy)."""
-    return np.ascontiguousarray(input).view(input.real.dtype).reshape(*input.shape, 2).copy()
-
-
-@extern(
-    spec=lambda input: Spec(input.shape[:-1], input.dtype.to_complex(), input.device),
-    saves="",
-    method=False,
-    vjp=lambda g, out, input: ops.view_as_real(g),
-)
-def view_as_complex(input):
-    """A real tensor with a last dimension of 2 as a complex one (a copy)."""
-    kind = np.complex128 if input.dtype == np.float64 else np.complex64
-    return np.ascontiguousarray(input).view(kind).reshape(input.shape[:-1]).copy()
-
-
-@extern(spec=lambda input, dtype: Spec(_bits_shape(input, dtype), dtype, input.device), method=False, saves="")
-def view_dtype(input, dtype):
-    """The same bytes read as another data type (a copy)."""
-    return np.ascontiguousarray(input).view(dtype.numpy).copy()
-
-
-def _bits_shape(input, dtype):
-    old, new = input.dtype.itemsize, dtype.itemsize
-    return input.shape if old == new else (*input.shape[:-1], input.shape[-1] * old // new)
 
 
 def _view_method(self: Tensor, *size: Any, **given: Any) -> Tensor:

@@ -18,4 +18,6 @@ EXPECTED: dict[str, dict[str, str]] = {
     "linalg.norm[subgradients_at_zero]": {"gradgrad": "at zero torch's second derivative of a norm is NaN, here it is that of the subgradient"},
     "pca_lowrank": {"values": "singular vectors have free signs, and torch's random ones are drawn with another bias"},
     "svd_lowrank": {"values": "singular vectors have free signs, and torch's random ones are drawn with another bias"},
+    "as_strided[partial_views]": {"view": "its place lies beside the input's own, though in the same storage"},
+    "as_strided_scatter": {"gradient": "torch's gradient of the input lets through what was overwritten"},
 }
