@@ -6,6 +6,7 @@
     tensor, fake, construct, formatting    Tensor, tensors without values, making tensors, printing them
     autograd, function, gradcheck          recording and running backwards; custom functions; numerical checks
     op                                     the kinds of operators
+    batching/                              operators over a hidden batch dimension
     lapack, bunch                          matrices for NumPy's LAPACK; Bunch and Kaufman's factorization
     ops/                                   the operators
     rng                                    Philox random numbers
