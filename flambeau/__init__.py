@@ -12,7 +12,7 @@ settings.py         defaults, threads, determinism: what a program sets once
 operators.py        torch.ops
 compiler.py         `compile`, `explain`, and torch.compiler
 library.py          operators that a program registers
-autograd/, nn/, optim/, fx/, utils/, amp/, jit/, cuda/, backends/, distributed/   torch's modules of these names
+autograd/, func/, nn/, optim/, fx/, utils/, amp/, jit/, cuda/, backends/, distributed/   torch's modules of these names
 serialization.py, hub.py, overrides.py, random.py, types.py, linalg.py, special.py, fft.py, storage.py   likewise
 accelerator.py, xpu.py, mps.py, multiprocessing/, onnx/, ao/, distributions/, _C.py, _dynamo/   the little of these that libraries touch
 optimized.py        what `compile(module)` gives
@@ -20,6 +20,7 @@ optimized.py        what `compile(module)` gives
 
 from __future__ import annotations
 
+import importlib as _importlib
 import math as _math
 from typing import TYPE_CHECKING, Any
 
@@ -187,8 +188,14 @@ concat = concatenate = globals().get("cat")
 resize_as_ = Tensor.resize_as_
 
 _lookup = lookup(__name__)
+# Packages that are imported when they are first asked for.
+_LATER = frozenset({"distributions", "func", "profiler", "signal", "testing"})
 
 
 def __getattr__(name: str) -> Any:
+    if name in _LATER:
+        return _importlib.import_module(f"{__name__}.{name}")
+    if name == "vmap":
+        return _importlib.import_module(f"{__name__}.func").vmap
     operator = None if name.startswith("__") or name in _OTHER_ORDER else registry.get(name)  # one that a program registered later
     return _lookup(name) if operator is None else operator
