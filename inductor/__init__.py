@@ -28,6 +28,7 @@ native        LLVM IR or object code to callable addresses
 program       the launch program: one native call per graph
 launcher      its native half
 threads       one thread budget for everything native
+pool          the threads that help launch programs
 draw          bulk random numbers for eager, compiled
 dump          what a compilation leaves to look at
 """

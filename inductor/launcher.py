@@ -20,7 +20,7 @@ class Header(IntEnum):
     STEPS = 3  # address of the steps
     FIRST = 4  # steps to run: [FIRST, LAST)
     LAST = 5
-    PARALLEL = 6  # address of GOMP_parallel, or 0 if there is none or no step is worth two threads
+    POOL = 6  # address of the pool's context, or 0 if there is none or no step is worth two threads
     THREADS = 7  # address of the thread budget's cell
     CAPACITY = 8  # threads that scratch memory was provided for
     POINTERS = 9  # address of a block for the addresses of inputs and outputs
@@ -33,7 +33,8 @@ class Header(IntEnum):
     RESTORE_THREAD = 16
     FROM_LONG_LONG = 17
     YIELD = 18  # address of sched_yield
-    SIZE = 19
+    WAKE = 19  # 1 if there is enough to share that a sleeping helper is worth waking
+    SIZE = 20
 
 
 class Field(IntEnum):
@@ -52,15 +53,23 @@ class Field(IntEnum):
 
 
 class Context(IntEnum):
-    """Words that the threads of one launch share. TICKET is `step << 32 | piece`: the next piece to hand out."""
+    """Words that the threads of a launch share; the pool's context is one and stays, a launch without the pool has one on its stack.
+
+    TICKET is `threads << 52 | step << 24 | pieces of it that nobody has taken`. To take a piece is to count it down: who
+    succeeds holds a piece of the launch that is under way, which cannot end before; nothing else may be touched by a helper.
+    """
 
     HEADER = 0
-    THREADS = 1  # how many threads a step may be split for
-    WORKER = 2  # next thread's ordinal
-    ERROR = 3  # `step << 32 | code` of the first failure, or 0
+    ERROR = 1  # `step << 32 | code` of the first failure, or 0
     TICKET = 8  # on cache lines of their own
     COMPLETED = 16  # pieces of the current step that are done
-    SIZE = 24
+    WORD = 24  # what helpers sleep on
+    SLEEPERS = 32
+    OWNED = 40  # 1 while a launch has the pool
+    HELPERS = 48  # threads besides the caller's
+    SYSCALL = 49  # address of syscall, and the number of futex
+    FUTEX = 50
+    SIZE = 56
 
 
 BUSY = -2
@@ -114,37 +123,30 @@ declare i64 @llvm.smax.i64(i64, i64)
 """
 
 
-PATIENCE = 4096
-"""How often a waiting thread looks before it begins to give its processor away."""
+PATIENCE = 256
+"""How often a waiting thread looks before it begins to give its processor away at every look."""
+
+AWAKE = 512
+"""How often a helper with nothing to do looks before it sleeps."""
+
+STOLEN = 200_000
+"""Cycles of a yield after which others evidently want the processor: a helper sleeps at once."""
+
+FUTEX_WAIT_PRIVATE, FUTEX_WAKE_PRIVATE = 128, 129
+STEP_SHIFT, THREADS_SHIFT = 24, 52
+LEFT_MASK, STEP_MASK = (1 << STEP_SHIFT) - 1, (1 << (THREADS_SHIFT - STEP_SHIFT)) - 1
 
 
-def _team(pause: str) -> str:
-    """Every thread of a launch: take a piece of the current step and run it; who ends a step's last piece opens the next step; wait for
-    that when no piece is left. Nobody waits for a thread that has not come yet, so a late one costs nothing."""
+def _address(name: str, base: str, word: int) -> str:
     return f"""
-define internal void @team(ptr %context) {{
-entry:{_load("header.word", "%context", Context.HEADER)}{_load("threads", "%context", Context.THREADS)}
-  %header = inttoptr i64 %header.word to ptr
-  %worker.address = getelementptr i64, ptr %context, i64 {int(Context.WORKER)}
-  %error.address = getelementptr i64, ptr %context, i64 {int(Context.ERROR)}
-  %ticket.address = getelementptr i64, ptr %context, i64 {int(Context.TICKET)}
-  %completed.address = getelementptr i64, ptr %context, i64 {int(Context.COMPLETED)}
-  %ordinal = atomicrmw add ptr %worker.address, i64 1 monotonic
-{_load("steps.word", "%header", Header.STEPS)}{_load("last", "%header", Header.LAST)}
-{_load("yield.word", "%header", Header.YIELD)}
-  %steps = inttoptr i64 %steps.word to ptr
-  %yield = inttoptr i64 %yield.word to ptr
-  %can.yield = icmp ne i64 %yield.word, 0
-  br label %take
-take:
-  %ticket = atomicrmw add ptr %ticket.address, i64 1 acq_rel
-  %number = lshr i64 %ticket, 32
-  %part = and i64 %ticket, 4294967295
-  %more = icmp slt i64 %number, %last
-  br i1 %more, label %look, label %done
-look:
-  %offset = mul i64 %number, {int(Field.SIZE)}
-  %step = getelementptr i64, ptr %steps, i64 %offset
+  %{name} = getelementptr i64, ptr {base}, i64 {int(word)}"""
+
+
+def _pieces() -> str:
+    """Into how many pieces a step is cut."""
+    return f"""
+define internal i64 @pieces(ptr %step, i64 %threads) {{
+entry:
 {_load("total", "%step", Field.TOTAL)}{_load("grain", "%step", Field.GRAIN)}
 {_load("oversplit", "%step", Field.OVERSPLIT)}
   %round = add i64 %total, %grain
@@ -155,9 +157,87 @@ look:
   %most = select i1 %alone, i64 1, i64 %fine
   %several = call i64 @llvm.smin.i64(i64 %worth, i64 %most)
   %pieces = call i64 @llvm.smax.i64(i64 %several, i64 1)
-  %left = icmp slt i64 %part, %pieces
-  br i1 %left, label %work, label %wait
-work:
+  ret i64 %pieces
+}}
+"""
+
+
+def _publish() -> str:
+    """Open a step to whoever takes its pieces, or close the launch behind the last one. The program may be gone once that is seen."""
+    return f"""
+define internal void @publish(ptr %context, ptr %header, i64 %to, i64 %threads) {{
+entry:{_address("ticket.address", "%context", Context.TICKET)}
+{_load("last", "%header", Header.LAST)}{_load("steps.word", "%header", Header.STEPS)}
+  %step.field = shl i64 %to, {STEP_SHIFT}
+  %threads.field = shl i64 %threads, {THREADS_SHIFT}
+  %closed = or i64 %step.field, %threads.field
+  %more = icmp slt i64 %to, %last
+  br i1 %more, label %open, label %close
+close:
+  store atomic i64 %closed, ptr %ticket.address release, align 8
+  ret void
+open:
+  %steps = inttoptr i64 %steps.word to ptr
+  %offset = mul i64 %to, {int(Field.SIZE)}
+  %step = getelementptr i64, ptr %steps, i64 %offset
+  %pieces = call i64 @pieces(ptr %step, i64 %threads)
+  %ticket = or i64 %closed, %pieces
+{_load("wake", "%header", Header.WAKE)}
+  store atomic i64 %ticket, ptr %ticket.address seq_cst, align 8
+  %several = icmp sgt i64 %pieces, 1
+  %worth = icmp ne i64 %wake, 0
+  %call = and i1 %several, %worth
+  br i1 %call, label %look, label %done
+look:{_address("sleepers.address", "%context", Context.SLEEPERS)}
+  %sleepers = load atomic i64, ptr %sleepers.address seq_cst, align 8
+  %any = icmp sgt i64 %sleepers, 0
+  br i1 %any, label %rouse, label %done
+rouse:{_address("word.address", "%context", Context.WORD)}
+{_load("syscall.word", "%context", Context.SYSCALL)}{_load("futex", "%context", Context.FUTEX)}
+  %syscall = inttoptr i64 %syscall.word to ptr
+  %old = atomicrmw add ptr %word.address, i64 1 seq_cst
+  %helpers = sub i64 %threads, 1
+  %ignored = call i64 (i64, ...) %syscall(i64 %futex, ptr %word.address, i64 {FUTEX_WAKE_PRIVATE}, i64 %helpers, i64 0, i64 0, i64 0)
+  br label %done
+done:
+  ret void
+}}
+"""
+
+
+def _attempt() -> str:
+    """Take a piece of the current step, if there is one for this thread, and run it; who ends a step's last piece opens the next."""
+    return f"""
+define internal i1 @attempt(ptr %context, i64 %ordinal) {{
+entry:{_address("ticket.address", "%context", Context.TICKET)}
+  %ticket = load atomic i64, ptr %ticket.address seq_cst, align 8
+  %left = and i64 %ticket, {LEFT_MASK}
+  %threads = lshr i64 %ticket, {THREADS_SHIFT}
+  %shifted = lshr i64 %ticket, {STEP_SHIFT}
+  %number = and i64 %shifted, {STEP_MASK}
+  %some = icmp ne i64 %left, 0
+  %ours = icmp slt i64 %ordinal, %threads
+  %offered = and i1 %some, %ours
+  br i1 %offered, label %take, label %nothing
+nothing:
+  ret i1 false
+take:
+  %less = sub i64 %ticket, 1
+  %pair = cmpxchg ptr %ticket.address, i64 %ticket, i64 %less acq_rel monotonic
+  %taken = extractvalue {{ i64, i1 }} %pair, 1
+  br i1 %taken, label %work, label %again
+again:
+  ret i1 true
+work:{_address("error.address", "%context", Context.ERROR)}
+{_address("completed.address", "%context", Context.COMPLETED)}
+{_load("header.word", "%context", Context.HEADER)}
+  %header = inttoptr i64 %header.word to ptr
+{_load("steps.word", "%header", Header.STEPS)}{_load("last", "%header", Header.LAST)}
+  %steps = inttoptr i64 %steps.word to ptr
+  %offset = mul i64 %number, {int(Field.SIZE)}
+  %step = getelementptr i64, ptr %steps, i64 %offset
+  %pieces = call i64 @pieces(ptr %step, i64 %threads)
+  %part = sub i64 %pieces, %left
   %code = call i32 @piece(ptr %step, i64 %part, i64 %pieces, i64 %ordinal)
   %sound = icmp eq i32 %code, 0
   br i1 %sound, label %count, label %fail
@@ -171,22 +251,40 @@ count:
   %before = atomicrmw add ptr %completed.address, i64 1 acq_rel
   %after = add i64 %before, 1
   %all = icmp eq i64 %after, %pieces
-  br i1 %all, label %open, label %take
+  br i1 %all, label %open, label %done
 open:
   %failure = load atomic i64, ptr %error.address monotonic, align 8
   %good = icmp eq i64 %failure, 0
   %following = add i64 %number, 1
   %to = select i1 %good, i64 %following, i64 %last
   store atomic i64 0, ptr %completed.address monotonic, align 8
-  %gate = shl i64 %to, 32
-  store atomic i64 %gate, ptr %ticket.address release, align 8
+  call void @publish(ptr %context, ptr %header, i64 %to, i64 %threads)
+  br label %done
+done:
+  ret i1 true
+}}
+"""
+
+
+def _team(pause: str) -> str:
+    """The thread that launched: take pieces until the launch is over. It never waits for a helper that holds no piece."""
+    return f"""
+define internal void @team(ptr %context, ptr %header) {{
+entry:{_address("ticket.address", "%context", Context.TICKET)}
+{_load("last", "%header", Header.LAST)}{_load("yield.word", "%header", Header.YIELD)}
+  %yield = inttoptr i64 %yield.word to ptr
+  %can.yield = icmp ne i64 %yield.word, 0
   br label %take
-wait:
-  %looks = phi i64 [ 0, %look ], [ %looks.next, %again ], [ %looks.next, %give ]
-  %now = load atomic i64, ptr %ticket.address acquire, align 8
-  %now.step = lshr i64 %now, 32
-  %same = icmp eq i64 %now.step, %number
-  br i1 %same, label %hold, label %take
+take:
+  %looks = phi i64 [ 0, %entry ], [ 0, %take ], [ %looks.next, %again ]
+  %did = call i1 @attempt(ptr %context, i64 0)
+  br i1 %did, label %take, label %look
+look:
+  %ticket = load atomic i64, ptr %ticket.address acquire, align 8
+  %shifted = lshr i64 %ticket, {STEP_SHIFT}
+  %number = and i64 %shifted, {STEP_MASK}
+  %over = icmp eq i64 %number, %last
+  br i1 %over, label %done, label %hold
 hold:
   {pause}
   %looks.next = add i64 %looks, 1
@@ -195,24 +293,70 @@ hold:
   br i1 %politely, label %give, label %again
 give:
   %ignored = call i32 %yield()
-  br label %wait
+  br label %again
 again:
-  br label %wait
+  br label %take
 done:
   ret void
 }}
 """
 
 
+def _helper(pause: str, clock: str) -> str:
+    """A thread of the pool: help as long as there is something, look for more, sleep soon."""
+    return f"""
+define ptr @helper(ptr %block) {{
+entry:{_load("context.word", "%block", 0)}{_load("ordinal", "%block", 1)}{_load("yield.word", "%block", 2)}
+  %context = inttoptr i64 %context.word to ptr
+  %yield = inttoptr i64 %yield.word to ptr
+{_load("syscall.word", "%context", Context.SYSCALL)}{_load("futex", "%context", Context.FUTEX)}
+  %syscall = inttoptr i64 %syscall.word to ptr
+{_address("sleepers.address", "%context", Context.SLEEPERS)}
+{_address("word.address", "%context", Context.WORD)}
+  br label %look
+look:
+  %looks = phi i64 [ 0, %entry ], [ 0, %look ], [ %looks.next, %idle ], [ %looks.next, %give ], [ 0, %woken ]
+  %did = call i1 @attempt(ptr %context, i64 %ordinal)
+  br i1 %did, label %look, label %idle
+idle:
+  {pause}
+  %looks.next = add i64 %looks, 1
+  %long = icmp sgt i64 %looks.next, {PATIENCE}
+  br i1 %long, label %give, label %look
+give:
+  %begin = {clock}
+  %ignored = call i32 %yield()
+  %end = {clock}
+  %passed = sub i64 %end, %begin
+  %stolen = icmp sgt i64 %passed, {STOLEN}
+  %tired = icmp sgt i64 %looks.next, {AWAKE}
+  %enough = or i1 %stolen, %tired
+  br i1 %enough, label %sleep, label %look
+sleep:
+  %sleeping = atomicrmw add ptr %sleepers.address, i64 1 seq_cst
+  %seen = load atomic i64, ptr %word.address seq_cst, align 8
+  %last.chance = call i1 @attempt(ptr %context, i64 %ordinal)
+  br i1 %last.chance, label %woken, label %wait
+wait:
+  %expected = and i64 %seen, 4294967295
+  %result = call i64 (i64, ...) %syscall(i64 %futex, ptr %word.address, i64 {FUTEX_WAIT_PRIVATE}, i64 %expected, i64 0, i64 0, i64 0)
+  br label %woken
+woken:
+  %awake = atomicrmw sub ptr %sleepers.address, i64 1 seq_cst
+  br label %look
+}}
+"""
+
+
 def _launch() -> str:
-    """Patch the addresses, run the steps in order on one team of threads, stop at the first error."""
+    """Patch the addresses, run the steps in order with the pool's help, stop at the first error."""
     return f"""
 define i64 @launch(ptr %header, ptr %pointers) {{
 entry:
-  %context = alloca [{int(Context.SIZE)} x i64], align 64
+  %own = alloca [{int(Context.SIZE)} x i64], align 64
 {_load("patch.word", "%header", Header.PATCHES)}{_load("patches", "%header", Header.PATCH_COUNT)}
 {_load("first", "%header", Header.FIRST)}{_load("cell", "%header", Header.THREADS)}
-{_load("capacity", "%header", Header.CAPACITY)}{_load("parallel.word", "%header", Header.PARALLEL)}
+{_load("capacity", "%header", Header.CAPACITY)}{_load("pool.word", "%header", Header.POOL)}
   %patch.base = inttoptr i64 %patch.word to ptr
   %any.patch = icmp sgt i64 %patches, 0
   br i1 %any.patch, label %patch, label %begin
@@ -230,37 +374,42 @@ patch:
   %more = icmp slt i64 %p.next, %patches
   br i1 %more, label %patch, label %begin
 begin:
+  %pool = inttoptr i64 %pool.word to ptr
+  %no.pool = icmp eq i64 %pool.word, 0
+  br i1 %no.pool, label %alone, label %size
+size:
   %cell.pointer = inttoptr i64 %cell to ptr
   %budget = load i64, ptr %cell.pointer
+{_load("helpers", "%pool", Context.HELPERS)}
+  %most = add i64 %helpers, 1
   %bounded = call i64 @llvm.smin.i64(i64 %budget, i64 %capacity)
-  %wanted = call i64 @llvm.smax.i64(i64 %bounded, i64 1)
-  %serial = icmp eq i64 %parallel.word, 0
-  %threads = select i1 %serial, i64 1, i64 %wanted
+  %threads = call i64 @llvm.smin.i64(i64 %bounded, i64 %most)
+  %few = icmp slt i64 %threads, 2
+  br i1 %few, label %alone, label %own.pool
+own.pool:{_address("owned.address", "%pool", Context.OWNED)}
+  %was = atomicrmw xchg ptr %owned.address, i64 1 acquire
+  %free = icmp eq i64 %was, 0
+  br i1 %free, label %run, label %alone
+alone:
+  br label %run
+run:
+  %context = phi ptr [ %pool, %own.pool ], [ %own, %alone ]
+  %team.size = phi i64 [ %threads, %own.pool ], [ 1, %alone ]
   %header.word = ptrtoint ptr %header to i64
   store i64 %header.word, ptr %context
-  %c1 = getelementptr i64, ptr %context, i64 {int(Context.THREADS)}
-  store i64 %threads, ptr %c1
-  %c2 = getelementptr i64, ptr %context, i64 {int(Context.WORKER)}
-  store i64 0, ptr %c2
-  %c3 = getelementptr i64, ptr %context, i64 {int(Context.ERROR)}
-  store i64 0, ptr %c3
-  %c4 = getelementptr i64, ptr %context, i64 {int(Context.TICKET)}
-  %gate = shl i64 %first, 32
-  store i64 %gate, ptr %c4
-  %c5 = getelementptr i64, ptr %context, i64 {int(Context.COMPLETED)}
-  store i64 0, ptr %c5
-  %alone = icmp eq i64 %threads, 1
-  br i1 %alone, label %here, label %together
-here:
-  call void @team(ptr %context)
-  br label %done
-together:
-  %parallel = inttoptr i64 %parallel.word to ptr
-  %team.size = trunc i64 %threads to i32
-  call void %parallel(ptr @team, ptr %context, i32 %team.size, i32 0)
+{_address("error.address", "%context", Context.ERROR)}
+{_address("completed.address", "%context", Context.COMPLETED)}
+  store i64 0, ptr %error.address
+  store i64 0, ptr %completed.address
+  call void @publish(ptr %context, ptr %header, i64 %first, i64 %team.size)
+  call void @team(ptr %context, ptr %header)
+  %result = load atomic i64, ptr %error.address monotonic, align 8
+  %shared = icmp eq ptr %context, %pool
+  br i1 %shared, label %release, label %done
+release:{_address("owned.address.again", "%pool", Context.OWNED)}
+  store atomic i64 0, ptr %owned.address.again release, align 8
   br label %done
 done:
-  %result = load atomic i64, ptr %c3 monotonic, align 8
   ret i64 %result
 }}
 """
@@ -335,5 +484,8 @@ def text(data_offset: int) -> str:
     call = _call().replace("DATA_OFFSET", str(data_offset))
     x86 = platform.machine() in ("x86_64", "AMD64")
     pause = "call void @llvm.x86.sse2.pause()" if x86 else ""
-    declare = "declare void @llvm.x86.sse2.pause()\n" if x86 else ""
-    return declare + _piece() + _team(pause) + _launch() + call
+    # elsewhere the counter may be out of a program's reach
+    clock = "call i64 @llvm.readcyclecounter()" if x86 else "add i64 0, 0"
+    declare = "declare void @llvm.x86.sse2.pause()\ndeclare i64 @llvm.readcyclecounter()\n" if x86 else ""
+    parts = (_piece(), _pieces(), _publish(), _attempt(), _team(pause), _helper(pause, clock), _launch())
+    return declare + "".join(parts) + call

@@ -20,12 +20,14 @@ from typing import Any
 
 import numpy as np
 
-from inductor import launcher, threads
+from inductor import launcher, pool, threads
 from inductor.launcher import Field, Header
 
 ALIGNMENT = 64
 WORTH = 8_000
-"""Nanoseconds of work that are worth a thread of their own; waking the pool costs one to five thousand."""
+"""Nanoseconds of work that are worth a thread of their own, where that is awake."""
+WAKING = 60_000
+"""Nanoseconds of shared work in a program that are worth waking a thread for, which may take tens of thousands to come."""
 
 
 @dataclass(frozen=True)
@@ -201,8 +203,9 @@ class Program:
         self._addresses = (self._header.ctypes.data, self._pointers.ctypes.data)
         self._call = _builtin(self._header) if _layout() else self._call_slowly
 
-    def _worth_a_team(self) -> bool:
-        return any(step.total > step.grain for step in self.steps)
+    def _shared(self) -> float:
+        """Nanoseconds of the steps that are worth sharing."""
+        return sum(step.total * step.cost for step in self.steps if step.total > step.grain)
 
     def _place(
         self, slot: int, argument: int | Reference, patches: list[tuple[int, int, int]]
@@ -232,7 +235,8 @@ class Program:
             Header.PATCH_COUNT: patches,
             Header.STEPS: self._table.ctypes.data,
             Header.LAST: len(self.steps),
-            Header.PARALLEL: threads.parallel_address() if self._worth_a_team() else 0,
+            Header.POOL: pool.address(self._capacity - 1, _native()) if self._shared() else 0,
+            Header.WAKE: self._shared() >= WAKING,
             Header.THREADS: threads.cell_address(),
             Header.CAPACITY: self._capacity,
             Header.POINTERS: self._pointers.ctypes.data,

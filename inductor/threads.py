@@ -1,22 +1,19 @@
 """One thread budget for everything native: how many threads a step may use, and the pool that runs them.
 
 The budget starts as what this process may really use (affinity, control-group quota, OMP_NUM_THREADS) and lives in one native cell that launch
-programs read at every call. The pool is libgomp's (`GOMP_parallel`), which other libraries share; where it is missing, or after a fork, steps run
-serially, and `pool()` says so. NumPy's BLAS is held to one thread while we split its work ourselves: see `single_threaded_blas`.
+programs read at every call; the threads are `pool.py`'s. NumPy's BLAS is held to one thread while we split its work ourselves: see
+`single_threaded_blas`.
 """
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
-import functools
 import math
 import os
-import sys
 from collections.abc import Iterator
 
 _cell = (ctypes.c_int64 * 1)(0)
-_forked = False
 
 
 def _affinity() -> int:
@@ -64,47 +61,12 @@ def set_num_threads(count: int) -> None:
     """
     if not isinstance(count, int) or count <= 0:
         raise RuntimeError(f"set_num_threads expects a positive integer, got {count!r}")
-    _cell[0] = 1 if _forked else count
+    _cell[0] = count
 
 
 def cell_address() -> int:
     """Where native code reads the budget."""
     return ctypes.addressof(_cell)
-
-
-@functools.cache
-def _library() -> ctypes.CDLL | None:
-    # A libgomp that is loaded already (by another package) is found by its name and shared.
-    for name in ("libgomp.so.1", "libgomp.so"):
-        with contextlib.suppress(OSError, AttributeError):
-            library = ctypes.CDLL(name)
-            library.GOMP_parallel  # noqa: B018  (AttributeError where it is missing)
-            return library
-    return None
-
-
-@functools.cache
-def parallel_address() -> int:
-    """Address of `GOMP_parallel(function, data, threads, flags)`, or 0 where there is none."""
-    library = _library() if sys.platform == "linux" else None
-    if library is None:
-        return 0
-    return ctypes.cast(library.GOMP_parallel, ctypes.c_void_p).value or 0
-
-
-def pool() -> str:
-    """What runs the pieces of a split step: "libgomp", or "serial" and why."""
-    if _forked:
-        return "serial: libgomp's threads do not survive a fork"
-    return "libgomp" if parallel_address() else "serial: libgomp was not found"
-
-
-def _after_fork() -> None:
-    # The child has libgomp's books but not its threads; a parallel region would wait for them forever.
-    global _forked
-    if parallel_address.cache_info().currsize:
-        _forked = True
-        _cell[0] = 1
 
 
 @contextlib.contextmanager
@@ -117,5 +79,3 @@ def single_threaded_blas() -> Iterator[None]:
 
 
 set_num_threads(available())
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)

@@ -1,15 +1,15 @@
 """The launch program: patching, splitting, errors, threads, clones."""
 
-import os
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from inductor import native, program, threads
+from inductor import native, pool, program, threads
 from inductor.program import Program, Reference, Step
 
 SCALE = """
@@ -199,14 +199,14 @@ def test_thread_budget():
     threads.set_num_threads(3)
     assert threads.get_num_threads() == 3
     threads.set_num_threads(before)
-    assert threads.pool()
+    assert pool.state()
 
 
 FORK = """
 import os, sys
 import numpy as np
 sys.path.insert(0, sys.argv[1])
-from inductor import native, threads
+from inductor import native, pool, threads
 from inductor.program import Program, Step, output
 threads.set_num_threads(2)
 text = sys.stdin.read()
@@ -218,14 +218,17 @@ table.call((x, y))
 child = os.fork()
 if child == 0:
     y[:] = 0
-    good = table.call((x, y)) == (0, 0) and (y == 3 * x).all() and "fork" in threads.pool()
+    good = table.call((x, y)) == (0, 0) and (y == 3 * x).all() and pool.state() == "0 helpers"
+    y[:] = 0
+    again = table._clone()
+    good = good and again.call((x, y)) == (0, 0) and (y == 3 * x).all() and pool.state() == "1 helpers"
     os._exit(0 if good else 1)
 sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system cannot fork")
-def test_a_forked_child_runs_serially_instead_of_waiting_forever():
+@pytest.mark.skipif(not pool.available(), reason="there is no pool here")
+def test_a_forked_child_does_without_helpers_until_it_has_its_own():
     folder = str(Path(program.__file__).parents[1])
     command = [sys.executable, "-c", FORK, folder]
     done = subprocess.run(command, input=SCALE, text=True, timeout=60, capture_output=True)
@@ -233,9 +236,50 @@ def test_a_forked_child_runs_serially_instead_of_waiting_forever():
 
 
 def test_without_a_pool_steps_run_serially(scale, monkeypatch):
-    monkeypatch.setattr(threads, "parallel_address", lambda: 0)
-    monkeypatch.setattr(threads, "_forked", False)
+    monkeypatch.setattr(pool, "_FUTEX", {})
     table = Program([step(scale, program.input(0), program.output(0), 7, 1000, 1e5)], 1, 1)
     x, y = np.arange(1000), np.zeros(1000, np.int64)
     assert table.call((x, y)) == (0, 0) and (y == 7 * x).all()
-    assert threads.pool().startswith("serial")
+    assert pool.state().startswith("serial")
+
+
+@pytest.mark.skipif(not pool.available(), reason="there is no pool here")
+def test_helpers_take_pieces_of_many_small_launches(scale):
+    """Sleeping, woken and spinning helpers in turn: every launch is whole, whoever came."""
+    before = threads.get_num_threads()
+    threads.set_num_threads(3)
+    try:
+        steps = [
+            step(scale, program.input(0), program.workspace(0), 3, 64, 1e5, oversplit=2),
+            step(scale, program.workspace(0), program.workspace(512), 5, 64),
+            step(scale, program.workspace(512), program.output(0), 7, 64, 1e5),
+        ]
+        table = Program(steps, 1, 1, workspace=1024)
+        x = np.arange(64)
+        for turn in range(3000):
+            y = np.zeros(64, np.int64)
+            assert table.call((x, y)) == (0, 0)
+            assert (y == 105 * x).all()
+            if turn % 500 == 0:
+                time.sleep(0.005)
+        assert int(pool.state().split()[0]) >= 2
+    finally:
+        threads.set_num_threads(before)
+
+
+@pytest.mark.skipif(not pool.available(), reason="there is no pool here")
+def test_a_smaller_budget_keeps_helpers_out():
+    mark = native.compile_ir(MARK, "mark")
+    before = threads.get_num_threads()
+    threads.set_num_threads(4)
+    try:
+        owned = Step(mark.address, (program.output(0), 0), 64, 1e6, 8, scratch=64, scratch_slot=1)
+        table = Program([owned], 0, 1)
+        for budget, most in ((4, 4), (2, 2), (1, 1)):
+            threads.set_num_threads(budget)
+            for _ in range(50):
+                y = np.zeros(64, np.int64)
+                assert table.call((y,)) == (0, 0)
+                assert 1 <= len({int(v) for v in y if v}) <= most
+    finally:
+        threads.set_num_threads(before)
