@@ -300,11 +300,14 @@ def _slices_spec(name: str, input: Any, dim: int, index: Any, source: Any = None
             if input.ndim
             else (index.numel(),)
         )
-        if tuple(source.shape) != tuple(expected):
+        if d < source.ndim and source.shape[d] != index.numel():
             raise IndexError(
-                f"{name}(): Number of indices ({index.numel()}) should be equal to "
-                f"source.size(dim) and the other sizes equal: source {list(source.shape)}, "
-                f"expected {list(expected)}"
+                f"{name}(): Number of indices ({index.numel()}) should be equal to source.size(dim): ({source.shape[d]}), for dim: {dim}"
+            )
+        if tuple(source.shape) != tuple(expected):
+            raise RuntimeError(
+                "source tensor shape must match self tensor shape, excluding the specified dimension. Got "
+                f"self.shape = {list(input.shape)} source.shape = {list(source.shape)}"
             )
     if source is not None and source.dtype is not input.dtype:
         raise RuntimeError(
@@ -352,10 +355,42 @@ def _index_add_into(target, dim, index, source, alpha):
 def index_add(input, dim, index, source, *, alpha=1):
     """The input with slices of `source` added at `index` along a dimension."""
     if source.dtype != input.dtype or (
-        source.ndim and source.shape[normalize_dim(dim, source.ndim)] != index.size
+        source.ndim and (source.ndim != max(input.ndim, 1) or source.shape[normalize_dim(dim, source.ndim)] != index.size)
     ):
         raise ValueError
     return _copied(_index_add_into)(input, dim, index, source, alpha)
+
+
+@composite(inplace=True)
+def index_reduce(input, dim, index, source, reduce, *, include_self=True):
+    """Slices of `source` combined into the input at `index` along a dimension: prod, mean, amax or amin."""
+    if reduce not in ("prod", "mean", "amax", "amin"):
+        raise RuntimeError(f"index_reduce(): Expected reduce to be one of prod, mean, amax or amin but got {reduce}.")
+    _slices_spec("index_reduce", input, dim, index, source)
+    if not input.ndim:
+        lines = (ops.reshape(x, (-1,)) for x in (index, source))
+        return ops.reshape(ops.scatter_reduce(ops.reshape(input, (1,)), 0, *lines, reduce, include_self=include_self), ())
+    d = normalize_dim(dim, input.ndim)
+    line = ops.reshape(index, tuple(-1 if i == d else 1 for i in range(input.ndim)))
+    places = ops.convert(ops.expand(line, tuple(source.shape)), dtypes.int64)
+    return ops.scatter_reduce(input, dim, places, source, reduce, include_self=include_self)
+
+
+@composite(method=False)
+def unravel_index(indices, shape):
+    """The coordinates of places that are counted over a flattened tensor of `shape`: one tensor for each dimension."""
+    if indices.dtype.category != dtypes.INTEGER:
+        raise ValueError(f"expected 'indices' to be an integer tensor, but got {indices.dtype}")
+    sizes = (shape,) if isinstance(shape, int) else tuple(shape)
+    if any(not isinstance(n, int) for n in sizes):
+        raise ValueError(f"expected 'shape' sequence to contain integers, but got {shape}")
+    if any(n < 0 for n in sizes):
+        raise ValueError(f"'shape' cannot have negative values, but got {sizes}")
+    found, step = [], 1
+    for n in reversed(sizes):
+        found.append(ops.remainder(ops.floor_divide(indices, step), n))
+        step = step * n
+    return tuple(reversed(found))
 
 
 def _index_copy_into(target, dim, index, source):
@@ -397,7 +432,7 @@ def _index_fill_into(target, dim, index, value):
         lambda g, out, input, dim, index, value: ops.index_fill(g, dim, index, 0),
         None,
         None,
-        lambda g, out, input, dim, index, value: ops.sum(ops.index_select(g, dim, index)),
+        lambda g, out, input, dim, index, value: ops.sum(g - ops.index_fill(g, dim, index, 0)),
     ),
     inplace=_index_fill_into,
 )
@@ -487,6 +522,8 @@ def _put_flat_into(target, index, source, accumulate):
             f"put_(): out of range: tried to access index {int(index.max())} on a tensor of "
             f"{target.size} elements."
         )
+    if not target.ndim:
+        target = target.reshape(1)
     places = np.unravel_index(np.where(index < 0, index + target.size, index), target.shape)
     if accumulate:
         np.add.at(target, places, source.reshape(index.shape))
@@ -515,10 +552,19 @@ def put(input, index, source, accumulate=False):
 
 @composite
 def take_along_dim(input, indices, dim=None):
-    """`gather` with broadcasting; without `dim` over the flattened input."""
+    """`gather` with broadcasting; without `dim` over the flattened input. Negative indices count from the end."""
+    if indices.dtype is not dtypes.int64:
+        raise RuntimeError(f"torch.take_along_dim(): dtype of indices should be Long but got {indices.dtype}")
     if dim is None:
-        return ops.gather(ops.reshape(input, (-1,)), 0, ops.reshape(indices, (-1,)))
+        input, indices, dim = ops.reshape(input, (-1,)), ops.reshape(indices, (-1,)), 0
+    if input.ndim != indices.ndim:
+        raise RuntimeError(
+            "torch.take_along_dim(): input and indices should have the same number of dimensions, but got "
+            f"{input.ndim} dimensions for input, and {indices.ndim} dimensions for indices"
+        )
     d = normalize_dim(dim, input.ndim)
+    size = input.shape[d] if input.ndim else 1
+    indices = ops.where(indices < 0, indices + size, indices)
     shape = broadcast_shapes(
         *([1 if i == d else n for i, n in enumerate(t.shape)] for t in (input, indices))
     )

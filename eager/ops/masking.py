@@ -29,6 +29,9 @@ def _masked_fill_spec(input, mask, value):
             "masked_fill only supports a 0-dimensional value tensor, but got tensor with "
             f"{value.ndim} dimension(s)."
         )
+    kind = value.dtype if hasattr(value, "dtype") else None
+    if (isinstance(value, complex) or kind is not None and kind.is_complex) and not input.dtype.is_complex:
+        raise RuntimeError(f"value cannot be converted to type {input.dtype} without overflow")
     full = [t for t in (input, mask) if tuple(t.shape) == tuple(shape)]
     return Spec(shape, input.dtype, input.device, like_strides(shape, full[:1] or [input]))
 
@@ -57,7 +60,7 @@ def _masked_fill_decompose(input, mask, value):
 )
 def masked_fill(input, mask, value):
     """The input with one value where the mask holds."""
-    if mask.dtype != np.bool_:
+    if mask.dtype != np.bool_ or getattr(value, "ndim", 0) or (np.iscomplexobj(value) and input.dtype.kind != "c"):
         raise ValueError
     shape = np.broadcast_shapes(input.shape, mask.shape)
     result = input.copy(order="K") if input.shape == shape else np.broadcast_to(input, shape).copy()
@@ -102,6 +105,15 @@ def _masked_scatter_into(target, mask, source):
     target[where] = source.reshape(-1)[:count]
 
 
+def _masked_scatter_spec(input, mask, source):
+    _check_mask("masked_scatter_", mask)
+    if source.dtype is not input.dtype:
+        raise RuntimeError(
+            f"masked_scatter: expected self and source to have same dtypes but got {input.dtype} and {source.dtype}"
+        )
+    return Spec(broadcast_shapes(input.shape, mask.shape), input.dtype, input.device)
+
+
 def _masked_scatter_vjp(g, out, needs, input, mask, source):
     to_source = None
     if needs[2]:
@@ -117,9 +129,7 @@ def _masked_scatter_vjp(g, out, needs, input, mask, source):
 
 
 @extern(
-    spec=lambda input, mask, source: Spec(
-        broadcast_shapes(input.shape, mask.shape), input.dtype, input.device
-    ),
+    spec=_masked_scatter_spec,
     saves="mask",
     vjp=_masked_scatter_vjp,
     joint=True,
@@ -127,6 +137,8 @@ def _masked_scatter_vjp(g, out, needs, input, mask, source):
 )
 def masked_scatter(input, mask, source):
     """The input with the elements of `source`, in order, where the mask holds."""
+    if mask.dtype != np.bool_ or source.dtype != input.dtype:
+        raise ValueError
     result = np.broadcast_to(input, np.broadcast_shapes(input.shape, mask.shape)).copy()
     _masked_scatter_into(result, mask, source)
     return result
@@ -153,7 +165,42 @@ def nonzero(input, *, as_tuple=False):
     return tuple(ops.unbind(rows, 1))
 
 
+@extern(
+    spec=lambda input, size, fill_value: Spec((size, input.ndim), dtypes.int64, input.device),
+)
+def nonzero_static(input, *, size, fill_value=-1):
+    """The first `size` places of non-zero elements, one row each, filled up with `fill_value`."""
+    if size < 0:
+        raise RuntimeError(f"nonzero_static: 'size' must be an non-negative integer, but got {size}")
+    found = np.argwhere(input != 0)[:size]
+    result = np.full((size, input.ndim), fill_value, np.int64)
+    result[: len(found)] = found
+    return result
+
+
 @composite
 def argwhere(input):
     """`nonzero` as rows."""
     return ops.nonzero(input)
+
+
+def _within(input: Any, indices: Any) -> tuple:
+    """Indices brought into the range of the dimensions that they are for."""
+    return tuple(None if i is None else ops.clamp(i, -n, n - 1) for i, n in zip(indices, input.shape))
+
+
+@composite(method=False)
+def _unsafe_masked_index(input, mask, indices, fill):
+    """`input[indices]` where the mask holds, `fill` elsewhere; there indices may point outside."""
+    if not input.numel():
+        return ops.new_full(input, tuple(mask.shape) + tuple(input.shape[len(indices) :]), fill)
+    found = ops.index(input, _within(input, indices))
+    return ops.masked_fill(found, ~mask, fill)
+
+
+@composite(method=False)
+def _unsafe_masked_index_put_accumulate(input, mask, indices, values):
+    """The input with `values` added at `indices` where the mask holds."""
+    if not input.numel():
+        return ops.clone(input)
+    return ops.index_put(input, _within(input, indices), ops.masked_fill(values, ~mask, 0), True)

@@ -18,7 +18,7 @@ from eager.tensor import Tensor
 
 def _gather_spec(input, dim, index, sparse_grad=False):
     d = normalize_dim(dim, input.ndim)
-    if index.dtype not in (dtypes.int64, dtypes.int32):
+    if index.dtype not in (dtypes.int64, dtypes.int32) and index.numel():
         raise RuntimeError(f"gather(): Expected dtype int32/int64 for index, but got {index.dtype}")
     _check_ranks("gather", input, index)
     for i, n in enumerate(index.shape):
@@ -39,6 +39,8 @@ def _check_ranks(name: str, input: Any, index: Any) -> None:
 
 
 def _gather_vjp(g, out, input, dim, index, sparse_grad):
+    if not index.numel():
+        return ops.zeros(tuple(input.shape), dtype=g.dtype)
     return ops.scatter_add(ops.zeros(tuple(input.shape), dtype=g.dtype), dim, index, g)
 
 
@@ -55,6 +57,8 @@ def _lines(shape: Sequence[int], index: np.ndarray, dim: int) -> tuple:
 def gather(input, dim, index, *, sparse_grad=False):
     """Values along a dimension: `out[i][j] = input[index[i][j]][j]` for dim 0."""
     d = normalize_dim(dim, input.ndim)
+    if not index.size:
+        return np.zeros(index.shape, input.dtype)
     if index.dtype.kind != "i" or (input.ndim or 1) != (index.ndim or 1):
         raise ValueError
     source, places = (
@@ -126,7 +130,10 @@ def _scatter_spec(input, dim, index, src):
 
 def _gathered(g: Any, dim: int, index: Any, src: Any) -> Any:
     """The gradient of src: what lies at the places, zeros where src was not read."""
-    found = ops.gather(g, dim, index)
+    return _padded(ops.gather(g, dim, index), src, index)
+
+
+def _padded(found: Any, src: Any, index: Any) -> Any:
     if tuple(src.shape) == tuple(index.shape):
         return found
     pads = [p for n, m in zip(reversed(src.shape), reversed(index.shape)) for p in (0, n - m)]
@@ -180,8 +187,8 @@ def _scatter_value_spec(input, dim, index):
     return Spec(input.shape, input.dtype, input.device, like_strides(input.shape, [input]))
 
 
-def _scatter_front(call, input, dim, index, src=None, reduce=None, *, value=None):
-    return call(input, dim, index, value if src is None else src, reduce)
+def _scatter_front(call, input, dim, index, src=None, reduce=None, *, value=None, **out):
+    return call(input, dim, index, value if src is None else src, reduce, **out)
 
 
 _REDUCE = {"add": "sum", "multiply": "prod"}
@@ -256,6 +263,8 @@ def _neutral(reduce: str, kind: np.dtype) -> Any:
         return 0
     if reduce == "prod":
         return 1
+    if kind.kind == "b":
+        return reduce == "amin"
     low, high = (-np.inf, np.inf) if kind.kind in "fV" else (np.iinfo(kind).min, np.iinfo(kind).max)
     return low if reduce == "amax" else high
 
@@ -270,9 +279,7 @@ def _scatter_reduce_into(target, dim, index, src, reduce, include_self):
         count = np.ones(goal.shape, np.int64) if include_self else np.zeros(goal.shape, np.int64)
         np.add.at(count, places, 1)
         count = np.maximum(count, 1)
-        np.divide(
-            goal, count, out=goal, casting="unsafe"
-        ) if goal.dtype.kind == "f" else np.floor_divide(goal, count, out=goal, casting="unsafe")
+        goal[...] = np.floor_divide(goal, count) if goal.dtype.kind in "iub" else (goal / count).astype(goal.dtype)
 
 
 def _scatter_reduce_spec(input, dim, index, src, reduce, include_self):
@@ -293,15 +300,11 @@ def _scatter_reduce_vjp(g, out, needs, input, dim, index, src, reduce, include_s
         count = ops.ones_like(input) if include_self else ops.zeros_like(input)
         count = ops.clamp(ops.scatter_add(count, dim, index, ones), 1)
         return zero_places(g / count), None, None, _gathered(g / count, dim, index, src)
+    read = _read(src, index)
     if reduce == "prod":
-        # exact where no factor is zero; a zero factor gives a zero gradient for the others, as the
-        # quotient would be 0/0
-        part = ops.gather(out, dim, index) / src if tuple(src.shape) == tuple(index.shape) else None
-        if part is None:
-            raise NotImplementedError(
-                "the derivative of scatter_reduce(prod) needs src in the shape of index"
-            )
-        return zero_places(g * out / input), None, None, ops.gather(g, dim, index) * part
+        to_self, to_read = _product_slopes(g, out, input, dim, index, read, include_self)
+        return zero_places(to_self), None, None, _padded(to_read, src, index)
+    src, given = read, src
     same_self = ops.convert(input == out, g.dtype)
     same_src = ops.convert(src == ops.gather(out, dim, index), g.dtype)
     count = ops.scatter_add(
@@ -309,7 +312,30 @@ def _scatter_reduce_vjp(g, out, needs, input, dim, index, src, reduce, include_s
     )
     share = g / ops.where(count == 0, ops.ones_like(count), count)
     to_self = same_self * share if include_self else ops.scatter_value(g, dim, index, 0)
-    return to_self, None, None, same_src * ops.gather(share, dim, index)
+    return to_self, None, None, _padded(same_src * ops.gather(share, dim, index), given, index)
+
+
+def _product_slopes(g, out, input, dim, index, read, include_self):
+    """The gradients of the factors of products. A factor that is the only zero has that of the product without it."""
+    one = ops.ones((), dtype=g.dtype)
+    positive = ops.where(input == 0, one, input)
+    without = ops.scatter_reduce(positive, dim, index, read, "prod", include_self=include_self)
+    to_self = g * without / positive
+    zero = read == 0
+    zeros = ops.scatter_add(ops.zeros_like(input), dim, index, ops.convert(zero, g.dtype))
+    single = zero & (ops.gather(zeros, dim, index) == 1)
+    filled = ops.where(single, one, read)
+    rest = ops.scatter_reduce(input, dim, index, filled, "prod", include_self=include_self)
+    through = ops.gather(g * rest, dim, index)
+    plain = ops.gather(g * out, dim, index) / ops.where(zero, one, read)
+    return to_self, ops.where(single, through, plain)
+
+
+def _read(src: Any, index: Any) -> Any:
+    """The part of src that an index of a smaller shape reads."""
+    for d, n in enumerate(index.shape):
+        src = ops.slice(src, d, 0, n, 1) if src.shape[d] != n else src
+    return src
 
 
 @extern(

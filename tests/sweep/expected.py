@@ -9,7 +9,14 @@ EXPECTED: dict[str, dict[str, str]] = {
         "out": "draws another order: the generators differ",
         "error": "out= of another type is converted, as for all operators",
     },
-    "__rand__": {"error": "the refusal comes from the type of a method of C, which Python functions do not have"},
+    **{
+        f"__{name}__": {"error": "the refusal comes from the type of a method of C, which Python functions do not have"}
+        for name in "rand radd rmul ror rxor rdiv".split()
+    },
+    "aminmax": {"error": "out= of another type is converted, as for all operators"},
+    **{
+        name: {"out": "refused too, as a RuntimeError: torch's NotImplementedError names its kernel"} for name in ("nansum", "nanmean")
+    },
     "bernoulli": {"out": "draws other numbers: the generators differ"},
     "complex": {"error": "out= of another type is converted, as for all operators"},
     "native_batch_norm": {"gradient": "torch ignores what flows into the mean and the deviation"},
@@ -20,4 +27,5 @@ EXPECTED: dict[str, dict[str, str]] = {
     "svd_lowrank": {"values": "singular vectors have free signs, and torch's random ones are drawn with another bias"},
     "as_strided[partial_views]": {"view": "its place lies beside the input's own, though in the same storage"},
     "as_strided_scatter": {"gradient": "torch's gradient of the input lets through what was overwritten"},
+    "gather": {"error": "out= of another type is converted, as for all operators"},
 }
