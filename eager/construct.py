@@ -243,7 +243,7 @@ def to(
 
 def _method(name: str, wanted: dtypes.dtype) -> None:
     def method(self: Tensor, memory_format: Any = None) -> Tensor:
-        return to(self, wanted)
+        return to(self, wanted, memory_format=memory_format)
 
     method.__name__, method.__qualname__, method.__doc__ = (
         name,

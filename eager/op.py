@@ -355,6 +355,8 @@ def _describe(op: Op, error: Exception, bound: tuple) -> Exception:
     except NotImplementedError as better:
         if better.args:  # without words: there is no rule
             return better
+    except DataDependent:
+        pass  # no words about what is wrong
     except Exception as better:
         return better
     if isinstance(error, (ValueError, TypeError)):

@@ -619,6 +619,14 @@ for _kind in "t u v w".split():
 for _kind in "hermite_polynomial_h hermite_polynomial_he laguerre_polynomial_l legendre_polynomial_p".split():
     _TABLE[f"special_{_kind}"] = lambda: [c(f(2, 3), i(3)), c(0.5, i(4))]
 _table(
+    frexp=lambda: [c(f(2, 3)), c(f(3, 2).mT)],
+    histogram_cells=lambda: [
+        c(f(8, 1), [Tensor._wrap(np.array([-2.0, 0.1, 2.0]))], None, False),
+        c(f(8, 2), [Tensor._wrap(np.array([-1.0, 0.1, 1.0]))] * 2, f(8), True),
+    ],
+    histogram=lambda: [c(f(8), 4), c(f(2, 4), 3, range=(-1.0, 1.0), density=True)],
+    hash_tensor=lambda: [c(f(2, 3)), c(i(2, 3), 1, keepdim=True)],
+    gradient=lambda: [c(f(4, 3)), c(f(4, 4), spacing=[0.5, 2.0], edge_order=2)],
     special_ndtri=lambda: [c(f(2, 3, low=0.01, high=0.99))],
     special_zeta=lambda: [c(2.5, f(2, 3, low=0.3)), c(3, f(2, low=-1.8, high=-1.2))],
     igamma=lambda: [c(v(1, 2, 3).double(), f(2, 3, low=0.2, high=6.0))],

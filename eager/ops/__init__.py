@@ -10,7 +10,8 @@
     joining        cat, stack, split, repeat, flip, roll
     linalg, einsum                         matrix products
     inverse, triangular, orthogonal, spectrum, norms    LAPACK: systems; Cholesky, LU, LDL; QR; SVD, eigenvalues
-    sorting, random, fft, windows, special
+    special, bessel, polynomial            gamma, zeta, the normal distribution; Bessel functions; orthogonal polynomials
+    sorting, histogram, random, fft, windows
     linear, activation, convolution, pooling, attention, embedding         what layers are made of
     normalization, moments                 statistics of a batch or a layer; their derivatives
     padding, dropout, interpolate, loss, ctc

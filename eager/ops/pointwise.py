@@ -791,3 +791,4 @@ for _name, _op in dict(
             _target = _op.in_place if _form[2] == "i" else _op
             _made = symbol(_target, _form, Tensor.__dict__[_form], _form[2:3] == "r")
             setattr(Tensor, _form, _made)
+Tensor.__rdiv__ = Tensor.__rtruediv__  # type: ignore[attr-defined]  # Python 2's name of it, which PyTorch keeps

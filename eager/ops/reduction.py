@@ -263,6 +263,8 @@ def _whole(name: str, input: Any) -> None:
 @composite(front=_extremum_front)
 def max(input, dim=None, keepdim=False):
     """The largest value; along a dimension, values and indices; of two tensors, `maximum`."""
+    if not isinstance(input, Tensor):
+        raise TypeError(f"max(): argument 'input' (position 1) must be Tensor, not {type(input).__name__}")
     if dim is None:
         _whole("max", input)
         return ops.amax(input)
@@ -276,6 +278,8 @@ def max(input, dim=None, keepdim=False):
 @composite(front=_extremum_front)
 def min(input, dim=None, keepdim=False):
     """The smallest value; along a dimension, values and indices; of two tensors, `minimum`."""
+    if not isinstance(input, Tensor):
+        raise TypeError(f"min(): argument 'input' (position 1) must be Tensor, not {type(input).__name__}")
     if dim is None:
         _whole("min", input)
         return ops.amin(input)

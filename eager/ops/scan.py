@@ -41,8 +41,16 @@ def _reversed(function: Any, input: Any, dim: int) -> Any:
     return ops.flip(function(ops.flip(input, (dim,)), dim), (dim,)) if input.ndim else input
 
 
+def _front(call, *args, **kwargs):
+    """With `out`, its type is the type to compute in."""
+    if kwargs.get("out") is not None and kwargs.get("dtype") is None:
+        kwargs["dtype"] = kwargs["out"].dtype
+    return call(*args, **kwargs)
+
+
 @extern(
     spec=_spec,
+    front=_front,
     vjp=lambda g, out, input, dim, dtype: _reversed(ops.cumsum, g, dim),
     saves="",
     inplace=True,
@@ -94,7 +102,7 @@ def _cumprod_vjp(g, out, input, dim, dtype):
     return _shifted(ops.conj(out), dim, 1.0) * tail
 
 
-@extern(spec=_spec, vjp=_cumprod_vjp, saves="input out", inplace=True)
+@extern(spec=_spec, front=_front, vjp=_cumprod_vjp, saves="input out", inplace=True)
 def cumprod(input, dim, *, dtype=None):
     """Running products."""
     return _accumulate(np.multiply, input, dim, dtype)
@@ -189,6 +197,57 @@ def diff(input, n=1, dim=-1, prepend=None, append=None):
         after, before = ops.narrow(input, d, 1, size - 1), ops.narrow(input, d, 0, size - 1)
         input = ops.bitwise_xor(after, before) if input.dtype is dtypes.bool_ else after - before
     return input
+
+
+def _slope(f: Any, d: int, spacing: Any, edge_order: int) -> Any:
+    """Central differences along a dimension, one-sided ones at its ends; `spacing` is a number or the coordinates."""
+    size = f.shape[d]
+    at = lambda start, count=1: ops.narrow(f, d, start if start >= 0 else size + start, count)
+    if not hasattr(spacing, "shape"):
+        inner = (at(2, size - 2) - at(0, size - 2)) / (2 * spacing)
+        if edge_order == 1:
+            ends = [(at(1) - at(0)) / spacing, (at(-1) - at(-2)) / spacing]
+        else:
+            ends = [(at(1) * 4 - at(0) * 3 - at(2)) / (2 * spacing), (at(-1) * 3 - at(-2) * 4 + at(-3)) / (2 * spacing)]
+        return ops.cat([ends[0], inner, ends[1]], d)
+    steps = ops.reshape(ops.diff(spacing), (-1,) + (1,) * (f.ndim - d - 1))
+    first, second = ops.narrow(steps, 0, 0, size - 2), ops.narrow(steps, 0, 1, size - 2)
+    a, b, c = -second / (first * (first + second)), (second - first) / (first * second), first / (second * (first + second))
+    inner = a * at(0, size - 2) + b * at(1, size - 2) + c * at(2, size - 2)
+    if edge_order == 1:
+        ends = [(at(1) - at(0)) / steps[:1], (at(-1) - at(-2)) / steps[-1:]]
+    else:
+        h, k = steps[:1], steps[1:2]
+        left = at(0) * (-(2 * h + k) / (h * (h + k))) + at(1) * ((h + k) / (h * k)) - at(2) * (h / (k * (h + k)))
+        h, k = steps[-2:-1], steps[-1:]
+        right = at(-3) * (k / (h * (h + k))) - at(-2) * ((k + h) / (h * k)) + at(-1) * ((2 * k + h) / (k * (h + k)))
+        ends = [left, right]
+    return ops.cat([ends[0], inner, ends[1]], d)
+
+
+@composite(method=False)
+def gradient(input, *, spacing=None, dim=None, edge_order=1):
+    """The derivatives of values on a grid along dimensions, by central differences; a tuple of one tensor per dimension."""
+    if edge_order not in (1, 2):
+        raise RuntimeError("torch.gradient only supports edge_order=1 and edge_order=2.")
+    several = isinstance(spacing, (list, tuple))
+    if dim is None:
+        dims = tuple(range(input.ndim))
+    else:
+        dims = tuple(normalize_dim(d, input.ndim) for d in (dim if isinstance(dim, (list, tuple)) else [dim]))
+    if len(set(dims)) < len(dims):
+        raise RuntimeError("dim appears multiple times in the list of dims")
+    if several and len(spacing) != len(dims):
+        raise RuntimeError(f"torch.gradient expected spacing to be unspecified, a scalar, or a list of length {len(dims)}, got {len(spacing)}")
+    found = []
+    for i, d in enumerate(dims):
+        if input.shape[d] < edge_order + 1:
+            raise RuntimeError("torch.gradient expected each dimension size to be at least edge_order+1")
+        step = spacing[i] if several else 1 if spacing is None else spacing
+        if hasattr(step, "shape") and step.numel() != input.shape[d]:
+            raise RuntimeError("torch.gradient expected each element to match the size of its dimension")
+        found.append(_slope(input, d, step, edge_order))
+    return tuple(found)
 
 
 @composite(method=False)

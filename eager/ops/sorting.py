@@ -168,7 +168,8 @@ def _runs(array: np.ndarray, dim: Any) -> tuple:
             np.zeros(0, np.int64),
         )
     fresh = np.ones(len(rows), bool)
-    fresh[1:] = (rows[1:] != rows[:-1]).reshape(len(rows) - 1, -1).any(1)
+    if len(rows) > 1:
+        fresh[1:] = (rows[1:] != rows[:-1]).reshape(len(rows) - 1, -1).any(1)
     places = np.flatnonzero(fresh)
     inverse = np.cumsum(fresh) - 1
     values = rows[fresh] if dim is None else np.moveaxis(rows[fresh], 0, dim)

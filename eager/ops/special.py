@@ -9,6 +9,7 @@ import numpy as np
 
 from eager import dtype as dtypes
 from eager.op import composite, extern, ops, pointwise
+from eager.results import named
 from eager.shape import broadcast_shapes, like_strides
 from eager.spec import Spec
 from eager.tensor import Tensor
@@ -233,20 +234,56 @@ def _gamma_slope(sign: float) -> Any:
     return slope
 
 
+def _gamma_spec(input, other):
+    for place, (name, value) in enumerate((("input", input), ("other", other)), 1):
+        if not hasattr(value, "shape"):
+            raise TypeError(f"igamma(): argument '{name}' (position {place}) must be Tensor, not {type(value).__name__}")
+    return binary_spec(input, other)
+
+
 def _no_order(g, out, a, x):
     raise NotImplementedError("the derivative of the incomplete gamma functions by their order (input) is not implemented")
 
 
-@extern(spec=binary_spec, vjp=(_no_order, _gamma_slope(1.0)), saves="input other", inplace=True)
+@extern(spec=_gamma_spec, vjp=(_no_order, _gamma_slope(1.0)), saves="input other", inplace=True)
 def igamma(input, other):
     """The regularized lower incomplete gamma function of order `input` at `other`."""
+    if not isinstance(input, np.ndarray) or not isinstance(other, np.ndarray):
+        raise ValueError
     return _incomplete_gamma(*both(input, other), False).astype(_number_type(input, other))
 
 
-@extern(spec=binary_spec, vjp=(_no_order, _gamma_slope(-1.0)), saves="input other", inplace=True)
+@extern(spec=_gamma_spec, vjp=(_no_order, _gamma_slope(-1.0)), saves="input other", inplace=True)
 def igammac(input, other):
     """The regularized upper incomplete gamma function of order `input` at `other`: `1 - igamma(input, other)`."""
+    if not isinstance(input, np.ndarray) or not isinstance(other, np.ndarray):
+        raise ValueError
     return _incomplete_gamma(*both(input, other), True).astype(_number_type(input, other))
+
+
+# -- parts of numbers -------------------------------------------------------------------------------
+
+_Frexp = named("frexp", "mantissa exponent")
+
+
+def _frexp_spec(input):
+    if not input.dtype.is_floating_point:
+        raise RuntimeError("torch.frexp() only supports floating-point dtypes")
+    strides = like_strides(input.shape, [input])
+    return Spec(input.shape, input.dtype, input.device, strides), Spec(input.shape, dtypes.int32, input.device, strides)
+
+
+def _frexp_vjp(g, out, input):
+    return None if g[0] is None else g[0] * ops.convert(ops.pow(2.0, ops.neg(ops.convert(out[1], input.dtype))), input.dtype)
+
+
+@extern(spec=_frexp_spec, vjp=_frexp_vjp, saves="out1", front=lambda call, *a, **k: _Frexp(*call(*a, **k)))
+def frexp(input):
+    """The mantissa, of magnitude in [0.5, 1), and the exponent of 2 of each number."""
+    if input.dtype.kind not in "fV":
+        raise ValueError
+    mantissa, exponent = np.frexp(input if input.dtype.kind == "f" else input.astype(np.float32))
+    return np.asarray(mantissa).astype(input.dtype, copy=False), np.asarray(exponent, np.int32)
 
 
 # -- the normal distribution, entropies -------------------------------------------------------------
@@ -329,7 +366,7 @@ def _log1p_slope(g, out, a, b):
 
 
 @pointwise(
-    promote="float", method=False, inplace=False, saves="input other",
+    promote="float", method=False, inplace=False, saves="input other", numbers="one",
     vjp=(_log1p_slope, lambda g, out, a, b: g * (a / (b + 1))),
 )  # fmt: skip
 def special_xlog1py(s, input, other):

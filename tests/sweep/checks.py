@@ -92,7 +92,7 @@ class Sample:
 
 def copied(given: Any) -> Any:
     """The same arguments over copies of their memory, with their strides; what requires grad is a leaf."""
-    if isinstance(given, torch.Tensor) and given.layout is torch.strided:
+    if isinstance(given, torch.Tensor) and given.layout is torch.strided and given.device.type == "cpu":
         memory = given.detach().untyped_storage().clone()
         fresh = torch.empty(0, dtype=given.dtype).set_(memory, given.storage_offset(), given.size(), given.stride())
         if given.is_conj():

@@ -45,6 +45,8 @@ def tensor(value: torch.Tensor, requires_grad: bool | None = None) -> Tensor:
     """A flambeau tensor over a copy of the memory, with the same strides."""
     if value.layout is not torch.strided or value.is_quantized or type(value) not in (torch.Tensor, torch.nn.Parameter):
         raise Unconvertible(f"{value.layout} {type(value).__name__}")
+    if value.device.type != "cpu":
+        raise Unconvertible(f"a tensor on {value.device.type}")
     if value.ndim > 64:
         raise Unconvertible("NumPy's arrays have 64 dimensions at most")
     dtype(value.dtype)

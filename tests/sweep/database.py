@@ -23,16 +23,17 @@ UNDEFINED_VALUES = frozenset(
 GAUGES = frozenset("linalg.svd svd linalg.eigh linalg.eig linalg.qr qr svd_lowrank pca_lowrank geqrf".split())
 # Of equal elements they may name any: compared is what stands at the indices.
 TIES = frozenset("kthvalue topk mode median nanmedian".split())
-_HOMES = {
-    "activation": "nn.functional", "attention": "nn.functional", "convolution": "nn.functional",
-    "copying": "pointwise", "creation": "creation", "ctc": "nn.functional", "inverse": "linalg", "triangular": "linalg", "orthogonal": "linalg", "spectrum": "linalg", "norms": "linalg",
-    "dropout": "nn.functional", "einsum": "linalg", "embedding": "nn.functional", "indexing": "indexing",
-    "interpolate": "nn.functional", "joining": "shape", "linear": "nn.functional", "loss": "nn.functional",
-    "masking": "indexing", "moments": "reduction", "normalization": "nn.functional", "order": "reduction",
-    "padding": "nn.functional", "pooling": "nn.functional", "random": "random", "scan": "reduction",
-    "scatter": "indexing", "sorting": "sorting", "statistics": "reduction", "subscript": "indexing",
-    "view": "shape", "windows": "creation",
-}  # fmt: skip
+_FILES = {
+    "nn.functional": "activation attention convolution ctc dropout embedding interpolate linear loss normalization padding pooling fractional",
+    "linalg": "decomposition einsum inverse triangular orthogonal spectrum norms linalg",
+    "pointwise": "pointwise copying",
+    "reduction": "reduction moments order scan statistics histogram",
+    "creation": "creation windows",
+    "shape": "view joining strided reinterpret",
+    "indexing": "indexing masking scatter subscript",
+    "special": "special bessel polynomial",
+}
+_HOMES = {file: kind for kind, files in _FILES.items() for file in files.split()}
 
 
 @cache
