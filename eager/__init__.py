@@ -5,6 +5,7 @@
     algebra, blocks, selection             the scalar primitives of pointwise bodies, over NumPy; in blocks
     tensor, fake, construct, formatting    Tensor, tensors without values, making tensors, printing them
     autograd, function, gradcheck          recording and running backwards; custom functions; numerical checks
+    node, packing, mode                    what is recorded; hooks on what it saves; whether it is
     op                                     the kinds of operators
     batching/                              operators over a hidden batch dimension
     lapack, bunch                          matrices for NumPy's LAPACK; Bunch and Kaufman's factorization

@@ -44,6 +44,7 @@ from eager.node import (
     replay,
     sum_to,
 )
+from eager.packing import packed_in
 from eager.registry import ops
 from eager.tensor import Tensor
 
@@ -134,6 +135,8 @@ def apply_in_place(op: Any, bound: tuple, below: Callable) -> Tensor:
     if target.dtype.category < dtypes.FLOATING:
         return target
     node.set_output(target)
+    if packed_in[0]:
+        node.pack()
     base = target._base
     if base is None:
         target._node, target._output_nr, target._requires_grad = node, 0, True
@@ -251,7 +254,7 @@ def _derive(node: Node, grads: list, keep: bool) -> Sequence[Tensor | None]:
         if node.traceback:
             error.add_note(f"The forward call that recorded {node.name()}:\n{node.traceback}")
         raise
-    if anomaly[0]:
+    if anomaly[0] and anomaly[1]:
         for number, grad in enumerate(results):
             if type(grad) is Tensor and np.isnan(grad._array).any():
                 raise RuntimeError(
@@ -354,6 +357,10 @@ def grad(
     Raises RuntimeError for an input that the outputs do not depend on, unless `allow_unused` or
     `materialize_grads`.
     """
+    if is_grads_batched:
+        from eager.batching.gradients import batched
+
+        return batched(outputs, inputs, grad_outputs, retain_graph, create_graph, allow_unused)
     outs, ins = _tuple(outputs), _tuple(inputs)
     given = _tuple(grad_outputs) if grad_outputs is not None else (None,) * len(outs)
     roots, seeds = _seeds(outs, given)

@@ -11,6 +11,7 @@ from typing import Any
 from eager import autograd
 from eager import dtype as dtypes
 from eager.autograd import Node, Saved, edge_of
+from eager.packing import Packed, packs
 from eager.spec import Spec
 from eager.tensor import Tensor
 
@@ -72,6 +73,8 @@ class FunctionNode(Node):
                 self.saved.append(None)
             elif number is not None:
                 self.saved.append(autograd.SavedOutput(tensor, number))
+            elif packs():
+                self.saved.append(Packed(tensor, edge_of(tensor)))
             else:
                 self.saved.append(Saved(tensor))
         self.context._to_save = ()

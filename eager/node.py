@@ -20,14 +20,15 @@ import numpy as np
 
 from eager import dtype as dtypes
 from eager.mode import enable_grad
+from eager.packing import Packed, pack_node, packed_in, packs, unpacked
 from eager.registry import ops
 from eager.spec import Spec
 from eager.storage import Storage
 from eager.tensor import Tensor
 
 _sequence = itertools.count()
-# Set by anomaly mode: nodes then keep the stack that recorded them.
-anomaly: list[bool] = [False]
+# Set by anomaly mode: nodes then keep the stack that recorded them; and whether NaN gradients raise.
+anomaly: list[bool] = [False, True]
 _FLOATS = frozenset(d.numpy.num for d in dtypes._BY_NAME.values() if d.category >= dtypes.FLOATING)
 
 
@@ -259,6 +260,7 @@ class OpNode(Node):
     single = True
     # Of each saved tensor in turn, 0 for one that is only described; None: none is saved.
     versions: list[int] | None = None
+    packed: dict[tuple[int, int | None], Packed] | None = None  # by places of arguments
     saved: list | None
     _edges: list
 
@@ -267,7 +269,8 @@ class OpNode(Node):
         self.sequence = next(_sequence)
         if anomaly[0]:
             self.traceback = _trace()
-        self._edges = edges = []
+        edges: list = []
+        self._edges = edges
         wanted, bit = 0, 1
         for value in bound:
             if isinstance(value, Tensor):
@@ -348,6 +351,11 @@ class OpNode(Node):
         self.saved[number] = value  # type: ignore[index]
         self.versions[place] = value._version  # type: ignore[index]
 
+    def pack(self) -> None:
+        """Hand what is saved to the hooks of this thread."""
+        if packs():
+            pack_node(self)
+
     def set_output(self, result: Tensor) -> None:
         self.specs = (result._spec(),)
         if self.keeps.out:
@@ -370,7 +378,7 @@ class OpNode(Node):
 
     def release(self) -> None:
         if self.versions is not None or self.out is not None:
-            self.saved = self.out = None
+            self.saved = self.out = self.packed = None
 
     def apply(self, grads: list[Tensor | None], keep: bool) -> list[Tensor | None]:
         if self.saved is None:
@@ -381,10 +389,10 @@ class OpNode(Node):
                 " retain_graph=True if you need to backward through the graph a second time or if"
                 " you need to access saved tensors after calling backward."
             )
-        bound = self.saved
         places = self.places
         if self.versions is not None:
             self._check_versions(places)
+        bound = self.saved if self.packed is None else unpacked(self)
         out: tuple = self.specs
         if self.out is not None:
             out = tuple([o if type(o) is Spec else o.get(self) for o in self.out])
@@ -499,16 +507,22 @@ def record(op: Any, bound: tuple, result: Any) -> Any:
         for number, tensor in enumerate(result):
             if tensor.dtype.category >= dtypes.FLOATING:
                 tensor._node, tensor._output_nr, tensor._requires_grad = node, number, True
+        if packed_in[0]:
+            node.pack()
         return result
     if type(result) is not Tensor:
         if result.dtype.category >= dtypes.FLOATING:
             node = OpNode(op, bound)
             node.set_output(result)
             result._node, result._requires_grad = node, True
+            if packed_in[0]:
+                node.pack()
         return result
     if result._array.dtype.num in _FLOATS:
         node = OpNode(op, bound)
         node.set_output(result)
+        if packed_in[0]:
+            node.pack()
         result._node, result._requires_grad = node, True
     return result
 
@@ -520,7 +534,8 @@ def record_elementwise(op: Any, bound: tuple, result: Tensor) -> Tensor:
     node.op, node.sequence = op, next(_sequence)
     if anomaly[0]:
         node.traceback = _trace()
-    node._edges = edges = []
+    edges: list = []
+    node._edges = edges
     operands = bound[: op.required]
     wanted, bit = 0, 1
     for value in operands:
@@ -553,6 +568,8 @@ def record_elementwise(op: Any, bound: tuple, result: Tensor) -> Tensor:
     node.specs = (spec,)
     if keeps.out:
         node.out = (SavedOutput(result, 0),)
+    if packed_in[0]:
+        node.pack()
     result._node, result._requires_grad = node, True
     return result
 

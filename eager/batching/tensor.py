@@ -37,7 +37,7 @@ class Batched(FakeTensor, plain=False):
     def _shallow(self) -> Batched:
         return Batched(self.value.detach(), self.level)
 
-    def __repr__(self, **given: Any) -> str:
+    def __repr__(self, **given: Any) -> str:  # type: ignore[override]
         return f"Batched(level={self.level.depth}, size={self.level.size}, {tuple(self.shape)}, {self.dtype})"
 
 

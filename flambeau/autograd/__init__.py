@@ -1,5 +1,7 @@
 """torch.autograd: gradients, custom functions, checks.
 
+anomaly_mode.py  where a NaN, or an error of the backward, comes from
+functional.py  products with jacobians and Hessians of functions of tensors
 function.py   Function and its context under torch's older path
 graph.py      nodes, and hooks on what is saved
 """
@@ -20,7 +22,8 @@ from eager.autograd import (
 )
 from eager.function import Function
 from eager.tensor import Tensor
-from flambeau.autograd import function, graph
+from flambeau.autograd import anomaly_mode, function, functional, graph
+from flambeau.autograd.anomaly_mode import detect_anomaly, set_detect_anomaly
 from flambeau.missing import lookup
 
 
