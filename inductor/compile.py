@@ -353,6 +353,9 @@ class Compiled:
             (np.dtype(_numpy(b.dtype)), b.shape, tuple(s * ITEMSIZE[b.dtype] for s in b.strides))
             for b in lowered.inputs
         ]
+        placeholders = c.module.graph.find_nodes(op="placeholder")
+        self.parameters = {n for n, p in enumerate(placeholders) if p.meta.get("parameter")}
+        self.known: list[np.ndarray | None] = [None] * len(placeholders)
         self.sizes = [max(b.bytes, 1) for b in self.fresh]
         self.blocks: list[np.ndarray | None] = [None] * len(self.fresh)
         self.segments: list[Any] = []
@@ -390,7 +393,11 @@ class Compiled:
         )
 
     def __call__(self, *tensors: Any) -> tuple:
-        arrays = [self._array(t, e) for t, e in zip(tensors, self.expected, strict=True)]
+        arrays = [
+            known if known is not None and getattr(tensor, "_array", None) is known
+            else self._take(number, tensor)
+            for number, (tensor, known) in enumerate(zip(tensors, self.known, strict=True))
+        ]
         arrays += [self._memory(k) for k in range(len(self.sizes))]
         arrays += [k.get(tensors[k.number], arrays[k.number]) for k in self.kept]
         for segment in self.segments:
@@ -407,6 +414,13 @@ class Compiled:
         if block is None or sys.getrefcount(block) > 3 or sys.getrefcount(block.base) > 2:
             block = self.blocks[number] = aligned(self.sizes[number])
         return block
+
+    def _take(self, number: int, tensor: Any) -> Any:
+        """Input `number`, checked; a parameter's array is remembered, for it will come again."""
+        array = self._array(tensor, self.expected[number])
+        if number in self.parameters and array is getattr(tensor, "_array", None):
+            self.known[number] = array
+        return array
 
     def _array(self, tensor: Any, expected: tuple) -> Any:
         """The input's array, laid out as it was compiled for."""

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from fx.node import Node
-from inductor.index import contiguous_strides
+from inductor.index import channels_last, contiguous_strides
 from inductor.loops import Buffer
 from inductor.lower import Lowering, Step, Unsupported, lowers
 from inductor.values import Lazy, Stored
@@ -22,28 +22,22 @@ FEWEST = 3  # convolutions of a graph that are worth bringing its images into an
 LEAST_FILTERS = 8  # of a group, below which vectors of filters would be mostly empty
 
 
-def channels_last(shape: Sequence[int]) -> tuple[int, ...]:
-    """The strides of a packed tensor whose second dimension varies fastest."""
-    batch, channels, *space = shape
-    inner = contiguous_strides((batch, *space, channels))
-    return (inner[0], 1, *inner[1:-1])
-
-
 def keeps_channels_last(lowering: Lowering) -> bool:
     """Whether the graph only infers, by several convolutions in a row.
 
     Gradients of weights, and what is saved for them, are in PyTorch's order, and to bring one image
     into another order and back costs more than it saves.
     """
-    count = 0
+    count = returned = 0
     for node in lowering.graph.nodes:
         name = getattr(node.target, "name", "")
         if name == "convolution_weight_grad":
             return False
         if name in ("convolution", "convolution_input_grad"):
             count += 1
-            if any(user.op == "output" for user in node.users):
-                return False
+            returned += any(user.op == "output" for user in node.users)
+    if 3 * returned > count:  # saved for gradients
+        return False
     return count >= FEWEST
 
 
@@ -129,7 +123,7 @@ def lower_convolution(lowering: Lowering, node: Node, bound: tuple) -> Lazy:
 
         if channelwise.handles(conv) and conv.out_width > 0 and conv.out_height > 0:
             return _channelwise(lowering, node, conv, image, weight, bias)
-        if conv.filters // conv.groups >= LEAST_FILTERS:
+        if conv.groups == 1 or conv.filters // conv.groups >= LEAST_FILTERS:
             return _direct(lowering, node, conv, image, weight, bias)
 
     def build(epilogue: Any) -> Any:
@@ -206,16 +200,16 @@ def _spread(
     def kernels(epilogue: Any) -> list[Any]:
         return [direct.kernel(frame, epilogue) for frame, _ in parts]
 
-    name = _title("convolution input gradient", conv)
+    name = _title("convolution input gradient", conv, len(parts))
     return _tiled(lowering, node, name, kernels, pixels, [packed for _, packed in parts], None)
 
 
-def _title(name: str, conv: Any) -> str:
+def _title(name: str, conv: Any, parts: int = 1) -> str:
     """The name of a step, for profiles."""
     (height, width), size = conv.kernel, f"{conv.out_height}x{conv.out_width}"
     return (
         f"{name} {conv.channels} to {conv.filters} by {height}x{width}/{conv.stride[0]}, {size},"
-        f" {conv.flops / 1e6:.1f} MFLOP"
+        f" {conv.flops / parts / 1e6:.1f} MFLOP"
     )
 
 
@@ -283,7 +277,7 @@ def lower_input_grad(lowering: Lowering, node: Node, bound: tuple) -> Lazy:
         shape, weight.shape[0], weight.shape[2:], bound[3:], (gradient, weight)
     )
     _fits(conv, gradient)
-    wide = conv.channels // conv.groups >= LEAST_FILTERS
+    wide = conv.groups == 1 or conv.channels // conv.groups >= LEAST_FILTERS
     if keeps_channels_last(lowering) and wide and gradient.ndim == 4:
         return _spread(lowering, node, conv, gradient, weight)
     from inductor.templates.convolution import input_gradient

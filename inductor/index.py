@@ -379,6 +379,13 @@ def contiguous_strides(shape: Sequence[int]) -> tuple[int, ...]:
     return tuple(reversed(strides))
 
 
+def channels_last(shape: Sequence[int]) -> tuple[int, ...]:
+    """The strides of a packed tensor whose second dimension varies fastest."""
+    batch, channels, *space = shape
+    outer, *inner = contiguous_strides((batch, *space, channels))
+    return (outer, 1, *inner[:-1])
+
+
 def dense_strides(shape: Sequence[int], order: Sequence[int]) -> tuple[int, ...]:
     """Packed strides with dimensions in `order`, the outermost first."""
     strides, step = [0] * len(shape), 1

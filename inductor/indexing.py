@@ -7,10 +7,12 @@ becomes eager's IndexError, and reads nothing out of range.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 from fx.node import Node
-from inductor.index import Index, contiguous_strides
+from inductor.index import Index, channels_last, contiguous_strides
 from inductor.loops import Buffer, TypedAlgebra, Value, pointwise
 from inductor.lower import Lowering, Unsupported, lowers, view
 from inductor.values import Computed, Coordinates, Lazy, Stored, broadcast
@@ -89,7 +91,7 @@ def lower_cat(lowering: Lowering, node: Node, bound: tuple) -> Lazy:
     parts = _sequence(lowering, bound[0])
     shape, dtype = _meta(node)
     dim = int(bound[1]) % len(shape)
-    target = Buffer(lowering.name(), dtype, shape, contiguous_strides(shape))
+    target = Buffer(lowering.name(), dtype, shape, _joined_strides(lowering, parts, shape))
     start = 0
     for part in parts:
         if part.ndim != len(shape):  # an empty vector joins anything
@@ -97,6 +99,18 @@ def lower_cat(lowering: Lowering, node: Node, bound: tuple) -> Lazy:
         place_part(lowering, target, part, dim, start)
         start += part.shape[dim]
     return Stored.whole(target)
+
+
+def _joined_strides(
+    lowering: Lowering, parts: Sequence[Lazy], shape: tuple[int, ...]
+) -> tuple[int, ...]:
+    """Row-major, but images whose channels come last are joined so."""
+    largest = max(parts, key=lambda part: part.numel)
+    if largest.ndim == len(shape) == 4 and math.prod(largest.shape[2:]) > 1 < largest.shape[1]:
+        strides = lowering.natural_strides(largest)
+        if strides == channels_last(largest.shape):
+            return channels_last(shape)
+    return contiguous_strides(shape)
 
 
 def place_part(lowering: Lowering, target: Buffer, part: Lazy, dim: int, start: int) -> None:
