@@ -11,7 +11,7 @@
     linalg, einsum                         matrix products
     inverse, triangular, orthogonal, spectrum, norms    LAPACK: systems; Cholesky, LU, LDL; QR; SVD, eigenvalues
     special, bessel, polynomial            gamma, zeta, the normal distribution; Bessel functions; orthogonal polynomials
-    sorting, histogram, random, fft, windows
+    sorting, histogram, random, fft, stft, windows
     linear, activation, convolution, pooling, attention, embedding         what layers are made of
     normalization, moments                 statistics of a batch or a layer; their derivatives
     padding, dropout, interpolate, loss, ctc

@@ -155,27 +155,38 @@ def _complex(input: Any, s: Any, dim: Any, norm: Any, forward: bool) -> Any:
     )
 
 
-def _real(input: Any, s: Any, dim: Any, norm: Any) -> Any:
+def _last(dims: tuple) -> int:
+    if not dims:
+        raise RuntimeError("a transform of real numbers must be over at least one axis")
+    return dims[-1]
+
+
+def _real(input: Any, s: Any, dim: Any, norm: Any, forward: bool = True) -> Any:
+    """Half the spectrum of real numbers; backwards, half the inverse transform of them."""
     input = _float(input)
     if input.is_complex():
-        raise RuntimeError(f"rfft expects a real input tensor, but got {input.dtype}")
+        raise RuntimeError(f"{'rfft' if forward else 'ihfft'} expects a real input tensor, but got {input.dtype}")
     dims, sizes = _places(input, s, dim)
-    half = ops.fft_real(_resized(input, dims, sizes), dims[-1], _scale(norm, _count(sizes), True))
-    return ops.fft_complex(half, dims[:-1], 1.0, True) if len(dims) > 1 else half
+    scale = _scale(norm, _count(sizes), forward)
+    half = ops.fft_real(_resized(input, dims, sizes), _last(dims), scale)
+    half = half if forward else ops.conj(half)
+    return ops.fft_complex(half, dims[:-1], 1.0, forward) if len(dims) > 1 else half
 
 
-def _half(input: Any, s: Any, dim: Any, norm: Any) -> Any:
+def _half(input: Any, s: Any, dim: Any, norm: Any, forward: bool = False) -> Any:
+    """Real numbers from half of their spectrum; forwards, the spectrum of half a Hermitian signal."""
     input = _float(input)
     if not input.is_complex():
         input = ops.complex(input, ops.zeros_like(input))
     dims, sizes = _places(input, s, dim)
-    last = sizes[-1] if s is not None and s[-1] != -1 else 2 * (input.shape[dims[-1]] - 1)
+    last = sizes[-1] if s is not None and s[-1] != -1 else 2 * (input.shape[_last(dims)] - 1)
     if last < 1:
         raise RuntimeError(f"Invalid number of data points ({last}) specified")
     input = _resized(input, dims, (*sizes[:-1], last // 2 + 1))
-    scale = _scale(norm, _count((*sizes[:-1], last)), False)
+    scale = _scale(norm, _count((*sizes[:-1], last)), forward)
     if len(dims) > 1:
-        input = ops.fft_complex(input, dims[:-1], 1.0, False)
+        input = ops.fft_complex(input, dims[:-1], 1.0, forward)
+    input = ops.conj(input) if forward else input
     return ops.fft_half(input, dims[-1], last, scale)
 
 
@@ -253,6 +264,42 @@ def fft_rfftn(input, s=None, dim=None, norm=None):
 def fft_irfftn(input, s=None, dim=None, norm=None):
     """The inverse of `rfftn`."""
     return _half(input, s, dim, norm)
+
+
+@composite(method=False)
+def fft_hfft(input, n=None, dim=-1, norm=None):
+    """The real spectrum of a Hermitian signal of which the first half is given."""
+    return _half(input, _one(n), (dim,), norm, True)
+
+
+@composite(method=False)
+def fft_ihfft(input, n=None, dim=-1, norm=None):
+    """The inverse of `hfft`."""
+    return _real(input, _one(n), (dim,), norm, False)
+
+
+@composite(method=False)
+def fft_hfft2(input, s=None, dim=(-2, -1), norm=None):
+    """`hfft` along two dimensions."""
+    return _half(input, s, dim, norm, True)
+
+
+@composite(method=False)
+def fft_ihfft2(input, s=None, dim=(-2, -1), norm=None):
+    """The inverse of `hfft2`."""
+    return _real(input, s, dim, norm, False)
+
+
+@composite(method=False)
+def fft_hfftn(input, s=None, dim=None, norm=None):
+    """`hfft` along several dimensions, by default all."""
+    return _half(input, s, dim, norm, True)
+
+
+@composite(method=False)
+def fft_ihfftn(input, s=None, dim=None, norm=None):
+    """The inverse of `hfftn`."""
+    return _real(input, s, dim, norm, False)
 
 
 def _shift(input: Any, dim: Any, forward: bool) -> Any:
