@@ -1,0 +1,187 @@
+"""Networks that infer with channels last: layouts, every size of convolution, special values."""
+
+import numpy as np
+import pytest
+
+import flambeau as fl
+from flambeau import nn
+from inductor.templates.frame import choose_tile, gradient_frames
+from inductor.templates.image import Convolution
+
+CONVOLUTIONS = {
+    "stem": ((1, 3, 17, 19), dict(out_channels=8, kernel_size=7, stride=2, padding=3)),
+    "three by three": ((2, 16, 9, 11), dict(out_channels=24, kernel_size=3, padding=1)),
+    "odd channels": ((1, 33, 9, 9), dict(out_channels=70, kernel_size=3, padding=1)),
+    "groups": ((3, 20, 8, 8), dict(out_channels=40, kernel_size=3, stride=2, padding=1, groups=2)),
+    "narrow groups": ((2, 12, 6, 6), dict(out_channels=12, kernel_size=3, padding=1, groups=4)),
+    "uneven": (
+        (2, 12, 13, 5),
+        dict(out_channels=30, kernel_size=(3, 2), stride=(1, 2), padding=(2, 1), dilation=(2, 1)),
+    ),
+    "pointwise": ((3, 40, 5, 7), dict(out_channels=19, kernel_size=1)),
+    "one pixel": ((1, 130, 1, 1), dict(out_channels=40, kernel_size=1)),
+    "patches": ((2, 3, 8, 8), dict(out_channels=17, kernel_size=4, stride=4)),
+    "depthwise": ((2, 37, 12, 10), dict(out_channels=37, kernel_size=3, padding=1, groups=37)),
+    "depthwise stride": (
+        (1, 24, 15, 15), dict(out_channels=24, kernel_size=5, stride=2, padding=2, groups=24)
+    ),
+    "depthwise large": (
+        (1, 16, 5, 6), dict(out_channels=16, kernel_size=7, padding=3, groups=16)
+    ),
+    "depthwise dilated": (
+        (1, 20, 9, 9),
+        dict(out_channels=20, kernel_size=3, padding=2, dilation=2, groups=20),
+    ),
+    "reflected": (
+        (1, 16, 7, 7),
+        dict(out_channels=20, kernel_size=3, padding=1, padding_mode="reflect"),
+    ),
+    "all padding": ((1, 16, 1, 2), dict(out_channels=20, kernel_size=3, padding=4)),
+}
+TRANSPOSED = {
+    "double": ((2, 16, 5, 7), dict(out_channels=24, kernel_size=4, stride=2, padding=1)),
+    "odd": (
+        (1, 20, 4, 4),
+        dict(out_channels=17, kernel_size=3, stride=2, padding=1, output_padding=1),
+    ),
+    "same": ((2, 8, 6, 6), dict(out_channels=12, kernel_size=3, padding=1)),
+    "gaps": ((1, 12, 5, 5), dict(out_channels=24, kernel_size=2, stride=3, groups=1)),
+    "groups": (
+        (1, 12, 5, 5), dict(out_channels=24, kernel_size=3, stride=3, dilation=2, groups=3)
+    ),
+}
+
+
+def network(kind, channels, options):
+    """The convolution in question between others, so that its image has its channels last."""
+    fl.manual_seed(0)
+    filters = options["out_channels"]
+    layers = [
+        nn.Conv2d(channels, channels, 1), kind(channels, **options), nn.BatchNorm2d(filters),
+        nn.Hardswish(), nn.Conv2d(filters, 20, 3, padding=1), nn.ReLU(), nn.Conv2d(20, 9, 1),
+    ]
+    made = nn.Sequential(*layers).eval()
+    norm = layers[2]
+    with fl.no_grad():
+        norm.running_mean.uniform_(-1, 1)
+        norm.running_var.uniform_(0.5, 2)
+    return made
+
+
+def check(model, image, tolerance=3e-6):
+    """Compiled in single precision against eager in double."""
+    with fl.no_grad():
+        found = fl.compile(model)(image).numpy()
+        wanted = model.double()(image.double()).numpy()
+        model.float()
+    assert np.abs(found - wanted).max() <= tolerance * np.abs(wanted).max()
+
+
+@pytest.mark.parametrize("name", CONVOLUTIONS)
+def test_convolutions(name):
+    shape, options = CONVOLUTIONS[name]
+    check(network(nn.Conv2d, shape[1], options), fl.randn(*shape))
+
+
+@pytest.mark.parametrize("name", TRANSPOSED)
+def test_transposed_convolutions(name):
+    shape, options = TRANSPOSED[name]
+    check(network(nn.ConvTranspose2d, shape[1], options), fl.randn(*shape))
+
+
+class Block(nn.Module):
+    """A residual block with squeeze and excitation, pooling and concatenation."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.depth = nn.Conv2d(16, 32, 1), nn.Conv2d(32, 32, 3, 1, 1, groups=32)
+        self.squeeze, self.excite = nn.Conv2d(32, 8, 1), nn.Conv2d(8, 32, 1)
+        self.last, self.head = nn.Conv2d(32, 16, 1), nn.Conv2d(32, 10, 1)
+        self.norm, self.pool = nn.BatchNorm2d(32), nn.MaxPool2d(3, 2, 1)
+
+    def forward(self, x):
+        y = nn.functional.silu(self.norm(self.depth(self.first(x))))
+        gate = self.excite(nn.functional.relu(self.squeeze(y.mean((2, 3), keepdim=True))))
+        z = self.last(y * gate.sigmoid()) + x
+        return self.head(fl.cat([self.pool(z), nn.functional.avg_pool2d(z, 2)], 1))
+
+
+def test_a_block_is_computed_as_by_eager():
+    fl.manual_seed(0)
+    check(Block().eval(), fl.randn(2, 16, 12, 12))
+
+
+def test_double_precision_and_other_layouts():
+    model = network(nn.Conv2d, 6, dict(out_channels=10, kernel_size=3, padding=1)).double()
+    image = fl.randn(2, 6, 7, 8, dtype=fl.float64)
+    with fl.no_grad():
+        wanted = model(image).numpy()
+        compiled = fl.compile(model)
+        np.testing.assert_allclose(compiled(image).numpy(), wanted, rtol=1e-12, atol=1e-12)
+        last = image.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
+        np.testing.assert_allclose(compiled(last).numpy(), wanted, rtol=1e-12, atol=1e-12)
+
+
+def test_signals_keep_their_channels_last_too():
+    fl.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv1d(5, 24, 5, 2, 2), nn.ReLU(), nn.Conv1d(24, 24, 3, padding=1, groups=24),
+        nn.Conv1d(24, 30, 3, padding=2, dilation=2), nn.ReLU(), nn.Conv1d(30, 4, 1),
+    )
+    check(model, fl.randn(2, 5, 31))
+
+
+def test_special_values_reach_what_they_reach_in_eager():
+    model = network(nn.Conv2d, 8, dict(out_channels=20, kernel_size=3, padding=1))
+    image = fl.randn(1, 8, 9, 9)
+    array = image.numpy()
+    array[0, 0, 0, 0], array[0, 3, 8, 4] = np.nan, np.inf
+    with fl.no_grad(), np.errstate(all="ignore"):
+        found, wanted = fl.compile(model)(image).numpy(), model(image).numpy()
+    np.testing.assert_array_equal(np.isnan(found), np.isnan(wanted))
+    whole = np.isfinite(wanted)
+    np.testing.assert_allclose(found[whole], wanted[whole], rtol=1e-4, atol=1e-5)
+
+
+def test_changed_statistics_and_weights_count():
+    model = network(nn.Conv2d, 64, dict(out_channels=64, kernel_size=3, padding=1))
+    image, compiled = fl.randn(1, 64, 6, 6), fl.compile(model)
+    with fl.no_grad():
+        compiled(image)
+        model[2].running_mean.add_(1.0)
+        model[1].weight.mul_(2.0)
+        np.testing.assert_allclose(
+            compiled(image).numpy(), model(image).numpy(), rtol=1e-3, atol=1e-4
+        )
+
+
+def test_a_residual_network_has_no_copies(harness):
+    """Convolutions with their epilogues, and nothing in between."""
+
+    def run(x, *weights):
+        x = fl.conv2d(x, weights[0], None, 1, 1)
+        for w in weights[1:]:
+            x = fl.relu(fl.conv2d(x, w, None, 1, 1) + x)
+        return x.mean((2, 3))
+
+    weights = [harness.tensor(16, 16, 3, 3) for _ in range(4)]
+    harness.check(run, harness.tensor(2, 16, 8, 8), *weights)
+    assert harness.kernels == [2] and harness.fallbacks == []  # the input's layout, and the mean
+
+
+def test_frames_of_gradients_cover_the_image_once():
+    conv = Convolution(2, 8, 7, 6, 16, (3, 4), (2, 3), (1, 2))
+    seen = np.zeros((7, 6), int)
+    for part, _ in gradient_frames(conv):
+        _, row, column, first, _ = part.spread
+        for y in range(part.rows):
+            for x in range(part.columns):
+                seen.reshape(-1)[first + y * row + x * column] += 1
+    assert (seen == 1).all()
+
+
+def test_tiles_fit_the_registers():
+    for pixels, filters in ((49, 512), (3136, 64), (1, 1000), (12544, 3)):
+        for registers, lanes in ((32, 16), (16, 8), (32, 4)):
+            tile = choose_tile(pixels, 7, filters, lanes, registers)
+            assert tile.rows * tile.vectors + tile.vectors + 1 <= registers
