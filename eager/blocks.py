@@ -3,6 +3,7 @@ finds in the processor's cache. NumPy alone would send every step through memory
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -13,10 +14,92 @@ from eager.algebra import NUMPY
 BLOCK = 1 << 14
 
 
+_SHORT = 1 << 11  # elements of a block for single ufuncs
+_CONSTANTS: dict[tuple, np.ndarray] = {}
+
+
+def constant(value: float, kind: np.dtype) -> np.ndarray:
+    """A block of one value."""
+    found = _CONSTANTS.get((value, kind))
+    if found is None:
+        found = _CONSTANTS[value, kind] = np.full(_SHORT, value, kind)
+    return found
+
+
+def against(ufunc: np.ufunc, x: np.ndarray, value: float) -> np.ndarray:
+    """`ufunc(x, value)`: large arrays meet a block of the value, for NumPy's loops are quicker over
+    two arrays than over an array and a number."""
+    block = constant(value, x.dtype)
+    if x.size < _SHORT or not x.flags.c_contiguous:
+        return ufunc(x, block[0])
+    result = np.empty_like(x)
+    flat, filled = x.reshape(-1), result.reshape(-1)
+    whole = flat.size - flat.size % _SHORT
+    ufunc(flat[:whole].reshape(-1, _SHORT), block, out=filled[:whole].reshape(-1, _SHORT))
+    ufunc(flat[whole:], block[: flat.size - whole], out=filled[whole:])
+    return result
+
+
+def steps(function: Callable[[np.ndarray, np.ndarray], Any], x: np.ndarray) -> np.ndarray:
+    """A new array that `function(part, result)` fills, a block at a time where `x` is large."""
+    result = np.empty_like(x)
+    if x.size <= BLOCK or not x.flags.c_contiguous:
+        function(x, result)
+        return result
+    flat, filled = x.reshape(-1), result.reshape(-1)
+    for start in range(0, flat.size, BLOCK):
+        function(flat[start : start + BLOCK], filled[start : start + BLOCK])
+    return result
+
+
+def row_sums(x: np.ndarray, keepdim: bool = False) -> np.ndarray:
+    """Sums along the last dimension, by BLAS where the rows are of a size that it adds up well."""
+    length = x.shape[-1] if x.ndim else 0
+    if 32 <= length <= 4096 and x.flags.c_contiguous and x.dtype.kind == "f" and x.itemsize > 2:
+        found = x.reshape(-1, length).dot(_ones(length, x.dtype))
+        return found.reshape((*x.shape[:-1], 1) if keepdim else x.shape[:-1])
+    return np.asarray(np.add.reduce(x, axis=-1, keepdims=keepdim))  # type: ignore[call-overload]
+
+
+@functools.lru_cache(64)
+def _ones(length: int, kind: np.dtype) -> np.ndarray:
+    return np.ones(length, kind)
+
+
+def sums(x: np.ndarray, axes: tuple[int, ...], keepdim: bool) -> np.ndarray:
+    """Sums over dimensions."""
+    count, rank = len(axes), x.ndim
+    if rank and axes == tuple(range(rank - count, rank)) and x.size >= 1024:
+        if count == 1:
+            return row_sums(x, keepdim)
+        if x.flags.c_contiguous and x.dtype.kind == "f":
+            return _tail_sums(x, axes, keepdim)
+    axis: Any = axes if count != 1 else axes[0]
+    return np.asarray(np.add.reduce(x, axis=axis, keepdims=keepdim))  # type: ignore[call-overload]
+
+
+def _tail_sums(x: np.ndarray, axes: tuple[int, ...], keepdim: bool) -> np.ndarray:
+    """Sums over the last dimensions of packed memory: rows first, then the sums of rows."""
+    lead = x.shape[: x.ndim - len(axes)]
+    rows = x.reshape(*lead, -1)
+    length = rows.shape[-1]
+    found = None
+    for width in (2048, 1024, 1000, 512, 256, 125, 128, 64) if length > 4096 else ():
+        if length % width == 0:
+            found = np.add.reduce(row_sums(rows.reshape(*lead, -1, width)), -1)
+            break
+    if found is None:
+        found = row_sums(rows)
+    return np.asarray(found).reshape(lead + (1,) * len(axes)) if keepdim else found
+
+
 def in_blocks(body: Callable) -> Callable[..., Any]:
     """A kernel that runs a scalar body; arrays that are large and lie alike go through in blocks."""
 
     def run(*values: Any) -> Any:
+        first = values[0]
+        if type(first) is np.ndarray and first.size < 4 * BLOCK:
+            return body(NUMPY, *values)
         arrays = [v for v in values if type(v) is np.ndarray and v.ndim]
         if not arrays or arrays[0].size < 4 * BLOCK:
             return body(NUMPY, *values)

@@ -128,7 +128,7 @@ _TEMPLATES = {
 }
 
 _F32, _F64, _I64 = (np.dtype(t) for t in (np.float32, np.float64, np.int64))
-FLOATS = frozenset((_F32, _F64))
+SINGLE, FLOATS = frozenset((_F32,)), frozenset((_F32, _F64))
 NUMBERS = frozenset((_F32, _F64, _I64, np.dtype(np.int32)))
 INTEGERS = frozenset((_I64, np.dtype(np.int32), np.dtype(np.uint8), np.dtype(np.bool_)))
 

@@ -93,6 +93,9 @@ class FakeTensor(Tensor, plain=False):
     def dim(self) -> int:
         return len(self._shape)
 
+    def size(self, dim: int | None = None) -> Any:
+        return self._shape if dim is None else self._size(dim)
+
     def stride(self, dim: int | None = None) -> Any:
         return self._strides if dim is None else self._strides[dim]
 

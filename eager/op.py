@@ -84,16 +84,7 @@ class Op:
             InPlace(self, inplace if callable(inplace) else None)
 
     def _read_signature(self, function: Callable) -> None:
-        code = function.__code__
-        if code.co_flags & (inspect.CO_VARARGS | inspect.CO_VARKEYWORDS):
-            raise TypeError(f"{self.name}: an operator has a fixed number of parameters")
-        count, named = code.co_argcount, code.co_kwonlyargcount
-        names, given = code.co_varnames[: count + named], function.__defaults__ or ()
-        by_name = function.__kwdefaults__ or {}
-        defaults = (
-            *(MISSING,) * (count - len(given)), *given,
-            *(by_name.get(name, MISSING) for name in names[count:]),
-        )
+        names, defaults, named = _parameters(function)
         self.parameters = (*self.leading, *names[self.hidden :])
         self.defaults = (*(MISSING,) * len(self.leading), *defaults[self.hidden :])
         self.places = {name: place for place, name in enumerate(self.parameters)}
@@ -255,6 +246,23 @@ def _fronted(kind: type[Op]) -> type[Op]:
 
     Fronted.__name__ = kind.__name__
     return Fronted
+
+
+def _parameters(function: Callable) -> tuple[tuple[str, ...], tuple, int]:
+    """The parameters of a function, their defaults, and how many of the last are by name only."""
+    code = function.__code__
+    if code.co_flags & (inspect.CO_VARARGS | inspect.CO_VARKEYWORDS):  # a wrapper may tell
+        found = list(inspect.signature(function).parameters.values())
+        return (
+            tuple(p.name for p in found),
+            tuple(MISSING if p.default is p.empty else p.default for p in found),
+            sum(p.kind is p.KEYWORD_ONLY for p in found),
+        )
+    count, named = code.co_argcount, code.co_kwonlyargcount
+    names, given = code.co_varnames[: count + named], function.__defaults__ or ()
+    by_name = function.__kwdefaults__ or {}
+    rest = (by_name.get(name, MISSING) for name in names[count:])
+    return names, (*(MISSING,) * (count - len(given)), *given, *rest), named
 
 
 def _read_by(function: Callable, names: tuple[str, ...]) -> set[str]:
@@ -688,12 +696,22 @@ def strided(array: np.ndarray, shape: Sequence[int], strides: Sequence[int], off
     size = array.itemsize
     steps = tuple(s * size for s in strides)
     if offset == 0 or 0 in shape:
-        return np.lib.stride_tricks.as_strided(array, tuple(shape), steps)
+        return placed(array, tuple(shape), steps)
     from eager.storage import owner
 
     whole = owner(array)
     start = array.__array_interface__["data"][0] - whole.__array_interface__["data"][0] + offset * size
     return np.ndarray(tuple(shape), array.dtype, whole.reshape(-1).view(np.uint8).data, start, steps)
+
+
+def placed(array: np.ndarray, shape: Sequence[int], steps: Sequence[int]) -> np.ndarray:
+    """A view from the first element of `array` on; strides in bytes."""
+    if array.flags.c_contiguous and array.size:
+        try:
+            return np.ndarray(shape, array.dtype, array, 0, steps)
+        except (ValueError, TypeError):
+            pass  # a type that has no buffer, or strides that go beyond this array
+    return np.lib.stride_tricks.as_strided(array, tuple(shape), tuple(steps))
 
 
 class Composite(Op):

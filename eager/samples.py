@@ -502,6 +502,7 @@ _table(
     # linear algebra
     mm=lambda: [c(f(2, 3), f(3, 4)), c(f(3, 2).mT, f(4, 3).mT), c(i(2, 3), i(3, 2))],
     bmm=lambda: [c(f(2, 3, 2), f(2, 2, 4)), c(f(2, 3, 2), f(2, 4, 2).mT)],
+    matmul_stacks=lambda: [c(f(2, 2, 3, 2), f(2, 2, 2, 4)), c(f(1, 2, 3, 2), f(1, 2, 4, 2).mT)],
     matmul=lambda: [
         c(f(2, 3), f(3, 4)),
         c(f(3), f(3)),

@@ -15,7 +15,7 @@ import numpy as np
 from eager import device as devices
 from eager import dtype as dtypes
 from eager.registry import ops
-from eager.shape import Size, channels_last_strides, contiguous_strides
+from eager.shape import Size, channels_last_strides, contiguous_strides, normalize_dim
 from eager.spec import Spec
 from eager.storage import Storage, owner
 
@@ -137,8 +137,12 @@ class Tensor:
         """The shape, or the size of one dimension. Raises IndexError for a dimension out of range."""
         if dim is None:
             return self.shape
-        from eager.shape import normalize_dim
+        try:
+            return self._array.shape[dim]
+        except (IndexError, TypeError):
+            return self._size(dim)
 
+    def _size(self, dim: int) -> Any:
         if not self.ndim:
             raise IndexError("Dimension specified as 0 but tensor has no dimensions")
         return self.shape[normalize_dim(dim, self.ndim)]
@@ -208,7 +212,7 @@ class Tensor:
         return self._is_packed()
 
     def is_floating_point(self) -> bool:
-        return self.dtype.is_floating_point
+        return self.dtype.category == dtypes.FLOATING
 
     def is_complex(self) -> bool:
         return self.dtype.is_complex
@@ -472,7 +476,7 @@ def _varargs(name: str, wanted: str) -> Callable:
             args = (*args, *kwargs.values())
         if len(args) == 1 and isinstance(args[0], (tuple, list)):
             args = tuple(args[0])
-        return getattr(ops, name)(self, args)
+        return getattr(ops, name).straight(self, args)
 
     method.__name__, method.__qualname__ = name, f"Tensor.{name}"
     method.__doc__ = f"`{name}({wanted})`, or with one sequence."

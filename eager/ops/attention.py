@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from eager.blocks import BLOCK, row_sums
 from eager.dtype import bool_
 from eager.op import composite, extern
 from eager.ops.activation import widen
@@ -92,14 +93,29 @@ def attention(query, key, value, mask, causal, scale):
             scores = scores + mask.astype(scores.dtype, copy=False)
     if scores.size == 0:
         return np.zeros((*scores.shape[:-1], value.shape[-1]), query.dtype)
-    highest = scores.max(axis=-1, keepdims=True)
-    highest[highest == -np.inf] = 0
-    scores -= highest
-    np.exp(scores, out=scores)
-    total = scores.sum(axis=-1, keepdims=True)
+    total = _exponentials(scores, mask is not None)
     result = np.matmul(scores, widen(value))
-    result /= np.where(total == 0, 1, total)
+    result /= total
     return np.ascontiguousarray(result).astype(query.dtype, copy=False)
+
+
+def _exponentials(scores: np.ndarray, masked: bool) -> np.ndarray:
+    """Turns scores into exponentials relative to the highest of their row, and gives the sums of
+    the rows; 1 for a row that is masked as a whole."""
+    rows = scores.reshape(-1, scores.shape[-1])
+    total = np.empty((len(rows), 1), rows.dtype)
+    step = max(1, BLOCK // rows.shape[1])
+    for start in range(0, len(rows), step):
+        part = rows[start : start + step]
+        highest = np.maximum.reduce(part, axis=1, keepdims=True)
+        if masked:
+            highest[highest == -np.inf] = 0
+        part -= highest
+        np.exp(part, part)
+        total[start : start + step] = row_sums(part, True)
+    if masked:
+        total[total == 0] = 1
+    return total.reshape(*scores.shape[:-1], 1)
 
 
 @composite(method=False)

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from eager.op import composite, extern
+from eager.op import composite, extern, placed
 from eager.ops.activation import widen
 from eager.registry import ops
 from eager.spec import Spec
@@ -26,6 +26,8 @@ _BAND = 1 << 18
 def expand(value: Any, count: int, name: str) -> tuple:
     """One number per dimension from a number or a sequence. Raises RuntimeError for another
     length."""
+    if type(value) is int:
+        return (value,) * count
     values = tuple(value) if isinstance(value, (tuple, list)) else (value,) * count
     if len(values) == 1:
         return values * count
@@ -106,7 +108,7 @@ def _patches(sample: np.ndarray, kernel: tuple, size: tuple, stride: tuple,
              dilation: tuple) -> np.ndarray:
     """A view of one padded sample (channels, ...) as (channels, *kernel, *size)."""
     channel, *steps = sample.strides
-    return np.lib.stride_tricks.as_strided(
+    return placed(
         sample, (sample.shape[0], *kernel, *size),
         (channel, *(s * d for s, d in zip(steps, dilation)),
          *(s * t for s, t in zip(steps, stride))))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from eager import dtype as dtypes
-from eager.op import Extern, composite, extern, ops, pointwise, view
+from eager.op import Extern, Pointwise, composite, extern, ops, pointwise, view
 from eager.shape import broadcast_shapes
 from eager.spec import Spec
 from eager.tensor import Tensor
@@ -17,13 +17,23 @@ def _convert(input, dtype):
     return input.astype(dtype.numpy)
 
 
-@pointwise(
-    operands="input", result=lambda input, dtype: dtype, vjp=lambda g, out, input, dtype: ops.convert(g, input.dtype), saves="",
-    run=_convert, inplace=False, method=False,
-)
-def convert(s, input, dtype):
+class Convert(Pointwise):
+    """Conversion promotes nothing."""
+
+    def compute(self, bound):
+        return Tensor._wrap(_convert(bound[0]._array, bound[1]))
+
+
+def _converted(s, input, dtype):
     """The values in another data type, always a new tensor."""
     return s.cast(input, dtype)
+
+
+convert = Convert(
+    _converted, name="convert", operands="input", result=lambda input, dtype: dtype, saves="", run=_convert, inplace=False, method=False,
+    vjp=lambda g, out, input, dtype: ops.convert(g, input.dtype),
+)
+
 
 
 def _clone(input, memory_format):

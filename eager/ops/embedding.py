@@ -39,9 +39,12 @@ def embedding(input, weight, padding_idx=None, scale_grad_by_freq=False):
     """The rows of `weight` with these numbers; the row `padding_idx` gets no gradient."""
     if input.dtype.kind not in "iu" or weight.ndim != 2:
         raise TypeError("expected integer numbers and a table")
-    if input.size and (input.min() < 0 or input.max() >= weight.shape[0]):
+    if input.size and np.minimum.reduce(input, None) < 0:
         raise IndexError("index out of range in self")
-    return weight[input]
+    try:
+        return weight.take(input, 0)
+    except IndexError:
+        raise IndexError("index out of range in self") from None
 
 
 def _weight_grad_vjp(u: Any, out: Any, g: Any, indices: Any, rows: Any, padding_idx: int | None,

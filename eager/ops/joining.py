@@ -80,9 +80,11 @@ def _cat_front(call, tensors, dim=0, *, out=None):
 
 
 def _cat(tensors: Any, dim: int) -> np.ndarray:
-    if not tensors or any(t.ndim == 0 for t in tensors):
+    if not tensors or any([t.ndim == 0 for t in tensors]):
         raise ValueError
-    kind = tensors[0].dtype
+    kind, rank = tensors[0].dtype, tensors[0].ndim
+    if rank > 1 and -rank <= dim < rank and all([t.dtype is kind for t in tensors]):
+        return np.concatenate(tensors, dim)
     real = [t for t in tensors if not (t.ndim == 1 and t.shape[0] == 0)] or list(tensors[:1])
     for tensor in tensors:
         if tensor.dtype != kind:

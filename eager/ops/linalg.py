@@ -19,7 +19,7 @@ def _product(left: np.ndarray, right: np.ndarray) -> np.ndarray:
         raise ValueError("expected both to have the same dtype")
     if left.dtype.itemsize == 2 and left.dtype.kind in "fV":
         return np.matmul(left.astype(np.float32), right.astype(np.float32)).astype(left.dtype)
-    return np.matmul(left, right)
+    return left.dot(right) if left.ndim == 2 and right.ndim == 2 else np.matmul(left, right)
 
 
 def _mm_spec(input, mat2):
@@ -79,6 +79,26 @@ def bmm(input, mat2):
     if input.ndim != 3 or mat2.ndim != 3 or input.shape[0] != mat2.shape[0]:
         raise ValueError("bmm needs stacks of matrices")
     return _product(input, mat2)
+
+
+def _stacks_spec(input, other):
+    batch, (n, k) = tuple(input.shape[:-2]), input.shape[-2:]
+    if other.shape[-2] != k:
+        _bmm_spec(Spec((numel(batch), n, k), input.dtype), Spec(
+            (numel(batch), *other.shape[-2:]), other.dtype))
+    return Spec((*batch, n, other.shape[-1]), same_type("matmul", input, other), input.device)
+
+
+@extern(
+    spec=_stacks_spec,
+    saves="input other",
+    method=False,
+    vjp=(lambda g, out, a, b: ops.matmul(g, turned(b)), lambda g, out, a, b: ops.matmul(turned(a), g)),
+    decompose=lambda input, other: _batched(input, other, tuple(input.shape[:-2])),
+)
+def matmul_stacks(input, other):
+    """The products of matrices in two tensors with the same leading dimensions."""
+    return _product(input, other)
 
 
 @composite
@@ -183,6 +203,8 @@ def matmul(input, other):
         )
         return ops.reshape(rows, (*input.shape[:-1], other.shape[1]))
     batch = broadcast_shapes(input.shape[:-2], other.shape[:-2])
+    if len(batch) > 1 and tuple(input.shape[:-2]) == tuple(other.shape[:-2]):
+        return ops.matmul_stacks(input, other)
     return _batched(input, other, batch)
 
 

@@ -1,10 +1,30 @@
 """Linear maps as layers use them: `linear` and `bilinear`."""
 
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from eager.call import FLOATS
 from eager.op import composite
 from eager.registry import ops
 
 
-@composite(method=False)
+def _linear_at_once(input: np.ndarray, weight: np.ndarray, bias: Any) -> np.ndarray | None:
+    """Operands of one floating type; None for what the operators have to see to."""
+    kind = input.dtype
+    if kind not in FLOATS or weight.dtype is not kind or weight.ndim != 2 or input.ndim < 2:
+        return None
+    product = input.dot(weight.T)  # a product of matrices, for any number of leading dimensions
+    if bias is not None:
+        if bias.dtype is not kind or bias.ndim != 1 or bias.shape[0] not in (1, weight.shape[0]):
+            return None
+        product += bias
+    return product
+
+
+@composite(method=False, run=_linear_at_once)
 def linear(input, weight, bias=None):
     """The input times the transposed weight, plus the bias."""
     product = ops.matmul(input, ops.t(weight))

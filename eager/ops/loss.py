@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from eager.call import FLOATS
 from eager.dtype import FLOATING, INTEGER, result_type
 from eager.op import composite, extern, require
 from eager.ops.activation import widen
@@ -104,6 +105,19 @@ def _nll_steps(input: Any, target: Any, weight: Any, reduction: str, ignore_inde
     return (loss.sum() / total if reduction == "mean" else loss.sum()), total
 
 
+def _picked_rows(input: np.ndarray, target: np.ndarray, reduction: str,
+                 ignore_index: int) -> tuple | None:
+    """The usual case: rows of logarithms, every target a class and none ignored. None elsewhere."""
+    low, count = int(target.min()), input.shape[0]
+    if low < 0 or int(target.max()) >= input.shape[1] or input.dtype not in FLOATS:
+        return None
+    if ignore_index >= 0 and (target == ignore_index).any():
+        return None
+    loss = -np.add.reduce(input[np.arange(count), target])
+    total = input.dtype.type(count)
+    return np.asarray(loss / total if reduction == "mean" else loss), np.asarray(total)
+
+
 @extern(spec=_nll_spec, vjp=_nll_vjp, saves="target weight out", decompose=_nll_steps,
         method=False, takes="floating")
 def nll_loss_forward(input, target, weight, reduction, ignore_index):
@@ -112,6 +126,10 @@ def nll_loss_forward(input, target, weight, reduction, ignore_index):
     dim = 0 if input.ndim == 1 else 1
     if target.dtype.kind not in "iu" or target.shape != input.shape[:dim] + input.shape[dim + 1:]:
         raise TypeError("the target does not fit")
+    if dim and input.ndim == 2 and weight is None and reduction != "none" and len(target):
+        found = _picked_rows(input, target, reduction, ignore_index)
+        if found is not None:
+            return found
     kept = target != ignore_index
     wrong = kept & ((target < 0) | (target >= input.shape[dim]))
     if wrong.any():

@@ -37,6 +37,9 @@ def _masked_fill_spec(input, mask, value):
 
 
 def _mask_fill_into(target, mask, value):
+    if target.shape == mask.shape and type(value) in (int, float):
+        np.putmask(target, mask, value)
+        return
     np.copyto(target, value, where=mask, casting="unsafe")
 
 
@@ -62,6 +65,10 @@ def masked_fill(input, mask, value):
     """The input with one value where the mask holds."""
     if mask.dtype != np.bool_ or getattr(value, "ndim", 0) or (np.iscomplexobj(value) and input.dtype.kind != "c"):
         raise ValueError
+    if input.shape == mask.shape and type(value) in (int, float):
+        result = input.copy(order="K")
+        np.putmask(result, mask, value)
+        return result
     shape = np.broadcast_shapes(input.shape, mask.shape)
     result = input.copy(order="K") if input.shape == shape else np.broadcast_to(input, shape).copy()
     np.copyto(result, value, where=mask, casting="unsafe")

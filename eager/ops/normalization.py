@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 
 from eager.autograd import is_grad_enabled
+from eager.blocks import BLOCK, row_sums
+from eager.call import FLOATS
 from eager.dtype import finfo
 from eager.op import composite, extern
 from eager.ops.activation import widen
@@ -107,7 +109,28 @@ def _check_running(input: Any, running: Any, name: str) -> None:
         raise RuntimeError(f"{name} should contain {input.shape[1]} elements not {running.numel()}")
 
 
-@composite(mutates="running_mean running_var", method=False)
+def _batch_norm_at_once(input: np.ndarray, mean: Any, variance: Any, weight: Any, bias: Any,
+                        training: bool, momentum: float, eps: float) -> np.ndarray | None:
+    """By the running statistics, all of one type; None for what the operators have to see to."""
+    if training or mean is None or variance is None or input.ndim < 2:
+        return None
+    for parameter in (mean, variance, weight, bias):
+        if parameter is not None and (
+            parameter.dtype is not input.dtype or parameter.shape != input.shape[1:2]
+        ):
+            return None
+    if input.dtype not in FLOATS:
+        return None
+    scale = np.sqrt(variance + eps)
+    np.divide(1.0 if weight is None else weight, scale, scale)
+    shift = -mean * scale if bias is None else bias - mean * scale
+    shape = (-1, *(1,) * (input.ndim - 2))
+    result = input * scale.reshape(shape)
+    result += shift.reshape(shape)
+    return result
+
+
+@composite(mutates="running_mean running_var", method=False, run=_batch_norm_at_once)
 def batch_norm(input, running_mean, running_var, weight=None, bias=None, training=False,
                momentum=0.1, eps=1e-5):
     """Normalizes by channel: with the batch's statistics in training, also averaging them into the
@@ -244,23 +267,44 @@ def native_layer_norm(input, normalized_shape, weight, bias, eps):
     """The last dimensions to mean 0 and variance 1, then scaled and shifted.
 
     Returns the result, the means, and one over the standard deviations."""
-    _layer_norm_spec(input_spec(input), normalized_shape, weight, bias, eps)
+    wanted = {input.shape[max(input.ndim - len(normalized_shape), 0):], *(
+        parameter.shape for parameter in (weight, bias) if parameter is not None)}
+    if not normalized_shape or wanted != {normalized_shape}:
+        _layer_norm_spec(input_spec(input), normalized_shape, weight, bias, eps)
     work = widen(input)
     first = work.ndim - len(normalized_shape)
-    rows = np.ascontiguousarray(work).reshape(*work.shape[:first], numel(normalized_shape))
-    count = work.dtype.type(max(rows.shape[-1], 1))
-    mean = rows.sum(axis=-1, keepdims=True) / count
-    centred = rows - mean
-    variance = np.einsum("...l,...l->...", centred, centred)[..., None] / count
-    rstd = 1 / np.sqrt(variance + work.dtype.type(eps))
-    centred *= rstd
-    if weight is not None:
-        centred *= weight.reshape(-1).astype(work.dtype)
-    if bias is not None:
-        centred += bias.reshape(-1).astype(work.dtype)
+    length = numel(normalized_shape)
+    rows = np.ascontiguousarray(work).reshape(-1, max(length, 1))
+    scale = None if weight is None else weight.reshape(-1).astype(work.dtype, copy=False)
+    shift = None if bias is None else bias.reshape(-1).astype(work.dtype, copy=False)
+    result = np.empty_like(rows)
+    mean, rstd = np.empty((2, len(rows), 1), work.dtype)
+    step = max(1, BLOCK // max(length, 1))
+    for start in range(0, len(rows), step):
+        part = slice(start, start + step)
+        _normalize_rows(rows[part], result[part], mean[part], rstd[part], scale, shift, eps)
     shape = (*work.shape[:first], *[1] * len(normalized_shape))
-    result = centred.reshape(work.shape).astype(input.dtype, copy=False)
+    result = result.reshape(work.shape).astype(input.dtype, copy=False)
     return result, mean.reshape(shape), rstd.reshape(shape)
+
+
+def _normalize_rows(rows: np.ndarray, result: np.ndarray, mean: np.ndarray, rstd: np.ndarray,
+                    scale: Any, shift: Any, eps: float) -> None:
+    """Each row to mean 0 and variance 1, scaled and shifted; also its mean and one over its
+    standard deviation."""
+    count = rows.dtype.type(max(rows.shape[1], 1))
+    np.divide(row_sums(rows, True), count, mean)
+    np.subtract(rows, mean, result)
+    np.vecdot(result, result, rstd[:, 0])
+    rstd /= count
+    rstd += rows.dtype.type(eps)
+    np.sqrt(rstd, rstd)
+    np.reciprocal(rstd, rstd)
+    result *= rstd
+    if scale is not None:
+        result *= scale
+    if shift is not None:
+        result += shift
 
 
 @composite(method=False)

@@ -39,7 +39,8 @@ def _padded_shape(shape: Any, pad: tuple) -> tuple:
         saves="", method=False)
 def constant_pad_nd(input, pad, value=0):
     """The input with constants around it; a negative width cuts off."""
-    result = np.full(_padded_shape(input.shape, pad), value, input.dtype)
+    shape = _padded_shape(input.shape, pad)
+    result = np.zeros(shape, input.dtype) if value == 0 else np.full(shape, value, input.dtype)
     inner, outer = [], []
     for n, (left, right) in zip(input.shape, _widths(input.ndim, pad)):
         inner.append(slice(max(-left, 0), n - max(-right, 0)))

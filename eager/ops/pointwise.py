@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from eager import dtype as dtypes
-from eager.call import symbol
+from eager.blocks import against, steps
+from eager.call import FLOATS, symbol
 from eager.op import composite, ops, pointwise
 from eager.selection import select
 from eager.tensor import Tensor
@@ -211,7 +212,9 @@ def _power_exponent(g, out, input, exponent):
     return ops.where((base == 0) & (exponent >= 0), ops.zeros_like(slope), slope) if not base.is_complex() else slope
 
 
-@pointwise(vjp=(_power_input, _power_exponent), saves="input exponent out", run=_power, numbers="one")
+@pointwise(vjp=(_power_input, _power_exponent), saves="input exponent out", run=_power, numbers="one",
+    quick=_power, kinds=FLOATS,
+)
 def pow(s, input, exponent):
     """`input ** exponent`."""
     return s.pow(input, exponent)
@@ -243,7 +246,7 @@ def _sign_of(x: Tensor) -> Tensor:
     return ops.sgn(x) if x.is_complex() else ops.sign(x)
 
 
-@pointwise(vjp=lambda g, out, x: g * _sign_of(x), saves="input", run=np.abs, result="real")
+@pointwise(vjp=lambda g, out, x: g * _sign_of(x), saves="input", run=np.abs, quick=np.abs, result="real")
 def abs(s, input):
     """The absolute value."""
     return s.abs(input)
@@ -293,6 +296,18 @@ def square(s, input):
 # -- exponentials, roots, trigonometry --------------------------------------------------------------
 
 
+def _rsqrt_steps(x: np.ndarray, result: np.ndarray) -> None:
+    np.sqrt(x, result)
+    np.reciprocal(result, result)
+
+
+def _sigmoid_steps(x: np.ndarray, result: np.ndarray) -> None:
+    np.negative(x, result)
+    np.exp(result, result)  # infinite where the sigmoid is zero
+    result += 1
+    np.reciprocal(result, result)
+
+
 def _unary(
     name: str, doc: str, vjp: Any = None, saves: str = "", promote: str = "float", run: Any = None, primitive: str | None = None, **given: Any
 ) -> Any:
@@ -300,8 +315,8 @@ def _unary(
         return getattr(s, primitive or name)(input)
 
     body.__name__, body.__doc__, body.__module__ = name, doc, __name__
-    quick = run if isinstance(run, np.ufunc) else None
-    return pointwise(body, vjp=vjp, saves=saves, promote=promote, run=run, quick=quick, **given)
+    given.setdefault("quick", run if isinstance(run, np.ufunc) else None)
+    return pointwise(body, vjp=vjp, saves=saves, promote=promote, run=run, **given)
 
 
 exp = _unary("exp", "e to the power of the input.", lambda g, out, x: g * _conj(out), "out", run=np.exp)
@@ -312,7 +327,9 @@ log1p = _unary("log1p", "`log(1 + input)`, accurate near 0.", lambda g, out, x: 
 log2 = _unary("log2", "The logarithm to base 2.", lambda g, out, x: g / (x * math.log(2)), "input", run=np.log2)
 log10 = _unary("log10", "The logarithm to base 10.", lambda g, out, x: g / (x * math.log(10)), "input", run=np.log10)
 sqrt = _unary("sqrt", "The square root.", lambda g, out, x: g / (_conj(out) * 2), "out", run=np.sqrt)
-rsqrt = _unary("rsqrt", "`1 / sqrt(input)`.", lambda g, out, x: g * (out * out * out) * -0.5, "out")
+rsqrt = _unary(
+    "rsqrt", "`1 / sqrt(input)`.", lambda g, out, x: g * (out * out * out) * -0.5, "out", quick=lambda x: steps(_rsqrt_steps, x)
+)
 sin = _unary("sin", "The sine.", lambda g, out, x: g * _conj(ops.cos(x)), "input", run=np.sin)
 cos = _unary("cos", "The cosine.", lambda g, out, x: -g * _conj(ops.sin(x)), "input", run=np.cos)
 tan = _unary("tan", "The tangent.", lambda g, out, x: g * (out * out + 1), "out", run=np.tan)
@@ -332,7 +349,7 @@ erfinv = _unary("erfinv", "The inverse error function.", lambda g, out, x: g * (
 lgamma = _unary("lgamma", "The logarithm of the absolute value of the gamma function.", lambda g, out, x: g * ops.digamma(x), "input")
 digamma = _unary("digamma", "The derivative of `lgamma`.", lambda g, out, x: g * ops.polygamma(1, x), "input")
 i0 = _unary("i0", "The modified Bessel function of the first kind of order 0.", lambda g, out, x: g * ops.special_i1(x), "input")
-sigmoid = _unary("sigmoid", "`1 / (1 + exp(-input))`.", lambda g, out, x: g * ((1 - out) * out), "out")
+sigmoid = _unary("sigmoid", "`1 / (1 + exp(-input))`.", lambda g, out, x: g * ((1 - out) * out), "out", quick=lambda x: steps(_sigmoid_steps, x))
 
 
 def _flat(g, out, x):
@@ -499,11 +516,18 @@ def fmin(s, input, other):
     return s.fmin(input, other)
 
 
+def _bounded(ufunc, input, bound):
+    """One of the bounds; large arrays of one type meet a number as a block of it."""
+    if type(bound) is float and input.dtype in FLOATS:
+        return against(ufunc, input, bound)
+    return ufunc(input, bound)
+
+
 def _clamp(input, min, max):
     if min is None and max is None:
         raise RuntimeError("torch.clamp: At least one of 'min' or 'max' must not be None")
-    result = input if min is None else np.maximum(input, min)
-    return result if max is None else np.minimum(result, max)
+    result = input if min is None else _bounded(np.maximum, input, min)
+    return result if max is None else _bounded(np.minimum, result, max)
 
 
 def _clamp_input(g, out, input, min, max):
@@ -784,7 +808,7 @@ for _name, _target in dict(
 
 # Symbols go straight to the operator on operands of one type; `/` is `div` for interpreters only.
 for _name, _op in dict(
-    add=add, sub=sub, mul=mul, truediv=true_divide, eq=eq, ne=ne, lt=lt, le=le, gt=gt, ge=ge,
+    add=add, sub=sub, mul=mul, truediv=true_divide, pow=pow, eq=eq, ne=ne, lt=lt, le=le, gt=gt, ge=ge,
 ).items():
     for _form in (f"__{_name}__", f"__r{_name}__", f"__i{_name}__"):
         if _form in Tensor.__dict__:

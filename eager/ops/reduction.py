@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from eager import dtype as dtypes
+from eager.blocks import sums
 from eager.op import composite, extern, ops, reduction
 from eager.results import named
 from eager.shape import normalize_dim, normalize_dims
@@ -25,7 +26,7 @@ def _wide(array: np.ndarray) -> np.ndarray:
 
 
 def _sum(array, axes, keepdim, dtype):
-    return np.add.reduce(_wide(array), axis=axes, keepdims=keepdim)
+    return sums(_wide(array), axes, keepdim)
 
 
 @reduction(
@@ -51,7 +52,7 @@ def _mean(array, axes, keepdim, dtype):
     count = _count(array.shape, axes)
     if count == 0:
         return np.full(np.add.reduce(array, axis=axes, keepdims=keepdim).shape, np.nan)
-    return np.add.reduce(_wide(array), axis=axes, keepdims=keepdim) / count
+    return sums(_wide(array), axes, keepdim) / count
 
 
 def _mean_vjp(g, out, input, dim, keepdim, dtype):

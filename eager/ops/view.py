@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from eager import dtype as dtypes
-from eager.op import composite, extern, ops, view
+from eager.op import composite, extern, ops, placed, view
 from eager.shape import (
     Size,
     broadcast_shapes,
@@ -18,7 +18,7 @@ from eager.shape import (
     view_strides,
 )
 from eager.spec import Spec
-from eager.tensor import Tensor
+from eager.tensor import PLAIN, Tensor
 
 
 def _sizes(shape: Any) -> tuple[int, ...]:
@@ -153,15 +153,27 @@ def _expand_shape(shape, sizes):
     return tuple(result)
 
 
-def _expand(input, sizes, implicit=False):
-    shape = _expand_shape(input.shape, sizes)
-    result = np.broadcast_to(input, shape)
-    result.flags.writeable = input.flags.writeable
-    return result
+def _expand(input, sizes):
+    have, steps = input.shape, input.strides
+    extra = len(sizes) - len(have)
+    shape = list(sizes)
+    strides = [0] * extra
+    for i, n in enumerate(have):
+        wanted = shape[i + extra] if extra >= 0 else None
+        if wanted == n or wanted == -1:
+            shape[i + extra] = n
+            strides.append(steps[i])
+        elif n == 1 and wanted is not None:
+            strides.append(0)
+        else:
+            raise ValueError("sizes do not fit")
+    if extra > 0 and min(shape[:extra]) < 0:
+        raise ValueError("a new dimension has no size to keep")
+    return placed(input, shape, strides)
 
 
 @view(
-    run=lambda input, sizes: np.lib.stride_tricks.as_strided(input, *_expanded(input, sizes)),
+    run=_expand,
     vjp=lambda g, out, input, sizes: g,
     saves="",
     method=False,
@@ -174,16 +186,6 @@ def expand(shape, strides, offset, sizes):
         0 if i < extra or (shape[i - extra] == 1 and n != 1) else strides[i - extra] for i, n in enumerate(result)
     )
     return result, steps, offset
-
-
-def _expanded(input, sizes):
-    shape = _expand_shape(input.shape, sizes)
-    extra = len(shape) - input.ndim
-    steps = tuple(
-        0 if i < extra or (input.shape[i - extra] == 1 and n != 1) else input.strides[i - extra]
-        for i, n in enumerate(shape)
-    )
-    return shape, steps
 
 
 @composite
@@ -209,9 +211,12 @@ def broadcast_tensors(tensors):
 
 
 def _view_run(input, shape):
-    sizes = infer_size(shape, input.size)
     if input.flags.c_contiguous:
-        return input.reshape(sizes)
+        for n in shape:
+            if n < -1:
+                raise ValueError("invalid shape dimension")
+        return input.reshape(shape)
+    sizes = infer_size(shape, input.size)
     steps = view_strides(input.shape, tuple(s // input.itemsize for s in input.strides), sizes)
     if steps is None:
         raise ValueError("not viewable")
@@ -234,6 +239,8 @@ def _view(shape, strides, offset, size):
 @composite(method=False)
 def reshape(input, shape):
     """Another shape, a view where the strides allow it and a copy elsewhere."""
+    if type(input) in PLAIN and input._array.flags.c_contiguous and type(shape) is tuple:
+        return _view.straight(input, shape)
     sizes = infer_size(_sizes(shape), input.numel())
     if input._is_packed() or view_strides(input.shape, input.stride(), sizes) is not None:
         return ops.view(input, sizes)
@@ -267,6 +274,10 @@ def view_as(input, other):
 @composite
 def flatten(input, start_dim=0, end_dim=-1):
     """Consecutive dimensions merged into one."""
+    if type(input) in PLAIN and end_dim == -1 and input._array.flags.c_contiguous:
+        shape = input._array.shape
+        if 0 <= start_dim < len(shape) - 1 and input._array.size:
+            return _view.straight(input, (*shape[:start_dim], -1))
     if input.ndim == 0:
         return ops.reshape(input, (1,))
     start, end = normalize_dim(start_dim, input.ndim), normalize_dim(end_dim, input.ndim)
@@ -292,12 +303,31 @@ def unflatten(input, dim, sizes):
     return ops.view(input, (*input.shape[:d], *inner, *input.shape[d + 1 :]))
 
 
-@view(run=lambda input, dim: np.expand_dims(input, dim), vjp=lambda g, out, input, dim: ops.squeeze(g, dim), saves="", inplace=False)
+_WHOLE = slice(None)
+_INSERT = tuple((*(_WHOLE,) * d, None, ...) for d in range(8))
+
+
+def _unsqueeze(input, dim):
+    rank = input.ndim + 1
+    if not -rank <= dim < rank or rank > 8:
+        return np.expand_dims(input, dim)
+    return input[_INSERT[dim if dim >= 0 else dim + rank]]
+
+
+@view(run=_unsqueeze, vjp=lambda g, out, input, dim: ops.squeeze(g, dim), saves="", inplace=False)
 def unsqueeze(shape, strides, offset, dim):
     """A dimension of size 1 inserted."""
     d = normalize_dim(dim, len(shape) + 1)
     step = shape[d] * strides[d] if d < len(shape) else 1
     return (*shape[:d], 1, *shape[d:]), (*strides[:d], step, *strides[d:]), offset
+
+
+def _squeeze(input, dim):
+    if dim is None:
+        return input.squeeze()
+    if type(dim) is int and -input.ndim <= dim < input.ndim:
+        return input.squeeze(dim) if input.shape[dim] == 1 else input.view()
+    return input.squeeze(tuple(_squeezed(input.shape, dim)))
 
 
 def _squeezed(shape, dim):
@@ -306,7 +336,7 @@ def _squeezed(shape, dim):
 
 
 @view(
-    run=lambda input, dim: np.squeeze(input, tuple(_squeezed(input.shape, dim))), saves="",
+    run=_squeeze, saves="",
     vjp=lambda g, out, input, dim: ops.reshape(g, input.shape),
 )
 def squeeze(shape, strides, offset, dim=None):
@@ -338,12 +368,19 @@ def _index_in(index: int, size: int, dim: int) -> int:
     return index + size if index < 0 else index
 
 
+_PLACES = tuple((_WHOLE,) * d for d in range(8))
+
+
 def _select_run(input, dim, index):
-    d = normalize_dim(dim, input.ndim)
-    if input.ndim == 0:
+    rank = input.ndim
+    if type(dim) is int and type(index) is int and 0 <= dim < rank <= 8:
+        if not -input.shape[dim] <= index < input.shape[dim]:
+            raise IndexError
+        return input[(*_PLACES[dim], index, ...)]
+    d = normalize_dim(dim, rank)
+    if rank == 0:
         raise IndexError("select() cannot be applied to a 0-dim tensor.")
-    place = (*(slice(None),) * d, _index_in(int(index), input.shape[d], d))
-    return input[(*place, Ellipsis)]
+    return input[(*(_WHOLE,) * d, _index_in(int(index), input.shape[d], d), ...)]
 
 
 @view(run=_select_run, vjp=lambda g, out, input, dim, index: ops.select_backward(g, tuple(input.shape), dim, index), saves="")
@@ -364,16 +401,16 @@ def _range(start: Any, end: Any, size: int) -> tuple[int, int]:
     return low, max(high, low)
 
 
+def _slice_run(input, dim, start, end, step):
+    d = normalize_dim(dim, input.ndim)
+    return input[(*(_WHOLE,) * d, slice(*_range(start, end, input.shape[d]), step))]
+
+
 @view(
     name="slice",
     method=False,
     saves="",
-    run=lambda input, dim, start, end, step: input[
-        (
-            *(slice(None),) * normalize_dim(dim, input.ndim),
-            slice(*_range(start, end, input.shape[dim]), step),
-        )
-    ],
+    run=_slice_run,
     vjp=lambda g, out, input, dim, start, end, step: ops.slice_backward(
         g, tuple(input.shape), dim, start, end, step
     ),

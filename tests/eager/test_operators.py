@@ -286,7 +286,7 @@ WITHOUT_PEER = set(
     fractional_max_pool max_pool_input_grad max_pool_with_indices batch_norm_forward native_layer_norm nll_loss_forward
     one_hot_of prelu_kernel constant_pad_nd embedding ctc_loss_forward gelu_backward silu_backward
     max_pool_backward batch_norm_backward layer_norm_backward
-    linalg_triangular linalg_lstsq triangular_solve adjugate pseudo_inverse permutation_matrix
+    matmul_stacks linalg_triangular linalg_lstsq triangular_solve adjugate pseudo_inverse permutation_matrix
     """.split()
 )
 SIGN_FREE = {"linalg_svd", "linalg_qr", "linalg_eigh", "linalg_eig"}
