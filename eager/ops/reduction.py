@@ -575,10 +575,16 @@ def linalg_vector_norm(x, ord=2, dim=None, keepdim=False, *, dtype=None):
     if ord == -float("inf"):
         return ops.amin(size, dim, keepdim)
     if ord == 0:
-        return ops.sum(ops.convert(x != 0, x.dtype), dim, keepdim)
+        return ops.sum(ops.copy(x, x != 0), dim, keepdim)  # flat, but with a gradient
     if ord == 1:
         return ops.sum(size, dim, keepdim)
-    return ops.pow(ops.sum(ops.pow(size, ord), dim, keepdim), 1 / ord)
+    # at zero the subgradient 0: zeros are kept away from the powers
+    zero = size == 0
+    powers = ops.pow(ops.where(zero, ops.ones((), dtype=size.dtype), size), ord)
+    total = ops.sum(ops.where(zero, 0.0 if ord > 0 else float("inf"), powers), dim, keepdim)
+    nothing = total == 0
+    root = ops.pow(ops.where(nothing, ops.ones((), dtype=size.dtype), total), 1 / ord)
+    return ops.where(nothing, 0.0 if ord > 0 else float("inf"), root)
 
 
 @composite
