@@ -28,7 +28,10 @@ def inductor(graph_module: Any, example_inputs: Any) -> Callable:
     from aot.compile import compile as compile_ahead
     from inductor.compile import compile_graph, keep
 
-    return compile_ahead(graph_module, example_inputs, forward_compiler=compile_graph, keep=keep())
+    return compile_ahead(
+        graph_module, example_inputs, forward_compiler=compile_graph, keep=keep(),
+        keep_inferring=keep(inferring=True),
+    )
 
 
 @functools.cache

@@ -10,6 +10,7 @@ window        lowerings: pooling
 shifting      lowerings: rolls, parts written into a tensor, adaptive pooling, running sums
 philox        lowerings: random numbers
 extern        lowerings: matrix products, which have a template
+attention     lowerings: attention, where no gradient is wanted
 convolution   lowerings: convolutions and their gradients, which have templates
 loops         the loop IR: buffers, loops, and the typed scalar algebra of their bodies
 index         index expressions, simplified by the ranges of the loop variables

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+import inductor.attention  # noqa: F401
 import inductor.convolution  # noqa: F401
 import inductor.extern  # noqa: F401
 import inductor.indexing  # noqa: F401
@@ -115,6 +116,9 @@ def schedule(c: Compilation) -> None:
     c.report.templates = sum(u.step is not None for u in c.units)
 
 
+INFERRING = ("attention",)
+"""Operators whose kernel gives no gradient: left whole only where none is wanted."""
+
 _cache: dict[Any, Cache] = {}
 
 
@@ -136,7 +140,8 @@ def _nowhere(buffer: Buffer, offset: int = 0) -> Reference:
 def compile_ahead(c: Compilation, cache: Cache) -> None:
     """On a cold start, kernels and templates into the cache, on all cores."""
     texts = dict.fromkeys(u.source.text for u in c.units if u.source is not None)
-    missing = [text for text in texts if build.is_missing(text, cache)]
+    # the longest first, so that nobody is left with one at the end
+    missing = sorted((t for t in texts if build.is_missing(t, cache)), key=len, reverse=True)
     if not missing:
         return
     jobs: list[crew.Job] = [partial(build.kernel, text, cache) for text in missing]
@@ -244,12 +249,14 @@ def _operation(operation: Any) -> str:
     return f"{operation.target} = {kind}{over or ''}({reads})  # {' '.join(operation.origins)}"
 
 
-def keep() -> frozenset[Op]:
-    """Operators to be left whole by aot."""
+def keep(inferring: bool = False) -> frozenset[Op]:
+    """Operators to be left whole by aot; `inferring`, those for graphs without gradients only."""
+    if inferring:
+        return frozenset(registry[name] for name in INFERRING)
     names = [
         name for name, op in registry.items()
         if name in LOWERINGS and (op.decompose is not None or op.kind == "composite")
-        and name not in ("zeros_like", "ones_like", "full_like", "contiguous")
+        and name not in ("zeros_like", "ones_like", "full_like", "contiguous", *INFERRING)
     ]
     return frozenset(registry[name] for name in names)
 

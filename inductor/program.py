@@ -24,7 +24,7 @@ from inductor import launcher, pool, threads
 from inductor.launcher import Field, Header
 
 ALIGNMENT = 64
-WORTH = 8_000
+WORTH = 16_000
 """Nanoseconds of work that are worth a thread of their own, where that is awake."""
 WAKING = 60_000
 """Nanoseconds of shared work in a program that are worth waking a thread for, which may take tens of thousands to come."""

@@ -6,6 +6,7 @@ template     what a template hands over, and where its machine code comes from
 finish       epilogues: what becomes of a result while it is in the first cache level
 tile         which part of a product is kept in registers
 gemm         matrix products
+attention    attention in one pass
 panels       weights packed once for many products
 image        an image as a convolution reads it
 convolution  convolutions as implicit matrix products

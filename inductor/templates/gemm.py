@@ -24,7 +24,7 @@ from inductor.native import vector_bits
 from inductor.templates.emit import I64, POINTER, Emitter, Loop, Value
 from inductor.templates.finish import SCRATCH, A, B, C, Epilogue, write_finish
 from inductor.templates.template import Template
-from inductor.templates.tile import choose_tile, packed_tile
+from inductor.templates.tile import Tile, choose_tile, packed_tile
 
 ITEMSIZE = {"float32": 4, "float64": 8}
 BLOCK_ROWS = 512  # rows of A that share packed columns
@@ -98,6 +98,7 @@ class Gemm:
     """Writes the module of one problem; convolutions override how columns are packed."""
 
     gathered = False  # True where B is not a matrix in memory
+    prefix = ""  # of its functions' names, where a module has several products
 
     def __init__(self, problem: Problem, epilogue: Epilogue | None = None) -> None:
         self.problem, self.epilogue = problem, epilogue
@@ -112,7 +113,13 @@ class Gemm:
         p = self.problem
         registers = 32 if vector_bits() == 512 else 16
         choose = packed_tile if p.packed else choose_tile
-        self.tile = choose(p.m, p.n, self.lanes, registers)
+        self._use_tile(choose(p.m, p.n, self.lanes, registers))
+
+    def _use_tile(self, tile: Tile) -> None:
+        p, self.tile = self.problem, tile
+        self.tiles = -(-p.m // tile.rows)
+        # `tall` tiles of `rows` rows come first, then tiles with one row less.
+        self.tall = p.m - self.tiles * (tile.rows - 1)
         self.width = self.tile.vectors * self.lanes
         self.panels = -(-p.n // self.width)
         rest = -(-(p.n % self.width) // self.lanes)
@@ -122,9 +129,6 @@ class Gemm:
 
     def _choose_rows(self) -> None:
         m, rows = self.problem.m, self.tile.rows
-        self.tiles = -(-m // rows)
-        # `tall` tiles of `rows` rows come first, then tiles with one row less.
-        self.tall = m - self.tiles * (rows - 1)
         # Enough pieces for every thread, where there are few panels.
         wanted = -(-2 * threads.available() // max(1, self.panels * self.problem.count))
         # Short rows: more of them fit, and columns are packed less often.
@@ -195,7 +199,7 @@ class Gemm:
     def micro(self, rows: int, vectors: int) -> ir.Function:
         """One tile: C = or += A @ B over `k` steps."""
         kind = ir.FunctionType(ir.VoidType(), [POINTER] * 3 + [I64] * 4 + [POINTER])
-        e = Emitter(self.module, f"tile_{rows}_{vectors}", kind, self.problem.dtype)
+        e = Emitter(self.module, f"{self.prefix}tile_{rows}_{vectors}", kind, self.problem.dtype)
         a, b, start, offset, k, columns, first, ahead = e.arguments
         ldc = self.problem.c[0]
         masks = self._masks(e, columns, vectors)
@@ -266,7 +270,7 @@ class Gemm:
                 e.prefetch(e.at(line, NEAR * width + v * self.lanes))
         else:
             columns = [self._read(e, line, v * self.lanes, masks[v]) for v in range(vectors)]
-        start = e.at(a, e.multiply(k, rows) if self.pack_a else k)
+        start = e.at(a, e.multiply(k, rows if self.pack_a else self.problem.a[1]))
         for i in range(rows):
             value = e.splat(e.load(start, i if self.pack_a else i * self.problem.a[0]))
             for v in range(vectors):
@@ -303,7 +307,7 @@ class Gemm:
     def copy_columns(self, vectors: int) -> ir.Function:
         """Pack one panel of B: (B, packed, first column, first k, k steps)."""
         kind = ir.FunctionType(ir.VoidType(), [POINTER, POINTER, I64, I64, I64])
-        e = Emitter(self.module, f"pack_columns_{vectors}", kind, self.problem.dtype)
+        e = Emitter(self.module, f"{self.prefix}pack_columns_{vectors}", kind, self.problem.dtype)
         b, target, column, first, k = e.arguments
         k_stride, column_stride = self.problem.b
         place = e.add(e.multiply(first, k_stride), e.multiply(column, column_stride))

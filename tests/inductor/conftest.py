@@ -70,7 +70,8 @@ class Harness:
             return run
 
         return aot_compile(
-            capture(function, examples), list(examples), forward_compiler=compiler, keep=keep()
+            capture(function, examples), list(examples), forward_compiler=compiler, keep=keep(),
+            keep_inferring=keep(inferring=True),
         )
 
     @property
