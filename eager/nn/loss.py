@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from eager.nn import functional as F
+from eager.nn.linear import Linear
 from eager.nn.module import Module
 from eager.ops.loss import _reduction
 from eager.registry import ops
@@ -103,6 +105,31 @@ class CrossEntropyLoss(_WeightedLoss):
     def forward(self, input: Any, target: Any) -> Any:
         return ops.cross_entropy(input, target, self.weight, ignore_index=self.ignore_index,
                                  reduction=self.reduction, label_smoothing=self.label_smoothing)
+
+
+class LinearCrossEntropyLoss(_WeightedLoss):
+    """The cross entropy of a linear map of the input, whose weight belongs to the loss."""
+
+    def __init__(self, in_features: int, num_classes: int, out_features: tuple = (), *,
+                 bias: bool = False, device: Any = None, dtype: Any = None, weight: Any = None,
+                 reduction: str = "mean", ignore_index: int | None = None,
+                 label_smoothing: float = 0.0, options: Any = None) -> None:
+        super().__init__(weight, None, None, reduction)
+        self.in_features, self.num_classes = in_features, num_classes
+        self.out_features = tuple(out_features)
+        rows = num_classes * math.prod(self.out_features)
+        self.linear = Linear(in_features, rows, bias=bias, device=device, dtype=dtype)
+        self.ignore_index, self.label_smoothing, self.options = (
+            ignore_index, label_smoothing, options)
+
+    def forward(self, input: Any, target: Any) -> Any:
+        shape = (self.num_classes, *self.out_features)
+        bias = self.linear.bias
+        return ops.linear_cross_entropy(
+            input, self.linear.weight.reshape((*shape, self.in_features)), target,
+            linear_bias=None if bias is None else bias.reshape(shape), weight=self.weight,
+            reduction=self.reduction, ignore_index=self.ignore_index,
+            label_smoothing=self.label_smoothing, options=self.options)
 
 
 class PoissonNLLLoss(_Loss):

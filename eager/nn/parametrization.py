@@ -42,7 +42,10 @@ class ParametrizationList(ModuleList):
         with no_grad():
             for module in reversed(list(self)):
                 if hasattr(module, "right_inverse"):
-                    found = module.right_inverse(found)
+                    try:
+                        found = module.right_inverse(found)
+                    except NotImplementedError:  # the value is what the module computes from
+                        continue
         self.is_tensor = isinstance(found, Tensor)
         self.ntensors = 1 if self.is_tensor else len(found)
         if self.is_tensor:

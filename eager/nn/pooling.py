@@ -6,6 +6,7 @@ from typing import Any
 
 from eager.nn.convolution import per_dimension
 from eager.nn.module import Module
+from eager.ops.convolution import expand
 from eager.registry import ops
 
 
@@ -233,3 +234,43 @@ class AdaptiveMaxPool3d(_AdaptiveMaxPool):
     """The largest values of windows that cover a volume evenly."""
 
     operator = ops.adaptive_max_pool3d
+
+
+class _FractionalMaxPool(Module):
+    rank: int
+    operator: Any
+
+    def __init__(self, kernel_size: Any, output_size: Any = None, output_ratio: Any = None,
+                 return_indices: bool = False, _random_samples: Any = None) -> None:
+        super().__init__()
+        name = f"FractionalMaxPool{self.rank}d"
+        if output_size is None and output_ratio is None:
+            raise ValueError(f"{name} requires specifying either an output size, or a pooling "
+                             "ratio")
+        if output_size is not None and output_ratio is not None:
+            raise ValueError("only one of output_size and output_ratio may be specified")
+        ratios = expand(output_ratio, self.rank, "output_ratio") if output_ratio else ()
+        if any(not 0 < ratio < 1 for ratio in ratios):
+            raise ValueError(f"output_ratio must be between 0 and 1 (got {output_ratio})")
+        self.kernel_size = expand(kernel_size, self.rank, "kernel_size")
+        self.return_indices = return_indices
+        self.register_buffer("_random_samples", _random_samples)
+        self.output_size = (None if output_size is None
+                            else expand(output_size, self.rank, "output_size"))
+        self.output_ratio = ratios or None
+
+    def forward(self, input: Any) -> Any:
+        return self.operator(input, self.kernel_size, self.output_size, self.output_ratio,
+                             self.return_indices, self._random_samples)
+
+
+class FractionalMaxPool2d(_FractionalMaxPool):
+    """The largest values of windows that random numbers place in an image."""
+
+    rank, operator = 2, ops.fractional_max_pool2d
+
+
+class FractionalMaxPool3d(_FractionalMaxPool):
+    """The largest values of windows that random numbers place in a volume."""
+
+    rank, operator = 3, ops.fractional_max_pool3d

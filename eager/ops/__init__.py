@@ -15,6 +15,8 @@
     linear, activation, convolution, pooling, attention, embedding         what layers are made of
     normalization, moments                 statistics of a batch or a layer; their derivatives
     padding, dropout, interpolate, loss, ctc
+    fractional                             pooling of windows that random numbers place
+    foreach                                lists of tensors, one operator after the other
 """
 
 import importlib

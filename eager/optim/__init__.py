@@ -9,6 +9,7 @@ adagrad.py     Adagrad and Adadelta
 adafactor.py   Adafactor
 muon.py        Muon
 lbfgs.py       LBFGS
+averaging.py   averages of a model over its training, and their schedule
 scheduler.py   the schedules of the learning rate: LRScheduler and all that derive from it
 annealing.py   schedules that go up and down: cosine restarts, cyclic, one cycle
 """

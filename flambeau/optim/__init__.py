@@ -9,5 +9,6 @@ from flambeau.missing import lookup
 
 import flambeau.optim.lr_scheduler as lr_scheduler  # type: ignore[no-redef]  # isort: skip
 import flambeau.optim.optimizer as optimizer  # isort: skip
+import flambeau.optim.swa_utils as swa_utils  # isort: skip
 
 __getattr__ = lookup(__name__, _optim)

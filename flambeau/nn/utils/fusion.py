@@ -42,4 +42,22 @@ def fuse_conv_bn_weights(
     return Parameter(weight.detach(), conv_w.requires_grad), Parameter(bias.detach(), conv_w.requires_grad)
 
 
+def fuse_linear_bn_eval(linear: Any, bn: Any) -> Any:
+    """A linear layer that computes what both compute in eval mode. Raises AssertionError in training mode or for other sizes."""
+    assert not (linear.training or bn.training), "Fusion only for eval!"
+    assert linear.out_features == bn.num_features or bn.num_features == 1, "To fuse, linear.out_features == bn.num_features or bn.num_features == 1"
+    fused = copy.deepcopy(linear)
+    fused.weight, fused.bias = fuse_linear_bn_weights(
+        fused.weight, fused.bias, bn.running_mean, bn.running_var, bn.eps, bn.weight, bn.bias
+    )
+    return fused
+
+
+def fuse_linear_bn_weights(
+    linear_w: Tensor, linear_b: Tensor | None, bn_rm: Tensor, bn_rv: Tensor, bn_eps: float, bn_w: Tensor | None, bn_b: Tensor | None
+) -> tuple[Parameter, Parameter]:
+    """The weight and bias of the folded layer."""
+    return fuse_conv_bn_weights(linear_w, linear_b, bn_rm, bn_rv, bn_eps, bn_w, bn_b)
+
+
 __getattr__ = lookup(__name__)
