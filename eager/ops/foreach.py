@@ -17,7 +17,8 @@ UNARY = (
 ).split()
 # The operator for one tensor, where it has another name.
 BINARY = {
-    "mul": "mul", "div": "div", "maximum": "maximum", "minimum": "minimum", "clamp_max": "clamp_max", "clamp_min": "clamp_min", "pow": "pow",
+    "mul": "mul", "div": "div", "maximum": "clamp_min", "minimum": "clamp_max", "clamp_max": "clamp_max", "clamp_min": "clamp_min",
+    "pow": "pow",
 }  # fmt: skip
 
 
@@ -45,7 +46,8 @@ def _declare(name: str, signature: str, one: Callable) -> None:
         names = [part.partition("=")[0].strip() for part in signature.split(",")]
         scope: dict[str, Any] = {"each": _each, "one": one, "name": name}
         body = f"[one({in_place}, *row) for row in each(name, {', '.join(names)})]"
-        exec(f"def {full}({signature}):\n    found = tuple({body})\n    return {'tuple(self)' if in_place else 'found'}", scope)  # one parameter list per family
+        result = "tuple(self)" if in_place else "found"
+        exec(f"def {full}({signature}):\n    found = tuple({body})\n    return {result}", scope)  # a parameter list for each family
         function = scope[full]
         function.__doc__ = f"`{name}{'_' if in_place else ''}` of each tensor of a list."
         function.__module__ = __name__
@@ -56,8 +58,6 @@ def _declare(name: str, signature: str, one: Callable) -> None:
 
 
 def _named(name: str, in_place: bool) -> Callable:
-    if in_place and name in ("maximum", "minimum"):  # which tensors do not have in place
-        return lambda x, y: ops.copy_(x, getattr(ops, name)(x, y))
     return getattr(ops, name + "_" if in_place else name)
 
 

@@ -24,7 +24,7 @@ def get_ema_avg_fn(decay: float = 0.999) -> Callable:
     _check_decay(decay)
 
     @no_grad()
-    def averaged(ema_param: Tensor, current_param: Tensor, num_averaged: Any) -> Tensor:
+    def averaged(ema_param: Any, current_param: Any, num_averaged: Any) -> Any:
         return decay * ema_param + (1 - decay) * current_param
 
     return averaged
@@ -34,7 +34,7 @@ def get_swa_avg_fn() -> Callable:
     """The average of all with equal weights."""
 
     @no_grad()
-    def averaged(averaged_param: Tensor, current_param: Tensor, num_averaged: Any) -> Tensor:
+    def averaged(averaged_param: Any, current_param: Any, num_averaged: Any) -> Any:
         return averaged_param + (current_param - averaged_param) / (num_averaged + 1)
 
     return averaged

@@ -11,7 +11,9 @@ from flambeau.missing import lookup
 
 
 def skip_init(module_cls: type[Module], *args: Any, **kwargs: Any) -> Module:
-    """A module whose parameters have no values to rely on, made without drawing random numbers. Raises RuntimeError for a class that takes no `device`."""
+    """A module whose parameters have no values to rely on, made without drawing random numbers.
+
+    Raises RuntimeError for a class that takes no `device`."""
     if not issubclass(module_cls, Module):
         raise RuntimeError(f"Expected a Module; got {module_cls}")
     if "device" not in inspect.signature(module_cls).parameters:
