@@ -38,40 +38,53 @@ def _each(name: str, first: Any, *others: Any) -> list:
     return list(zip(*columns))
 
 
-def _declare(name: str, signature: str, one: Callable) -> None:
-    """`_foreach_name(signature)` and its in-place form; `one(in_place, *arguments)` is the call for one element."""
-
-    def build(in_place: bool) -> None:
-        full = f"_foreach_{name}{'_' if in_place else ''}"
-        names = [part.partition("=")[0].strip() for part in signature.split(",")]
-        scope: dict[str, Any] = {"each": _each, "one": one, "name": name}
-        body = f"[one({in_place}, *row) for row in each(name, {', '.join(names)})]"
-        result = "tuple(self)" if in_place else "found"
-        exec(f"def {full}({signature}):\n    found = tuple({body})\n    return {result}", scope)  # a parameter list for each family
-        function = scope[full]
-        function.__doc__ = f"`{name}{'_' if in_place else ''}` of each tensor of a list."
-        function.__module__ = __name__
-        composite(function, method=False, mutates="self" if in_place else "")
-
-    build(False)
-    build(True)
-
-
 def _named(name: str, in_place: bool) -> Callable:
     return getattr(ops, name + "_" if in_place else name)
 
 
-for _name in UNARY:
-    _declare(_name, "self", lambda in_place, x, name=_name: _named(name, in_place)(x))
-for _name, _target in BINARY.items():
-    _declare(_name, "self, other", lambda in_place, x, y, name=_target: _named(name, in_place)(x, y))
-for _name in ("add", "sub"):
-    _declare(_name, "self, other, alpha=1", lambda in_place, x, y, alpha, name=_name: _named(name, in_place)(x, y if alpha == 1 else y * alpha))
-for _name in ("addcmul", "addcdiv"):
-    _declare(
-        _name, "self, tensor1, tensor2, value=1", lambda in_place, x, y, z, value, name=_name: _named(name, in_place)(x, y, z, value=value)
-    )
-_declare("lerp", "self, tensors1, weight", lambda in_place, x, y, weight: _named("lerp", in_place)(x, y, weight))
+def _unary(name: str, in_place: bool) -> Callable:
+    def function(self):
+        return tuple(_named(name, in_place)(x) for (x,) in _each(name, self))
+
+    return function
+
+
+def _binary(name: str, in_place: bool) -> Callable:
+    def function(self, other):
+        return tuple(_named(BINARY[name], in_place)(x, y) for x, y in _each(name, self, other))
+
+    return function
+
+
+def _scaled(name: str, in_place: bool) -> Callable:
+    def function(self, other, alpha=1):
+        rows = _each(name, self, other)
+        return tuple(_named(name, in_place)(x, y if alpha == 1 else y * alpha) for x, y in rows)
+
+    return function
+
+
+def _fused(name: str, in_place: bool) -> Callable:
+    def function(self, tensor1, tensor2, value=1):
+        rows = _each(name, self, tensor1, tensor2, value)
+        return tuple(_named(name, in_place)(x, y, z, value=scale) for x, y, z, scale in rows)
+
+    return function
+
+
+def _mixed(name: str, in_place: bool) -> Callable:
+    def function(self, tensors1, weight):
+        return tuple(_named(name, in_place)(x, y, share) for x, y, share in _each(name, self, tensors1, weight))
+
+    return function
+
+
+for _family, _names in ((_unary, UNARY), (_binary, BINARY), (_scaled, ("add", "sub")), (_fused, ("addcmul", "addcdiv")), (_mixed, ("lerp",))):
+    for _name in _names:
+        for _suffix in ("", "_"):
+            _function = _family(_name, bool(_suffix))
+            _function.__doc__ = f"`{_name}{_suffix}` of each tensor of a list."
+            composite(_function, name=f"_foreach_{_name}{_suffix}", method=False, mutates="self" if _suffix else "")
 
 
 @composite(method=False)
