@@ -140,11 +140,13 @@ def _direct(
     lowering: Lowering, node: Node, conv: Any, image: Lazy, weight: Lazy, bias: Stored | None
 ) -> Lazy:
     """A convolution of an image with its channels last."""
-    from inductor.templates import direct, packing
+    from inductor.templates import direct, packing, winograd
     from inductor.templates import frame as frames
 
     if conv.out_width <= 0 or conv.out_height <= 0:
         raise Unsupported(f"a kernel {conv.kernel} that is larger than the padded image")
+    if _is_kept(lowering, lowering.contiguous(weight)) and winograd.handles(conv):
+        return _winograd(lowering, node, conv, image, weight, bias)
     thin = frames.is_thin(conv)
     frame = frames.thin_frame(conv) if thin else frames.frame(conv)
     weights = lowering.contiguous(weight)
@@ -246,11 +248,62 @@ def _tiled(
     return Stored.whole(out)
 
 
+def _is_kept(lowering: Lowering, weight: Stored) -> bool:
+    """Whether copies of a weight last from call to call."""
+    return weight.buffer in lowering.parameters
+
+
+def _winograd(
+    lowering: Lowering, node: Node, conv: Any, image: Lazy, weight: Lazy, bias: Stored | None
+) -> Lazy:
+    """A convolution by 3x3 after Winograd, behind it the direct one for results that are not
+    finite.
+    """
+    from inductor.templates import direct, packing, winograd
+    from inductor.templates.finish import EXTRA, Bias, chain
+    from inductor.templates.frame import frame as frame_of
+
+    frame, shape = frame_of(conv), tuple(map(int, node.meta["val"].shape))
+    weights, size = lowering.contiguous(weight), winograd.Cut(conv).packed
+    kept = _packed(lowering, weights, winograd.pack(conv), size)
+    pixels = lowering.laid_out(image, channels_last(image.shape))
+    out = Buffer(lowering.name(), pixels.dtype, shape, channels_last(shape))
+    flag = Buffer(lowering.name(), "int32", (1,), (1,))
+    packed = Buffer(lowering.name(), pixels.dtype, (frame.packed,), (1,))
+    inputs = [pixels, kept, weights] + ([bias] if bias is not None else [])
+    name = _title("convolution", conv)
+
+    def make(
+        reference: Any, target: Buffer = out, epilogue: Any = None, more: Sequence[Buffer] = ()
+    ) -> list[Any]:
+        parts = [Bias(EXTRA + 1)] * (bias is not None) + [epilogue] * (epilogue is not None)
+        last = chain(*parts) if parts else None
+        data, transformed, plain, *words = [reference(i.buffer, i.offset) for i in inputs]
+        result, raised = reference(target), reference(flag)
+        words += map(reference, more)
+        again = packing.pack(frame, packing.weights(conv), gated=True)
+        return [
+            winograd.clear().step(raised, name="clear"),
+            winograd.kernel(conv, last).step(data, transformed, result, raised, *words, name=name),
+            again.step(plain, reference(packed), raised, name="pack again"),
+            direct.kernel(frame, last, gated=True).step(
+                data, reference(packed), result, 0, raised, *words, name="again"
+            ),
+        ]
+
+    matrix = (shape[0], math.prod(shape[2:]), shape[1])
+    lowering.emit(Step(
+        "convolution", [i.buffer for i in inputs], [out, flag, packed], make, matrix,
+        1 + (bias is not None),
+    ))
+    return Stored.whole(out)
+
+
 def _packed(lowering: Lowering, weight: Stored, template: Any, size: int) -> Stored:
     """A weight as a template (weight, packed) lays it out: once, where it is a parameter of an
     inference, and else in every call.
     """
-    if weight.buffer in lowering.parameters and size >= LEAST:
+    if _is_kept(lowering, weight) and size >= LEAST:
         return Stored.whole(keep(lowering, weight.buffer, weight.offset, template, size))
     return _step(lowering, "pack_weights", template, weight, size)
 

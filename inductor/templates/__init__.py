@@ -15,4 +15,5 @@ frame        what a kernel for images with their channels last computes
 packing      weights and images in the order in which such a kernel reads them
 direct       convolutions of images with their channels last
 channelwise  depthwise convolutions of such images
+winograd     convolutions by 3x3 of such images, with fewer multiplications
 """
