@@ -78,18 +78,34 @@ def compile_ir(module: Any, symbol: str, vectorize: bool = True) -> NativeFuncti
 
     Raises RuntimeError where LLVM rejects the module.
     """
+    return load_object(_object(str(module), vectorize, None), symbol)
+
+
+def object_of(module: str, symbol: str) -> bytes:
+    """Object code of a module of which only `symbol` is called from outside.
+
+    Raises RuntimeError where LLVM rejects the module.
+    """
+    return _object(module, True, symbol)
+
+
+def _object(module: str, vectorize: bool, symbol: str | None) -> bytes:
     from llvmlite import binding
 
     machine = target_machine()
-    parsed = binding.parse_assembly(str(module))
+    parsed = binding.parse_assembly(module)
     parsed.triple = machine.triple
     parsed.data_layout = str(machine.target_data)
     parsed.verify()
+    if symbol is not None:
+        for function in parsed.functions:
+            if not function.is_declaration and function.name != symbol:
+                function.linkage = "internal"
     if vectorize:
         _optimize(parsed, machine)
     else:
         _tidy(parsed, machine)
-    return load_object(machine.emit_object(parsed), symbol)
+    return machine.emit_object(parsed)
 
 
 def _optimize(module: Any, machine: Any) -> None:

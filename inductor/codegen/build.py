@@ -1,4 +1,4 @@
-"""From a kernel's source text to a loaded native function: the cache, then Numba's `cfunc`.
+"""From a kernel's source text to a loaded native function: the cache, then Numba and LLVM.
 
 Kernels with the same text are one kernel in a process, and one entry of the cache on disk. A text
 found in the cache is loaded without importing numba.
@@ -6,10 +6,12 @@ found in the cache is loaded without importing numba.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import linecache
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -162,18 +164,59 @@ def _pipeline() -> Any:
     return KernelCompiler
 
 
+@contextlib.contextmanager
+def _remembered_types() -> Iterator[None]:
+    """Let numba work out the type of a call once: kernels say the same few things again and again.
+
+    To be entered with numba's compiler lock held, which every compilation takes.
+    """
+    from numba.core.registry import cpu_target
+
+    context: Any = cpu_target.typing_context
+    resolve = context.resolve_function_type
+
+    def remember(function: Any, arguments: tuple, keywords: dict) -> Any:
+        key = (function, arguments, tuple(dict(keywords).items()))
+        if key not in _signatures:
+            _signatures[key] = resolve(function, arguments, keywords)
+        return _signatures[key]
+
+    context.resolve_function_type = remember
+    try:
+        yield
+    finally:
+        del context.resolve_function_type
+
+
+_signatures: dict[Any, Any] = {}
+
+
+def _front(function: Any) -> tuple[str, str]:
+    """A kernel's module as numba writes it, with all that it calls, and the symbol; LLVM is left to native.py, which takes half as
+    long as numba's rounds of it.
+    """
+    from numba import types
+    from numba.core.ccallback import CFunc
+    from numba.core.compiler_lock import global_compiler_lock
+
+    signature = (types.CPointer(types.int64), types.int64, types.int64), types.int32
+    options = {"fastmath": {"contract"}, "error_model": "numpy"}
+    callback: Any = CFunc(function, signature, {}, options, pipeline_class=_pipeline())
+    with global_compiler_lock:
+        with _remembered_types():
+            result = callback._compile_uncached()
+        module = result.library._final_module
+        for library in dict.fromkeys(result.library._linking_libraries):
+            module.link_in(library._get_module_for_linking(), preserve=True)
+        return str(module), result.fndesc.llvm_cfunc_wrapper_name
+
+
 def compile_source(text: str) -> tuple[bytes, str]:
     """Object code and the kernel's symbol. Raises numba's errors for text outside its dialect."""
     _prepare()
-    from numba import cfunc, types
-
     name = f"<flambeau kernel {key_of(text)[:16]}>"
     linecache.cache[name] = (len(text), None, text.splitlines(True), name)
     namespace = dict(_namespace())
     exec(compile(text, name, "exec"), namespace)
-    signature = types.int32(types.CPointer(types.int64), types.int64, types.int64)
-    decorate = cfunc(
-        signature, fastmath={"contract"}, error_model="numpy", pipeline_class=_pipeline()
-    )
-    compiled: Any = decorate(namespace["kernel"])
-    return compiled._library._get_compiled_object(), compiled._wrapper_name
+    module, symbol = _front(namespace["kernel"])
+    return native.object_of(module, symbol), symbol

@@ -19,6 +19,8 @@ import warnings
 from collections.abc import Callable, Sequence
 
 FEWEST_JOBS = 4
+MOST_JOBS = 8192
+"""Numbers of jobs that fit into a pipe while nobody reads; the rest is left for whoever needs the results."""
 PATIENCE = 120.0
 """Seconds after which a worker that does not end is killed."""
 
@@ -40,21 +42,27 @@ def share(jobs: Sequence[Job], cores: int) -> int:
     count = workers_for(len(jobs), cores)
     if count == 1:
         return 0
-    children = [_start(jobs[place::count]) for place in range(1, count)]
-    _work(jobs[0::count])
+    turns, write = os.pipe()
+    for number in range(min(len(jobs), MOST_JOBS)):
+        os.write(write, number.to_bytes(4, "little"))
+    os.close(write)
+    children = [_start(jobs, turns) for _ in range(1, count)]
+    _work(jobs, turns)
+    os.close(turns)
     deadline = time.monotonic() + PATIENCE
     for child in children:
         _wait(child, deadline)
     return len(children)
 
 
-def _work(jobs: Sequence[Job]) -> None:
-    for job in jobs:
+def _work(jobs: Sequence[Job], turns: int) -> None:
+    """Run whichever job is next until none is left; a pipe hands each number to one reader."""
+    while number := os.read(turns, 4):
         with contextlib.suppress(Exception):
-            job()
+            jobs[int.from_bytes(number, "little")]()
 
 
-def _start(jobs: Sequence[Job]) -> int:
+def _start(jobs: Sequence[Job], turns: int) -> int:
     with warnings.catch_warnings():
         # Python warns of threads that a library has started; the worker calls none that needs them.
         warnings.simplefilter("ignore", DeprecationWarning)
@@ -62,7 +70,7 @@ def _start(jobs: Sequence[Job]) -> int:
     if child:
         return child
     try:
-        _work(jobs)
+        _work(jobs, turns)
     finally:
         os._exit(0)
 
