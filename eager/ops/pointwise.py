@@ -25,18 +25,35 @@ def tensors_only(name: str, **operands: Any) -> None:
             raise TypeError(f"{name}(): argument '{parameter}' (position {place}) must be Tensor, not {type(value).__name__}")
 
 
+def _single(function):
+    """A kernel of several steps, which rounds to half precision once: it computes in float32."""
+
+    def run(*values):
+        halves = [isinstance(v, np.ndarray) and v.dtype.itemsize == 2 and v.dtype.kind in "fV" for v in values]
+        return function(*[v.astype(np.float32) if half else v for v, half in zip(values, halves)])
+
+    return run
+
+
 # -- arithmetic ------------------------------------------------------------------------------------
 
 
+def _times(other, alpha):
+    """`alpha * other`; integers wrap."""
+    if isinstance(other, np.ndarray) and other.dtype.kind in "iu":
+        alpha = np.asarray(alpha).astype(other.dtype)
+    return np.multiply(other, alpha)
+
+
 def _add(input, other, alpha):
-    return np.add(input, other) if alpha == 1 else np.add(input, np.multiply(other, alpha))
+    return np.add(input, other) if alpha == 1 else np.add(input, _times(other, alpha))
 
 
 def _into(function):
     """The in-place form of a binary ufunc that takes `alpha` or nothing more."""
 
     def write(target, other, alpha=1):
-        function(target, other if alpha == 1 else np.multiply(other, alpha), out=target, casting="unsafe")
+        function(target, other if alpha == 1 else _times(other, alpha), out=target, casting="unsafe")
 
     return write
 
@@ -52,7 +69,7 @@ def add(s, input, other, *, alpha=1):
 
 
 def _subtract(input, other, alpha):
-    return np.subtract(input, other) if alpha == 1 else np.subtract(input, np.multiply(other, alpha))
+    return np.subtract(input, other) if alpha == 1 else np.subtract(input, _times(other, alpha))
 
 
 def _no_bools(found: Any, input: Any, other: Any, alpha: Any) -> None:
@@ -246,13 +263,21 @@ def _sign_of(x: Tensor) -> Tensor:
     return ops.sgn(x) if x.is_complex() else ops.sign(x)
 
 
-@pointwise(vjp=lambda g, out, x: g * _sign_of(x), saves="input", run=np.abs, quick=np.abs, result="real")
+def _abs_into(target):
+    if target.dtype.kind == "c":
+        raise RuntimeError("In-place abs is not supported for complex tensors.")
+    np.abs(target, out=target)
+
+
+@pointwise(vjp=lambda g, out, x: g * _sign_of(x), saves="input", run=np.abs, quick=np.abs, result="real", inplace=_abs_into)
 def abs(s, input):
     """The absolute value."""
     return s.abs(input)
 
 
 def _sgn(input):
+    if input.dtype.kind == "b":
+        return input.copy()
     if input.dtype.kind != "c":
         return np.sign(input)
     size = np.abs(input)
@@ -356,9 +381,14 @@ def _flat(g, out, x):
     return ops.zeros_like(g)
 
 
-floor = _unary("floor", "Rounded down.", _flat, promote="default", run=lambda x: np.floor(x) if x.dtype.kind == "f" else x.copy())
-ceil = _unary("ceil", "Rounded up.", _flat, promote="default", run=lambda x: np.ceil(x) if x.dtype.kind == "f" else x.copy())
-trunc = _unary("trunc", "Rounded towards zero.", _flat, promote="default", run=lambda x: np.trunc(x) if x.dtype.kind == "f" else x.copy())
+def _rounding(function):
+    """A function that leaves integers as they are."""
+    return lambda x: x.copy() if x.dtype.kind in "iub" else function(x)
+
+
+floor = _unary("floor", "Rounded down.", _flat, promote="default", run=_rounding(np.floor))
+ceil = _unary("ceil", "Rounded up.", _flat, promote="default", run=_rounding(np.ceil))
+trunc = _unary("trunc", "Rounded towards zero.", _flat, promote="default", run=_rounding(np.trunc))
 
 
 def _round(input, decimals):
@@ -383,6 +413,8 @@ def frac(input):
 @composite(inplace=True)
 def logit(input, eps=None):
     """`log(input / (1 - input))`, the input clamped to `[eps, 1 - eps]` if eps is given."""
+    if input.dtype.category < dtypes.FLOATING:
+        input = ops.convert(input, dtypes.get_default_dtype())
     x = input if eps is None else ops.clamp(input, eps, 1 - eps)
     return ops.log(x / (1 - x))
 
@@ -424,11 +456,18 @@ def ldexp(input, other):
     return input * ops.pow(2.0, other)
 
 
+def _logaddexp(input, other):
+    if input.dtype.kind != "c":
+        return np.logaddexp(input, other)
+    top = np.where(input.real >= other.real, input, other)
+    return top + np.log1p(np.exp(np.where(input.real >= other.real, other, input) - top))
+
+
 @pointwise(
-    vjp=(lambda g, out, a, b: g * ops.exp(a - out), lambda g, out, a, b: g * ops.exp(b - out)),
+    vjp=(lambda g, out, a, b: g * _conj(ops.exp(a - out)), lambda g, out, a, b: g * _conj(ops.exp(b - out))),
     saves="input other out",
     promote="float",
-    run=np.logaddexp,
+    run=_logaddexp,
     numbers="none",
 )
 def logaddexp(s, input, other):
@@ -660,7 +699,7 @@ lcm = _binary("lcm", "The least common multiple.", run=np.lcm, **_bits("lcm"), n
 isnan = _unary("isnan", "Whether each element is NaN.", promote="bool", run=np.isnan)
 isinf = _unary("isinf", "Whether each element is infinite.", promote="bool", run=np.isinf)
 isfinite = _unary("isfinite", "Whether each element is a finite number.", promote="bool", run=np.isfinite)
-signbit = _unary("signbit", "Whether the sign bit is set.", promote="bool", run=lambda x: np.signbit(x) if x.dtype.kind == "f" else x < 0)
+signbit = _unary("signbit", "Whether the sign bit is set.", promote="bool", run=lambda x: x < 0 if x.dtype.kind in "iub" else np.signbit(x))
 logical_not = _unary("logical_not", "Whether each element is zero.", promote="bool", run=np.logical_not)
 bitwise_not = _unary("bitwise_not", "Each bit inverted.", run=np.invert, **_bits("bitwise_not"))
 
@@ -685,6 +724,8 @@ def isclose(input, other, rtol=1e-05, atol=1e-08, equal_nan=False):
     for name, value in (("rtol", rtol), ("atol", atol)):
         if value < 0:
             raise RuntimeError(f"{name} must be greater than or equal to zero, but got {value}")
+    if input.dtype is dtypes.bool_ and other.dtype is dtypes.bool_:
+        input, other = ops.convert(input, dtypes.int64), ops.convert(other, dtypes.int64)
     close = (input == other) | (ops.isfinite(input) & ops.isfinite(other) & (ops.abs(input - other) <= atol + ops.abs(other) * rtol))
     return close | (ops.isnan(input) & ops.isnan(other)) if equal_nan else close
 
@@ -751,6 +792,7 @@ def addcdiv(s, input, tensor1, tensor2, *, value=1):
 
 @pointwise(
     vjp=(lambda g, out, a, b, w: g * (1 - w), lambda g, out, a, b, w: g * w, lambda g, out, a, b, w: g * (b - a)), saves="input end weight",
+    run=_single(lambda input, end, weight: np.where(np.abs(weight) < 0.5, input + (end - input) * weight, end - (end - input) * (1 - weight))),
 )
 def lerp(s, input, end, weight):
     """Linear interpolation: `input + weight * (end - input)`."""
@@ -764,11 +806,23 @@ def heaviside(input, values):
     return ops.where(input == 0, values, ops.convert(input > 0, input.dtype))
 
 
-@composite(inplace=True)
-def sinc(input):
+def _sinc_vjp(g, out, input):
+    zero = input == 0
+    x = ops.where(zero, ops.ones_like(input), input)
+    slope = (ops.cos(x * math.pi) * (x * math.pi) - ops.sin(x * math.pi)) / (x * x * math.pi)
+    return g * _conj(ops.where(zero, ops.zeros_like(slope), slope))
+
+
+def _sinc(input):
+    x = np.where(input == 0, 1, input) * math.pi
+    return np.where(input == 0, 1, np.sin(x) / x)
+
+
+@pointwise(promote="float", saves="input", vjp=_sinc_vjp, run=_single(_sinc))
+def sinc(s, input):
     """`sin(pi x) / (pi x)`, 1 at 0."""
-    x = input * math.pi
-    return ops.where(input == 0, ops.ones_like(x), ops.sin(x) / ops.where(input == 0, ops.ones_like(x), x))
+    x = s.where(input == 0, 1.0, input) * math.pi
+    return s.where(input == 0, 1.0, s.div(s.sin(x), x))
 
 
 @composite(inplace=True)

@@ -518,7 +518,7 @@ def logsumexp(input, dim, keepdim=False):
     """`log(sum(exp(input)))` without overflow."""
     if input.dtype.category < dtypes.FLOATING:
         input = ops.convert(input, dtypes.get_default_dtype())
-    top = ops.detach(ops.amax(input, dim, True))
+    top = ops.detach(ops.amax(ops.real(input), dim, True))
     top = ops.where(ops.isinf(top), ops.zeros_like(top), top)
     total = ops.log(ops.sum(ops.exp(input - top), dim, True)) + top
     if keepdim:
@@ -565,6 +565,9 @@ def linalg_vector_norm(x, ord=2, dim=None, keepdim=False, *, dtype=None):
             "linalg.vector_norm: Expected a floating point or complex tensor as input. Got "
             f"{x.dtype}"
         )
+    if x.dtype.itemsize == 2:  # powers of halves leave their range
+        found = ops.linalg_vector_norm(ops.convert(x, dtypes.float32), ord, dim, keepdim)
+        return ops.convert(found, x.dtype)
     if x.is_complex():
         x = ops.abs(x)
     if ord == 2:

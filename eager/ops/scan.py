@@ -250,10 +250,21 @@ def gradient(input, *, spacing=None, dim=None, edge_order=1):
     return tuple(found)
 
 
+def areas(y: Any, x: Any, dim: int) -> tuple[Any, int]:
+    """Twice the area of each trapezoid, in the operands' own type, and the dimension along which they follow."""
+    d = normalize_dim(dim, y.ndim)
+    size = y.shape[d]
+    sums = ops.narrow(y, d, 1, size - 1) + ops.narrow(y, d, 0, size - 1)
+    if x is None:
+        return sums, d
+    steps = ops.diff(x, dim=dim if x.ndim > 1 else 0)
+    if x.ndim == 1:
+        steps = ops.reshape(steps, (-1,) + (1,) * (y.ndim - d - 1))
+    return sums * steps, d
+
+
 @composite(method=False)
 def trapezoid(y, x=None, *, dx=1.0, dim=-1):
     """The integral by the trapezoidal rule."""
-    d = normalize_dim(dim, y.ndim)
-    size = y.shape[d]
-    means = (ops.narrow(y, d, 1, size - 1) + ops.narrow(y, d, 0, size - 1)) * 0.5
-    return ops.sum(means * (dx if x is None else ops.diff(x, dim=dim if x.ndim > 1 else 0)), d)
+    found, d = areas(y, x, dim)
+    return ops.sum(found, d) * ((dx if x is None else 1.0) / 2)

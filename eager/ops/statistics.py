@@ -8,6 +8,7 @@ from typing import Any
 from eager import dtype as dtypes
 from eager.op import composite, ops
 from eager.ops.pointwise import tensors_only
+from eager.ops.scan import areas
 from eager.shape import normalize_dim
 from eager.tensor import Tensor
 
@@ -73,10 +74,8 @@ def corrcoef(input):
 @composite(method=False)
 def cumulative_trapezoid(y, x=None, *, dx=1.0, dim=-1):
     """Running integrals by the trapezoidal rule."""
-    d = normalize_dim(dim, y.ndim)
-    size = y.shape[d]
-    means = (ops.narrow(y, d, 1, size - 1) + ops.narrow(y, d, 0, size - 1)) * 0.5
-    return ops.cumsum(means * (dx if x is None else ops.diff(x, dim=dim if x.ndim > 1 else 0)), d)
+    found, d = areas(y, x, dim)
+    return ops.cumsum(found, d) * ((dx if x is None else 1.0) / 2)
 
 
 @composite(method=False)

@@ -6,6 +6,7 @@
     checks        what is done with one entry: calls, variants, `out=`, gradients, errors
     expected      the failures that are known, with their reasons
     workers       processes that survive a crash or an endless loop of one entry
+    census        what 164 models call
     report        the table, the summary and docs/operators.md
     __main__      the command
 """

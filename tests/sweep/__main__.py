@@ -7,6 +7,7 @@ import os
 import re
 import sys
 import time
+from pathlib import Path
 
 for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
     os.environ.setdefault(_variable, "1")
@@ -58,7 +59,7 @@ def main() -> int:
         errors=everything or options.errors,
         seconds=options.seconds,
     )
-    complete = limits == Options()
+    complete = limits == Options(seconds=limits.seconds)
     labels = [label for label, name in names.items() if not skip_reason(name)]
     started, outcomes = time.time(), []
     for outcome in workers.run(labels, limits, options.jobs):
@@ -70,6 +71,11 @@ def main() -> int:
     for status in ("missing", "failed"):
         print(f"{status}:\n{report.grouped(table, status)}")
     print(report.summary(table), f"({time.time() - started:.0f} s)")
+    if options.write:
+        if not complete or len(names) != len(known):
+            print("--write needs the complete sweep: no other options than -j and --seconds", file=sys.stderr)
+            return 2
+        Path(options.write).write_text(report.document(table, len(known), limits.samples))
     return any(row.status == "failed" for row in table)
 
 

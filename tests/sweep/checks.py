@@ -218,15 +218,16 @@ def processed(sample: Sample, found: Any) -> Any:
 
 def untied(op: Any, args: tuple, kwargs: dict, result: Any) -> Any:
     """Instead of the indices of a result the elements that stand there, for operators that choose among equal elements."""
-    if op.name not in TIES or not isinstance(result, tuple):
+    if op.name not in TIES or kwargs.get("stable") or isinstance(result, BaseException):
         return result
     known = registry[op.name]
     bound = dict(zip(known.parameters, known.bind(args, kwargs)))
-    values, indices = result
-    if args[0].ndim == 0:
+    if args[0].ndim == 0 or op.name != "argsort" and not isinstance(result, tuple):
         return result
+    values, indices = (result, result) if op.name == "argsort" else result
     dim, dropped = bound["dim"], not bound.get("keepdim", True)
     there = args[0].gather(dim, indices.unsqueeze(dim) if dropped else indices)
+    values = values if isinstance(result, tuple) else there
     return values, there.squeeze(dim) if dropped else there, indices.dtype, indices.shape
 
 

@@ -185,6 +185,8 @@ def same_distribution(mine: Callable[[], Any], theirs: Callable[[], Any], draws:
         if not a.size or not np.all(np.isfinite(b)):
             continue
         a, b = np.sort(np.round(a, 6)), np.sort(np.round(b, 6))
+        if a.size == b.size and np.allclose(a, b, 1e-5, 1e-5):
+            continue  # not drawn at all: torch's rounding depends on where its memory lies
         points = np.concatenate([a, b])
         gap = np.abs(np.searchsorted(a, points, "right") / a.size - np.searchsorted(b, points, "right") / b.size).max()
         if gap > 2.5 * np.sqrt((a.size + b.size) / (a.size * b.size)):

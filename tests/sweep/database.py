@@ -22,7 +22,7 @@ UNDEFINED_VALUES = frozenset(
 # Vectors that are determined up to a phase or a choice of basis.
 GAUGES = frozenset("linalg.svd svd linalg.eigh linalg.eig linalg.qr qr svd_lowrank pca_lowrank geqrf".split())
 # Of equal elements they may name any: compared is what stands at the indices.
-TIES = frozenset("kthvalue topk mode median nanmedian".split())
+TIES = frozenset("kthvalue topk mode median nanmedian sort argsort".split())
 _FILES = {
     "nn.functional": "activation attention convolution ctc dropout embedding interpolate linear loss normalization padding pooling fractional",
     "linalg": "decomposition einsum inverse triangular orthogonal spectrum norms linalg",

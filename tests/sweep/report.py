@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
+from tests.sweep.census import NAMES, absent
 from tests.sweep.checks import Outcome
 from tests.sweep.database import family, skip_reason
 from tests.sweep.expected import EXPECTED
@@ -45,7 +46,7 @@ class Row:
 
     def reasons(self) -> list[str]:
         """The reasons of the failures that are listed."""
-        return [why for o in self.outcomes for why in EXPECTED.get(o.label, {}).values()]
+        return list(dict.fromkeys(why for o in self.outcomes for why in EXPECTED.get(o.label, {}).values()))
 
     @property
     def status(self) -> str:
@@ -96,3 +97,48 @@ def failures(table: list[Row], verbose: bool) -> str:
                 lines.append(text[:400])
             seen.add(key)
     return "\n".join(lines)
+
+
+# -- the document ----------------------------------------------------------------------------------
+
+_HEAD = """# Operators, checked against torch
+
+Written by `python -m tests.sweep --write docs/operators.md`; `tests/roof/test_sweep.py` holds it to the code. Every entry of torch
+2.13's own operator database (OpInfo, {labels} entries of {names} names) is swept: up to {samples} of its samples each in float32 and
+int64 go through flambeau and torch, as function, method, operator symbol, in-place form and with `out=`, and must agree in values (within
+torch's own tolerances), type, shape, and in being a view (with its strides) or a copy; gradients and second gradients in float64;
+and what torch refuses must be refused with its class of exception. Random operators must draw from the same distribution.
+
+**{summary}.**
+
+A sample passes if nothing at all differs. *Expected failure*: what differs is known, and the reason stands in the table; the rest of
+the entry agrees. *Skipped*: torch's entry is not for a CPU without further software. Of the {census} names at torch's level that 164
+models call (a census of the Hugging Face, timm and TorchBench lists), flambeau has {present}{lacking}.
+
+| name | family | status | samples passed | remarks |
+|---|---|---|---|---|
+"""
+
+
+def document(table: list[Row], labels: int, samples: int) -> str:
+    """The document: what was swept, the summary, one line per name."""
+    lacking = absent()
+    head = _HEAD.format(
+        labels=labels, names=len(table), samples=samples, summary=summary(table), census=len(NAMES), present=len(NAMES) - len(lacking),
+        lacking=f"; it lacks {', '.join(f'`{name}`' for name in lacking)}" if lacking else "",
+    )  # fmt: skip
+    return head + "".join(map(_line, table))
+
+
+def _line(row: Row) -> str:
+    remarks = skip_reason(row.name) or "; ".join(row.reasons()) or ("not implemented" if row.missing else "")
+    if row.status == "failed":
+        remarks = row.unexpected()[0].split(" | ")[0].replace("|", "/")
+    count = f"{row.passed} of {row.tried}" if row.tried else ""
+    return f"| `{row.name}` | {family(row.name)} | {row.status} | {count} | {remarks} |\n"
+
+
+def read(text: str) -> dict[str, tuple[str, str, str, str]]:
+    """The rows of a document by name: family, status, samples, remarks."""
+    rows = [line.strip("|\n ").split(" | ") for line in text.splitlines() if line.startswith("| `")]
+    return {cells[0].strip("`"): tuple(c.strip() for c in (*cells[1:], "", "", "", "")[:4]) for cells in rows}  # type: ignore[misc]
