@@ -231,6 +231,8 @@ class Functionalize(Recorder):
         with dispatch.push(self):
             if op.name in _BIJECTIVE:
                 return op.vjp(inner, None, base, *params)
+            if op.name == "strided_view":
+                return self.pure(ops.strided_view_scatter, (base, inner, base.stride(), *params))
             if op.name in ("real_part", "imag"):
                 other = self.pure(ops.imag if op.name == "real_part" else ops.real_part, (base,))
                 parts = (inner, other) if op.name == "real_part" else (other, inner)

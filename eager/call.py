@@ -167,7 +167,8 @@ def _code(form: str, arity: int, required: int, header: str = "") -> types.CodeT
         same="" if header else "".join(f" and {name} is {name}_default" for name in rest),
     )
     found: dict[str, Any] = {}
-    exec(compile(source, f"<call of {form}>", "exec"), found)
+    # a place in this file: capture does not enter the library's own code
+    exec(compile(source, f"{__file__}:{form}", "exec"), found)
     return found["call"].__code__
 
 

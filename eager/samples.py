@@ -179,6 +179,7 @@ _table(
     copy=lambda: [c(f(2, 3), f(3)), c(f(2, 3), i(2, 3))],
     fill=lambda: [c(f(2, 3), 1.5), c(f(2, 3), f())],
     detach=lambda: [c(f(2, 3))],
+    overwrite=lambda: [c(f(2, 3), f(2, 3))],
     contiguous=lambda: [c(f(3, 2).mT)],
     # views
     alias=lambda: [c(f(2, 3))],
@@ -201,6 +202,7 @@ _table(
         c(f(3, 2), (2, 3), (3, 1), (3, 2), (1, 3), 0),
         c(f(2, 2), (6,), (1,), (2, 2), (1, 1), 1),
     ],
+    strided_view_scatter=lambda: [c(f(2, 3), f(2, 2), (3, 1), (2, 2), (2, 1), 1)],
     strided_view_values=lambda: [c(f(6), (1,), (2, 2), (1, 1), 1)],
     unfold=lambda: [c(f(2, 5), 1, 3, 1), c(f(6), 0, 2, 2)],
     select_backward=lambda: [c(f(3), (2, 3), 0, 1)],
@@ -318,6 +320,8 @@ _table(
         c(f(3, 4), (v(0, 2),), f(2, 4)),
         c(f(3, 4), (v(0, 2), v(1, 1)), f(2)),
         c(f(3, 4), (v(0, 2, 0),), f(3, 4), True),
+        c(f(3, 4), (Tensor._wrap(np.array([True, False, True])),), f(2, 4)),
+        c(f(3, 4), (Tensor._wrap(np.array([True, False, True])),), f(4), True),
     ],
     index_select=lambda: [c(f(3, 4), 1, v(0, 3, 3)), c(f(3, 4), 0, v(2))],
     gather=lambda: [
@@ -357,6 +361,16 @@ _table(
     masked_scatter=lambda: [c(f(2, 3), bools(2, 3), f(8)), c(f(2, 3), bools(3), f(6))],
     nonzero=lambda: [c(bools(2, 3)), c(bools(2, 3), as_tuple=True)],
     argwhere=lambda: [c(bools(2, 3))],
+    nonzero_static=lambda: [c(bools(2, 3), size=4), c(bools(3), size=1, fill_value=0)],
+    index_reduce=lambda: [
+        c(f(3, 2, low=0.5), 0, v(0, 2, 0), f(3, 2, low=0.5), how, include_self=own)
+        for how in ("prod", "mean", "amax", "amin")
+        for own in (True, False)
+    ],
+    fft_hfft=lambda: [c(complexes(2, 3)), c(complexes(2, 3), 5)],
+    fft_ihfft=lambda: [c(f(2, 4))],
+    stft=lambda: [c(f(8), 4, window=f(4, low=0.5), return_complex=True), c(f(2, 8), 4, 2, window=f(4), center=False, return_complex=True)],
+    istft=lambda: [c(complexes(3, 5), 4, window=f(4, low=0.5))],
     nonzero_rows=lambda: [c(bools(2, 3))],
     take=lambda: [c(f(2, 3), v(0, 5, 5, -1))],
     put=lambda: [c(f(2, 3), v(0, 5), f(2)), c(f(2, 3), v(0, 0), f(2), True)],
@@ -650,6 +664,7 @@ RANDOM: dict[str, Callable[[], list]] = dict(
     normal=lambda: [c(f(2, 3), 1.0, 2.0), c(f(2, 3), f(2, 3), 1.0)],
     multinomial=lambda: [c(f(4, low=0.1), 2), c(f(2, 4, low=0.1), 6, True)],
     poisson=lambda: [c(f(2, 3, low=0.5))],
+    standard_gamma=lambda: [c(f(2, 3, low=0.5))],
 )
 
 

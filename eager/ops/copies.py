@@ -1,4 +1,4 @@
-"""Views as copies (`NAME_copy`), and copies with values in the place of a view (`NAME_scatter`)."""
+"""Views as copies (`NAME_copy`)."""
 
 from __future__ import annotations
 
@@ -59,13 +59,3 @@ def view_copy(input, size):
         return _packed(ops.view_dtype(input, size))
     return _packed(ops.view(input, tuple(size) if isinstance(size, (tuple, list, Size)) else (size,)))
 
-
-@composite
-def as_strided_scatter(input, src, size, stride, storage_offset=None):
-    """The input with `src` in the places that `as_strided` shows."""
-    result = ops.clone(input)
-    place = ops.as_strided(result, size, stride, storage_offset)
-    if tuple(place.shape) != tuple(src.shape):
-        raise RuntimeError(f"expected src to have a size equal to the slice of self. src size = {list(src.shape)}, slice size = {list(place.shape)}")
-    ops.copy_(place, src)
-    return result

@@ -227,7 +227,26 @@ def _put_vjp(g, out, needs, input, indices, values, accumulate):
         to_input = (
             g if accumulate else ops.index_put(g, indices, ops.zeros((), dtype=g.dtype), False)
         )
-    return to_input, None, ops.index(g, indices) if needs[2] else None
+    if not needs[2]:
+        return to_input, None, None
+    masks = [i for i in indices if i is not None and i.dtype in (dtypes.bool_, dtypes.uint8)]
+    if len(masks) == 1 == sum(i is not None for i in indices):
+        return to_input, None, _masked_gradient(g, indices.index(masks[0]), masks[0], values)
+    return to_input, None, ops.index(g, indices)
+
+
+def _masked_gradient(g, dim, mask, values):
+    """The gradient of values at the places of a mask. How many they are is what `values` says, or they share one."""
+    rank = g.ndim - mask.ndim + 1
+    at = values.ndim - (rank - dim)
+    mask = mask if mask.dtype is dtypes.bool_ else mask != 0
+    if at >= 0 and values.shape[at] != 1:
+        rows = ops.nonzero_static(mask, size=values.shape[at])
+        return ops.index(g, (*(None,) * dim, *ops.unbind(rows, 1)))
+    over = ops.reshape(mask, (*mask.shape, *(1,) * (g.ndim - dim - mask.ndim)))
+    dims = tuple(range(dim, dim + mask.ndim))
+    summed = ops.sum(ops.where(over, g, ops.zeros((), dtype=g.dtype)), dims)
+    return ops.unsqueeze(summed, dim)
 
 
 @extern(spec=_put_spec, vjp=_put_vjp, joint=True, saves="indices", inplace=_put)

@@ -412,7 +412,7 @@ def _lstsq_vjp(g, out, needs, A, B, rcond, driver):
     return total_A, ops.squeeze(total_B, -1) if vector and total_B is not None else total_B
 
 
-def _lstsq_front(call, A, B, rcond=None, *, driver=None):
+def _lstsq_front(call, A, B, rcond=None, driver=None):
     *found, values = call(A, B, rcond, driver=driver)
     return _Lstsq(*found, ops.detach(values))  # they have no derivative here
 

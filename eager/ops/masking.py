@@ -124,14 +124,12 @@ def _masked_scatter_spec(input, mask, source):
 def _masked_scatter_vjp(g, out, needs, input, mask, source):
     to_source = None
     if needs[2]:
-        taken = ops.masked_select(g, ops.expand(mask, tuple(g.shape)))
+        # the k-th place where the mask holds read element k; the places where it does not read one more
         size = numel(source.shape)
-        padded = (
-            ops.cat([taken, ops.zeros((size - taken.numel(),), dtype=g.dtype)])
-            if size != taken.numel()
-            else taken
-        )
-        to_source = ops.reshape(padded, source.shape)
+        held = ops.reshape(ops.expand(mask, tuple(g.shape)), (-1,))
+        element = ops.where(held, ops.cumsum(held, 0) - 1, size)
+        total = ops.scatter_add(ops.zeros((size + 1,), dtype=g.dtype), 0, element, ops.reshape(g, (-1,)))
+        to_source = ops.reshape(ops.slice(total, 0, 0, size, 1), source.shape)
     return ops.masked_fill(g, mask, 0) if needs[0] else None, None, to_source
 
 

@@ -125,6 +125,45 @@ def strided_view_values(g, strides, size, stride, start):
     return result
 
 
+def _scatter_spec(input, src, strides, size, stride, start):
+    if tuple(src.shape) != tuple(size):
+        raise RuntimeError(f"expected src to have a size equal to the slice of self. src size = {list(src.shape)}, slice size = {list(size)}")
+    return Spec(input.shape, input.dtype, input.device)
+
+
+@extern(
+    spec=_scatter_spec,
+    vjp=(
+        lambda g, out, input, src, strides, size, stride, start: ops.strided_view_scatter(
+            g, ops.zeros(tuple(size), dtype=g.dtype), strides, size, stride, start
+        ),
+        lambda g, out, input, src, strides, size, stride, start: ops.strided_view_values(g, strides, size, stride, start),
+    ),
+    saves="",
+    method=False,
+)
+def strided_view_scatter(input, src, strides, size, stride, start):
+    """The input, as if it had the given strides, with `src` in the places that `strided_view` shows."""
+    if src.shape != tuple(size):
+        raise ValueError
+    own, seen = _places(input.shape, strides, 0), _places(size, stride, start)
+    if not own.size:
+        return input.copy()
+    memory = np.zeros(own.max() + 1, input.dtype)
+    memory[own] = input
+    inside = (seen >= 0) & (seen < len(memory))
+    memory[seen[inside]] = src[inside]
+    return memory[own]
+
+
+@composite
+def as_strided_scatter(input, src, size, stride, storage_offset=None):
+    """The input with `src` in the places that `as_strided` shows."""
+    start = 0 if storage_offset is None else storage_offset - input.storage_offset()
+    ops.strided_view(input, tuple(size), tuple(stride), start)  # raises for places outside the storage
+    return ops.strided_view_scatter(input, src, input.stride(), tuple(size), tuple(stride), start)
+
+
 def _unfold_geometry(shape, strides, offset, dimension, size, step):
     d = normalize_dim(dimension, len(shape))
     have = shape[d] if shape else 1

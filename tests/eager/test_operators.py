@@ -25,6 +25,7 @@ WRITTEN = [
 # Derivatives that finite differences cannot see: constant outputs, or several right answers.
 NOT_DIFFERENTIATED = {
     "detach": "cut off on purpose",
+    "overwrite": "the gradient is that of what was before",
     "round": "flat",
     "remainder": "jumps",
     "nextafter": "jumps",
@@ -279,7 +280,8 @@ WITHOUT_PEER = set(
     histogram_cells real_part conjugate prod_others recurrence convert trunc_divide select_where euclidean_norm max_dim min_dim
     median_dim nanmedian_dim scatter_src scatter_value nonzero_rows distinct_values distinct_runs
     view_dtype slice_backward diagonal_backward unfold_backward
-    strided_view strided_view_backward strided_view_values fill copy getitem slice alias new_zeros new_ones new_full as_strided index
+    strided_view strided_view_backward
+    strided_view_scatter strided_view_values fill copy getitem slice alias new_zeros new_ones new_full as_strided index
     fft_complex fft_real fft_half select_backward adaptive_avg_pool adaptive_avg_pool_input_grad
     adaptive_max_pool attention avg_pool avg_pool_input_grad binary_entropy convolution
     convolution_input_grad convolution_weight_grad embedding_weight_grad max_pool
@@ -287,6 +289,7 @@ WITHOUT_PEER = set(
     one_hot_of prelu_kernel constant_pad_nd embedding ctc_loss_forward gelu_backward silu_backward
     max_pool_backward batch_norm_backward layer_norm_backward
     matmul_stacks linalg_triangular linalg_lstsq triangular_solve adjugate pseudo_inverse permutation_matrix
+    index_reduce overwrite
     """.split()
 )
 SIGN_FREE = {"linalg_svd", "linalg_qr", "linalg_eigh", "linalg_eig"}
