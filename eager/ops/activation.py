@@ -12,7 +12,8 @@ import numpy as np
 
 from eager.blocks import BLOCK, against, row_sums, steps
 from eager.call import FLOATS, SINGLE
-from eager.dtype import bfloat16, float16, float32, from_numpy
+from eager.dtype import bfloat16, float16, float32
+from eager.dtype import from_numpy as _type_of
 from eager.op import composite, extern, pointwise, require
 from eager.registry import ops
 from eager.shape import normalize_dim
@@ -333,7 +334,7 @@ def _floating_rows(name: str, input: np.ndarray, dim: int, dtype: Any) -> tuple:
     """The input in the type to compute in, and the type of the result."""
     if dtype is not None:
         input = input.astype(dtype.numpy)
-    require(name, "floating", from_numpy(input.dtype))
+    require(name, "floating", _type_of(input.dtype))
     normalize_dim(dim, input.ndim)
     return widen(input), input.dtype
 

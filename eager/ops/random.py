@@ -739,3 +739,30 @@ _declare(
     lambda *bound: 1,
     lambda state, extra, input, generator: ops.philox_poisson(state, input, extra),
 )
+
+
+def _gamma(shape: np.ndarray, seed: int, offset: int) -> np.ndarray:
+    if shape.size and not shape.min() > 0:
+        raise RuntimeError("standard_gamma: expected shapes to be positive")
+    source = np.random.Generator(np.random.Philox(key=[seed, offset]))
+    found = np.asarray(source.standard_gamma(shape.astype(np.float64))).astype(shape.dtype)
+    return np.maximum(found, np.finfo(shape.dtype).tiny) if shape.dtype.kind == "f" else found
+
+
+@extern(spec=_same_spec, saves="", random=True, method=False, takes="floating")
+def standard_gamma(input, generator=None):
+    """Numbers of Gamma distributions with the shapes that the input says, and rate 1."""
+    return _gamma(input, *_state(generator, 1))
+
+
+@extern(spec=lambda seed, input, extra: _same_spec(input), saves="", method=False)
+def philox_gamma(seed, input, extra=0):
+    """`standard_gamma` from a tensor (seed, offset), `extra` blocks after the offset."""
+    return _gamma(input, *_seeded(seed, extra))
+
+
+_declare(
+    standard_gamma,
+    lambda *bound: 1,
+    lambda state, extra, input, generator: ops.philox_gamma(state, input, extra),
+)
