@@ -68,13 +68,13 @@ def needs_grad(bound: Iterable[Any]) -> bool:
             base = value._base
             if base is not None and base._requires_grad:
                 return True
-        elif (type(value) is list or type(value) is tuple) and _holds_tensors(value):
+        elif (type(value) is list or type(value) is tuple) and holds_tensors(value):
             if needs_grad([v for v in value if isinstance(v, Tensor)]):
                 return True
     return False
 
 
-def _holds_tensors(values: Sequence[Any]) -> bool:
+def holds_tensors(values: Sequence[Any]) -> bool:
     """Whether a list may hold tensors: the first element of one of numbers tells."""
     return not values or type(values[0]) is not int
 

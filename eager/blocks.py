@@ -11,7 +11,7 @@ import numpy as np
 
 from eager.algebra import NUMPY
 
-BLOCK = 1 << 14
+BLOCK = 1 << 16
 
 
 _SHORT = 1 << 11  # elements of a block for single ufuncs
@@ -98,10 +98,10 @@ def in_blocks(body: Callable) -> Callable[..., Any]:
 
     def run(*values: Any) -> Any:
         first = values[0]
-        if type(first) is np.ndarray and first.size < 4 * BLOCK:
+        if type(first) is np.ndarray and first.size < 2 * BLOCK:
             return body(NUMPY, *values)
         arrays = [v for v in values if type(v) is np.ndarray and v.ndim]
-        if not arrays or arrays[0].size < 4 * BLOCK:
+        if not arrays or arrays[0].size < 2 * BLOCK:
             return body(NUMPY, *values)
         shape = arrays[0].shape
         if any(a.shape != shape or not a.flags.c_contiguous for a in arrays):

@@ -19,12 +19,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from eager import dtype as dtypes
+from eager.device import CPU
 from eager.mode import enable_grad
 from eager.packing import Packed, pack_node, packed_in, packs, unpacked
 from eager.registry import ops
 from eager.spec import Spec
 from eager.storage import Storage
-from eager.tensor import Tensor
+from eager.tensor import PLAIN, Tensor
 
 _sequence = itertools.count()
 # Set by anomaly mode: nodes then keep the stack that recorded them; and whether NaN gradients raise.
@@ -577,6 +578,8 @@ def record_elementwise(op: Any, bound: tuple, result: Tensor) -> Tensor:
 def record_view(op: Any, bound: tuple, result: Tensor) -> Tensor:
     """Give a view its history; its base requires a gradient, and recording is on."""
     source = bound[0]
+    if type(source) not in PLAIN or type(result) is not Tensor:
+        return _record_fake_view(op, bound, result)
     node = object.__new__(OpNode)
     node.op, node.sequence = op, next(_sequence)
     if anomaly[0]:
@@ -584,8 +587,24 @@ def record_view(op: Any, bound: tuple, result: Tensor) -> Tensor:
     before = source._node if source._base is None else node_of(source)
     node._edges = [source if before is None else (before, source._output_nr)]
     node.keeps = op.keeps.get(1) or keeping(op, 1)
-    node.saved = [source._spec(), *bound[1:]]
-    node.specs = (result._spec(),)
+    array, seen = source._array, result._array
+    made, spec = object.__new__(Spec), object.__new__(Spec)
+    spec.shape, spec._strides, spec._unit = array.shape, array.strides, array.itemsize
+    made.shape, made._strides, made._unit = seen.shape, seen.strides, spec._unit
+    spec.dtype = made.dtype = dtypes._BY_NUMBER[array.dtype.num]
+    spec.device = made.device = CPU
+    if not array.size:
+        spec._strides = made._strides = None
+    node.saved, node.specs = [spec, *bound[1:]], (made,)
+    result._node, result._requires_grad = node, True
+    base = result._base
+    result._seen = base._node if base is not None else None
+    return result
+
+
+def _record_fake_view(op: Any, bound: tuple, result: Tensor) -> Tensor:
+    node = OpNode(op, bound)
+    node.set_output(result)
     result._node, result._requires_grad = node, True
     base = result._base
     result._seen = base._node if base is not None else None

@@ -662,7 +662,9 @@ class View(Op):
         else:
             result._base, result._view = root, base._view + ((self, params),)
         if base._requires_grad or (root is not None and root._requires_grad):
-            return autograd.finish_view(self, bound, result)
+            if self.vjp is None or not _MODE.grad:
+                return autograd.finish_view(self, bound, result)
+            return autograd.record_view(self, bound, result)
         return result
 
     def compute(self, bound: tuple) -> Tensor:
@@ -767,7 +769,7 @@ class Extern(Op):
         for i, value in enumerate(bound):
             if isinstance(value, Tensor):
                 values[i] = value._array
-            elif type(value) is list or type(value) is tuple:
+            elif (type(value) is list or type(value) is tuple) and autograd.holds_tensors(value):
                 values[i] = unwrap(value)
         quick = faster.get(self.name)
         try:
@@ -776,6 +778,10 @@ class Extern(Op):
                 result = self.function(*values)
         except (ValueError, TypeError) as error:
             raise _describe(self, error, bound) from None
+        if type(result) is np.ndarray:
+            made = object.__new__(Tensor)
+            made._array = result
+            return made
         return wrap(result)
 
     def spec(self, bound: tuple) -> Any:
@@ -819,10 +825,21 @@ class InPlace(Op):
     def eager(self, bound: tuple) -> Any:
         target = bound[0]
         if type(target) in PLAIN and not (_MODE.grad and autograd.needs_grad(bound)):
-            if self._quickly(bound):
+            if self._quickly(bound) or self._surely(bound):
                 target._bump()
                 return target
         return autograd.apply_in_place(self, bound, kernel)
+
+    def _surely(self, bound: tuple) -> bool:
+        """Write where `direct` has a test `sure` that says that nothing needs to be checked."""
+        sure = getattr(self.direct, "sure", None)
+        if sure is None:
+            return False
+        values = [unwrap(a) for a in bound]
+        if not sure(*values) or not values[0].flags.writeable:
+            return False
+        self.direct(*values)  # type: ignore[misc]
+        return True
 
     def _quickly(self, bound: tuple) -> bool:
         """Write what `quick`, a ufunc, gives straight into the target; False where it does not

@@ -54,9 +54,36 @@ def _rounds(seed: int, offset: int, out: np.ndarray) -> None:
     out[:, 0], out[:, 1], out[:, 2], out[:, 3] = c0, c1, c2, c3
 
 
+class _Window(threading.local):
+    """Blocks drawn ahead for many small draws in a row: the next ones of the stream."""
+
+    seed, start, size = 0, 0, 0
+    kept = np.empty((0, 4), np.uint32)
+
+
+_window = _Window()
+_SMALL = 1024  # blocks of a draw that may come from the window
+
+
+def _ahead(seed: int, offset: int, count: int) -> np.ndarray:
+    """`blocks` for a small draw. One that goes on where the last ended draws ever more ahead."""
+    at, window = offset - _window.start, _window
+    if seed == window.seed and 0 <= at and at + count <= len(window.kept):
+        window.size = at + count
+        return window.kept[at : at + count]
+    follows = seed == window.seed and at == window.size and window.size > 0
+    ahead = min(max(2 * len(window.kept), 4 * count), _BLOCKS) if follows else count
+    window.kept = blocks(seed, offset, max(ahead, count))
+    window.kept.flags.writeable = False
+    window.seed, window.start, window.size = seed, offset, count
+    return window.kept[:count]
+
+
 def words(seed: int, offset: int, count: int) -> np.ndarray:
     """The first `count` 32-bit words."""
-    return blocks(seed, offset, -(-count // 4)).reshape(-1)[:count]
+    number = -(-count // 4)
+    found = blocks(seed, offset, number) if number > _SMALL else _ahead(seed, offset, number)
+    return found.reshape(-1)[:count]
 
 
 def long_words(seed: int, offset: int, count: int) -> np.ndarray:

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlparse
-from urllib.request import Request, urlopen
 
 from eager.serialization import load
 from flambeau.missing import lookup
@@ -36,6 +32,10 @@ def set_dir(d: str | os.PathLike) -> None:
 
 def download_url_to_file(url: str, dst: str, hash_prefix: str | None = None, progress: bool = True) -> None:
     """Download a file, whole or not at all. Raises RuntimeError if its SHA-256 does not start with `hash_prefix`."""
+    import hashlib
+    import tempfile
+    from urllib.request import Request, urlopen
+
     digest, target = hashlib.sha256(), Path(dst).expanduser()
     with tempfile.NamedTemporaryFile(dir=target.parent, delete=False) as part:
         try:
@@ -64,6 +64,8 @@ def load_state_dict_from_url(
     """The object in a `.pt` file at a URL, downloaded once. Raises as `load` and `download_url_to_file` do."""
     folder = Path(model_dir or os.path.join(get_dir(), "checkpoints"))
     folder.mkdir(parents=True, exist_ok=True)
+    from urllib.parse import urlparse  # the network's modules only where it is used
+
     target = folder / (file_name or Path(urlparse(url).path).name)
     if not target.exists():
         sys.stderr.write(f'Downloading: "{url}" to {target}\n')

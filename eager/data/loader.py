@@ -17,7 +17,6 @@ import time
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from multiprocessing.connection import wait
 from typing import Any
 
 from eager.data.collate import default_collate, default_convert
@@ -25,6 +24,12 @@ from eager.data.dataset import IterableDataset
 from eager.data.sampler import BatchSampler, RandomSampler, Sampler, SequentialSampler
 from eager.data.worker import END, FETCH, RESTART, Exhausted, RemoteError, Setup, run
 from eager.registry import ops
+
+
+def _wait(objects: list, timeout: float | None) -> list:
+    from multiprocessing.connection import wait  # brings sockets along
+
+    return wait(objects, timeout)
 
 
 class _Endless(Sampler):
@@ -295,7 +300,7 @@ class _WithWorkers:
         if self.loader.in_order:
             return self.owner[min(self.owner)]
         busy = [worker for worker in self.workers if worker.waiting]
-        ready = wait([worker.connection for worker in busy], self.loader.timeout or None)
+        ready = _wait([worker.connection for worker in busy], self.loader.timeout or None)
         return next((worker for worker in busy if worker.connection in ready), busy[0])
 
     def _receive(self, worker: _Worker) -> tuple[int, Any]:
@@ -305,7 +310,7 @@ class _WithWorkers:
         deadline = time.monotonic() + limit if limit else None
         while not worker.connection.poll(0):
             left = None if deadline is None else max(deadline - time.monotonic(), 0)
-            ready = wait([worker.connection, worker.process.sentinel], left)
+            ready = _wait([worker.connection, worker.process.sentinel], left)
             if not ready:
                 raise RuntimeError(f"DataLoader timed out after {limit} seconds")
             if worker.connection not in ready and not worker.connection.poll(0):

@@ -356,6 +356,12 @@ def _row_blocks(work: np.ndarray, result: np.ndarray, dim: int) -> Iterator[tupl
         yield rows[start : start + step], filled[start : start + step], 1
 
 
+def _is_small(input: np.ndarray, dim: int, dtype: Any) -> bool:
+    """Whether all rows are packed in the last dimension and stay in the cache."""
+    return (dtype is None and input.dtype in FLOATS and 0 < input.size <= BLOCK and input.ndim > 0
+            and (dim == -1 or dim == input.ndim - 1) and input.flags.c_contiguous)
+
+
 def _totals(powers: np.ndarray, axis: int | None) -> np.ndarray:
     if axis == 1 and powers.ndim == 2:
         return row_sums(powers, True)
@@ -377,6 +383,11 @@ def _softmax_steps(input: Any, dim: int, dtype: Any = None) -> Any:
 @extern(spec=_softmax_spec("softmax"), vjp=_softmax_vjp, saves="out", decompose=_softmax_steps)
 def softmax(input, dim, dtype=None):
     """Exponentials along a dimension, scaled to add up to one."""
+    if _is_small(input, dim, dtype):
+        result = np.subtract(input, np.maximum.reduce(input, axis=-1, keepdims=True))
+        np.exp(result, result)
+        result /= row_sums(result, True)
+        return result
     work, kind = _floating_rows("softmax", input, dim, dtype)
     result = np.empty(work.shape, work.dtype)
     for rows, filled, axis in _row_blocks(work, result, dim):
@@ -401,6 +412,10 @@ def _log_softmax_steps(input: Any, dim: int, dtype: Any = None) -> Any:
         decompose=_log_softmax_steps)
 def log_softmax(input, dim, dtype=None):
     """The logarithm of softmax, without leaving the range of the type."""
+    if _is_small(input, dim, dtype):
+        result = np.subtract(input, np.maximum.reduce(input, axis=-1, keepdims=True))
+        result -= np.log(row_sums(np.exp(result), True))
+        return result
     work, kind = _floating_rows("log_softmax", input, dim, dtype)
     result = np.empty(work.shape, work.dtype)
     for rows, filled, axis in _row_blocks(work, result, dim):

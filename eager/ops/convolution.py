@@ -132,7 +132,7 @@ def _bands(rows: int, size: tuple) -> Iterator[tuple]:
 
 
 def _is_plain(kernel: tuple, stride: tuple, padding: tuple) -> bool:
-    return not any(k > 1 or s > 1 or p for k, s, p in zip(kernel, stride, padding))
+    return max(kernel) == max(stride) == 1 and not any(padding)
 
 
 def _is_depthwise(weight: np.ndarray, groups: int) -> bool:
@@ -159,6 +159,12 @@ def _convolve(input: np.ndarray, weight: np.ndarray, size: tuple, stride: tuple,
             for at, place in _taps(kernel, size, stride, dilation):
                 tap = weight[(part, 0, *at)].reshape(-1, *[1] * len(size))
                 filled += planes[(slice(None), *place)] * tap
+        return result
+    if groups == 1 and rows * length <= _BAND:
+        for sample in range(samples):
+            patches = _patches(padded[sample], kernel, size, stride, dilation)
+            whole = patches.reshape(rows, length)
+            result[sample] = flat[0].dot(whole).reshape(outputs, *size)
         return result
     for sample in range(samples):
         patches = _patches(padded[sample], kernel, size, stride, dilation)

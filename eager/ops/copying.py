@@ -123,6 +123,11 @@ def _copy_into(target, src, non_blocking):
     np.copyto(target, src.real if src.dtype.kind == "c" and target.dtype.kind != "c" else src, casting="unsafe")
 
 
+_copy_into.sure = lambda target, src, *rest: (  # type: ignore[attr-defined]
+    target.shape == src.shape and target.dtype.kind != "V" and src.dtype.kind in "fiub"
+)
+
+
 @extern(
     spec=_copy_spec, decompose=_copy_decompose, method=False, inplace=_copy_into, saves="",
     vjp=(lambda g, out, input, src, non_blocking: ops.zeros_like(g), lambda g, out, input, src, non_blocking: g),

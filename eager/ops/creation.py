@@ -26,9 +26,13 @@ class Creation(Extern):
         super().__init__(function, method=False, **given)
         self.marks = self._place("requires_grad")
         self.device_at = self._place("device")
+        self.of_tensors = self.parameters[0] == "input" or self.vjp is not None
 
     def _place(self, name: str) -> int | None:
         return self.parameters.index(name) if name in self.parameters else None
+
+    def eager(self, bound: tuple) -> Any:
+        return super().eager(bound) if self.of_tensors else self.compute(bound)
 
     def compute(self, bound: tuple) -> Any:
         place = bound[self.device_at] if self.device_at is not None else None
@@ -63,6 +67,8 @@ def sized(place: int = 0) -> Any:
 
     def front(call: Any, *args: Any, **kwargs: Any) -> Any:
         if len(args) > place and not isinstance(args[place], (tuple, list)):
+            if not kwargs:
+                return call(*args[:place], args[place:])
             args = (*args[:place], args[place:])
         return call(*args, **kwargs)
 
@@ -370,6 +376,8 @@ def _arange_front(call, *args, out=None, **kwargs):
         found = _arange_front(call, *args, **{"dtype": out.dtype, **kwargs})
         out.resize_(found.shape) if out.shape != found.shape else None
         return out.copy_(found)
+    if len(args) == 1 and not kwargs and type(args[0]) is int:
+        return call(0, args[0])
     if len(args) == 1 and "end" not in kwargs:
         args = (0, args[0])
     elif not args and "start" not in kwargs:
@@ -429,6 +437,8 @@ def arange(
     pin_memory=False,
 ):
     """`start`, `start + step`, … before `end`; `arange(end)` starts at 0."""
+    if dtype is None and start == 0 and step == 1 and type(end) is int and end >= 0:
+        return np.arange(end)
     found = _range_dtype(dtype, start, end, step)
     start, end, step = _arange_bounds(start, end, step, dtype)
     count = _arange_count(start, end, step)

@@ -276,7 +276,7 @@ def unbind(input, dim=0):
     if input.ndim == 0:
         raise IndexError("Dimension specified as 0 but tensor has no dimensions")
     d = normalize_dim(dim, input.ndim)
-    return tuple(ops.select(input, d, i) for i in range(input.shape[d]))
+    return tuple([ops.select(input, d, i) for i in range(input.shape[d])])
 
 
 def _cut(input: Any, dim: int, sizes: Any) -> tuple:

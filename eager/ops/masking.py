@@ -43,6 +43,12 @@ def _mask_fill_into(target, mask, value):
     np.copyto(target, value, where=mask, casting="unsafe")
 
 
+_mask_fill_into.sure = lambda target, mask, value: (  # type: ignore[attr-defined]
+    target.shape == mask.shape and mask.dtype == np.bool_ and type(value) in (int, float)
+    and target.dtype.kind == "f"
+)
+
+
 def _masked_fill_decompose(input, mask, value):
     filler = value if isinstance(value, Tensor) else ops.full((), value, dtype=input.dtype)
     return ops.select_where(

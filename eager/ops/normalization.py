@@ -307,7 +307,32 @@ def _normalize_rows(rows: np.ndarray, result: np.ndarray, mean: np.ndarray, rstd
         result += shift
 
 
-@composite(method=False)
+def _layer_norm_at_once(input: np.ndarray, normalized_shape: Any, weight: Any, bias: Any,
+                        eps: float) -> np.ndarray | None:
+    """Over the last dimension, all of one type; None for what the operators have to see to."""
+    shape, kind = input.shape[-1:], input.dtype
+    if kind not in FLOATS or tuple(normalized_shape) != shape or not input.size:
+        return None
+    for parameter in (weight, bias):
+        if parameter is not None and (parameter.shape != shape or parameter.dtype is not kind):
+            return None
+    if input.size > BLOCK or not input.flags.c_contiguous:
+        return None
+    rows = input.reshape(-1, shape[0])
+    result = rows - np.add.reduce(rows, axis=1, keepdims=True) / shape[0]
+    deviation = np.vecdot(result, result)
+    deviation /= shape[0]
+    deviation += eps
+    np.sqrt(deviation, deviation)
+    result /= deviation[:, None]
+    if weight is not None:
+        result *= weight
+    if bias is not None:
+        result += bias
+    return result.reshape(input.shape)
+
+
+@composite(method=False, run=_layer_norm_at_once)
 def layer_norm(input, normalized_shape, weight=None, bias=None, eps=1e-5):
     """Normalizes over the last dimensions, which must be `normalized_shape`."""
     if not isinstance(normalized_shape, (tuple, list)):

@@ -7,6 +7,7 @@ An index counts positions in a plane of the input, as PyTorch's do. All results 
 
 from __future__ import annotations
 
+import functools
 import itertools
 from typing import Any
 
@@ -14,6 +15,7 @@ import numpy as np
 
 from eager.autograd import is_grad_enabled
 from eager.blocks import BLOCK, sums
+from eager.call import FLOATS
 from eager.dtype import int64
 from eager.op import composite, extern, require
 from eager.ops.convolution import expand
@@ -46,7 +48,7 @@ def _windows(spatial: tuple, kernel: tuple, stride: tuple, padding: tuple, dilat
 
 def _parameters(rank: int, input: Any, kernel: Any, stride: Any, padding: Any,
                 dilation: Any) -> tuple:
-    if len(input.shape) not in (rank + 1, rank + 2):
+    if input.ndim not in (rank + 1, rank + 2):
         raise RuntimeError(f"Expected {rank + 1}D or {rank + 2}D input to pool{rank}d, but got "
                            f"input of size {list(input.shape)}")
     if any(n == 0 for n in input.shape[len(input.shape) - rank - 1:]):
@@ -119,10 +121,43 @@ def max_pool(input, kernel, stride, padding, dilation, ceil_mode):
     """The largest value of each window."""
     rank = len(kernel)
     size = _windows(input.shape[input.ndim - rank:], kernel, stride, padding, dilation, ceil_mode)
+    found = _gathered(input, rank, size, kernel, stride, padding, dilation)
+    if found is not None:
+        return np.maximum.reduce(found, axis=1).reshape(_pooled_shape(input, size))
     values = _lay_out(input, rank, size, kernel, stride, padding, dilation, _lowest(input.dtype))
     for axis, (m, k, s, d) in enumerate(zip(size, kernel, stride, dilation), start=1):
         values = _along_windows(np.maximum, values, axis, m, k, s, d)
     return np.ascontiguousarray(values).reshape(_pooled_shape(input, size))
+
+
+_GATHERED = 1 << 12  # elements of windows up to which gathering them is quickest
+
+
+@functools.lru_cache(256)
+def _members(spatial: tuple, size: tuple, kernel: tuple, stride: tuple, padding: tuple,
+             dilation: tuple) -> np.ndarray:
+    """The positions in a plane of each window's elements, (elements, windows); one outside the plane
+    shows the nearest of its window inside."""
+    place = np.zeros((1, 1), np.int64)
+    for n, m, k, s, p, d in zip(spatial, size, kernel, stride, padding, dilation):
+        start = np.arange(m)[None, :] * s - p
+        at = start + np.arange(k)[:, None] * d
+        first = start + -(-np.maximum(-start, 0) // d) * d
+        last = start + np.minimum((n - 1 - start) // d, k - 1) * d
+        at = np.clip(at, first, last)
+        place = (place[:, None, :, None] * n + at[None, :, None, :]).reshape(
+            place.shape[0] * k, place.shape[1] * m)
+    return place
+
+
+def _gathered(input: np.ndarray, rank: int, size: tuple, kernel: tuple, stride: tuple,
+              padding: tuple, dilation: tuple) -> np.ndarray | None:
+    """The elements of each window, (planes, elements, windows), where there are few."""
+    spatial = input.shape[input.ndim - rank:]
+    if input.size * _plane(kernel) > _GATHERED or not input.size:
+        return None
+    members = _members(spatial, size, kernel, stride, padding, dilation)
+    return input.reshape(-1, _plane(spatial)).take(members, 1)
 
 
 def _along_windows(ufunc: np.ufunc, values: np.ndarray, axis: int, m: int, k: int, s: int,
@@ -168,7 +203,7 @@ def max_pool_backward(g, input, kernel, stride, padding, dilation, ceil_mode):
     values = _lay_out(input, rank, size, kernel, stride, padding, dilation, _lowest(input.dtype))
     spread = np.zeros(values.shape, g.dtype)
     planes = g.reshape(len(values), *size)
-    step = max(1, 8 * BLOCK // max(_plane(values.shape[1:]), 1))
+    step = max(1, 2 * BLOCK // max(_plane(values.shape[1:]), 1))
     for start in range(0, len(values), step):
         part = slice(start, start + step)
         _route(planes[part], values[part], spread[part], size, kernel, stride, dilation)
@@ -332,6 +367,12 @@ def avg_pool(input, kernel, stride, padding, ceil_mode, count_include_pad, divis
         raise ValueError("divisor must be not zero")
     spatial = input.shape[input.ndim - rank:]
     size = _windows(spatial, kernel, stride, padding, dilation, ceil_mode)
+    if not (any(padding) or ceil_mode or divisor_override) and input.dtype in FLOATS:
+        found = _gathered(input, rank, size, kernel, stride, padding, dilation)
+        if found is not None:
+            total = np.add.reduce(found, axis=1)
+            total /= _plane(kernel)
+            return total.reshape(_pooled_shape(input, size))
     values = _lay_out(input, rank, size, kernel, stride, padding, dilation, 0)
     kind = np.float32 if input.dtype.itemsize == 2 else input.dtype
     total = values.astype(kind, copy=False)

@@ -56,9 +56,38 @@ def getitem(input, index):
         array = _direct(input, index)
         if array is not None:
             return input._alias(array, getitem, (index,))
+    elif not dispatch.active[0]:
+        found = _stepwise(input, index)
+        if found is not None:
+            return found
     if type(index) is Tensor and index.ndim and index.dtype is dtypes.int64 and input.ndim:
         return ops.index(input, (index,))
     return _subscript(input, index)
+
+
+def _stepwise(input: Any, index: Any) -> Any:
+    """The views of a basic subscript, one after another; None where a closer look is needed."""
+    items, used = index if type(index) is tuple else (index,), 0
+    for item in items:
+        if item is Ellipsis or not _is_basic(item):
+            return None
+        used += item is not None
+    if used > input.ndim:
+        return None
+    view, dim = input, 0
+    for item in items:
+        if type(item) is int:
+            view = ops.select(view, dim, item)
+            continue
+        if item is None:
+            view = ops.unsqueeze(view, dim)
+        elif item != _WHOLE:
+            view = ops.slice(view, dim, item.start, item.stop, item.step or 1)
+        dim += 1
+    return None if view is input else view
+
+
+_WHOLE = slice(None)
 
 
 def _subscript(input: Any, index: Any) -> Any:
