@@ -19,7 +19,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     run.add_argument("script", metavar="SCRIPT")
     run.add_argument("arguments", nargs=argparse.REMAINDER, metavar="ARGS")
     cache = commands.add_parser("cache", help="compiled kernels on disk")
-    cache.add_argument("action", choices=("info", "ls", "clear"))
+    cache.add_argument("action", choices=("info", "ls", "why-miss", "clear"))
     commands.add_parser("version", help="the versions of flambeau and of the API that it follows")
     parsed = parser.parse_args(arguments)
     if parsed.command == "run":
@@ -50,25 +50,65 @@ def run_script(script: str, arguments: Sequence[str], module: bool = False) -> i
 
 
 def cache_command(action: str) -> int:
-    """Show or clear the kernel cache."""
+    """Show or clear the kernel cache, or say why what is in it would not be found."""
     from inductor.config import cache_folder
 
     folder = cache_folder()
     if folder is None:
         print("the cache is off (FLAMBEAU_CACHE_DIR=0)")
         return 0
-    files = sorted(folder.glob("*.object")) if folder.is_dir() else []
-    size = sum(file.stat().st_size for file in files)
-    if action == "ls":
-        for file in files:
-            made = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(file.stat().st_mtime))
-            print(f"{file.stat().st_size:10}  {made}  {file.stem}")
     if action == "clear":
-        for file in [*files, *(folder.glob(".*.part") if folder.is_dir() else ())]:
-            file.unlink(missing_ok=True)
-    verb = "removed from" if action == "clear" else "in"
-    print(f"{len(files)} kernels, {size} bytes {verb} {folder}")
+        return _clear(folder)
+    from inductor.cache import Cache
+
+    entries = Cache(folder).describe() if folder.is_dir() else []
+    size = sum(entry[1] for entry in entries)
+    if action == "ls":
+        for key, length, written, about in entries:
+            made = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(written))
+            print(f"{length:10}  {made}  {about.get('kind', ''):8}  {key}")
+    if action == "why-miss":
+        for reason, count in _misses(entries).items():
+            print(f"{count:6} {reason}")
+    print(f"{len(entries)} kernels, {size} bytes in {folder}")
     return 0
+
+
+def _clear(folder: Path) -> int:
+    files = list(folder.glob("*.object")) if folder.is_dir() else []
+    size = sum(file.stat().st_size for file in files)
+    for file in [*files, *(folder.glob(".*.part") if folder.is_dir() else ())]:
+        file.unlink(missing_ok=True)
+    print(f"{len(files)} kernels, {size} bytes removed from {folder}")
+    return 0
+
+
+def _misses(entries: list) -> dict[str, int]:
+    """How many entries this flambeau on this machine can find, and what hides each of the others."""
+    from inductor.codegen import build
+    from inductor.templates import template
+
+    now = {
+        "kernel": build.about(build._library_digest()),
+        "template": build.about(template._digest()),
+    }
+    found: dict[str, int] = {}
+    for *_, about in entries:
+        wanted = now.get(about.get("kind", ""))
+        if wanted is None:
+            reason = "are of an older flambeau, which did not say what they depend on"
+        else:
+            changes = [
+                "the sources of flambeau's compiler or math library" if name == "flambeau"
+                else f"{name} ({about.get(name)}, now {value})"
+                for name, value in wanted.items()
+                if about.get(name) != value
+            ]
+            reason = f"cannot be found: {' and '.join(changes)} changed" if changes else (
+                "can be found; a program that compiles anew has another graph, other shapes or dtypes"
+            )
+        found[reason] = found.get(reason, 0) + 1
+    return found
 
 
 if __name__ == "__main__":

@@ -32,4 +32,5 @@ threads       one thread budget for everything native
 pool          the threads that help launch programs
 draw          bulk random numbers for eager, compiled
 dump          what a compilation leaves to look at
+progress      a line on the terminal while compiling takes long
 """

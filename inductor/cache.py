@@ -123,14 +123,16 @@ class Cache:
             raise ValueError("garbled")
         return object_code, symbol
 
-    def put(self, key: str, object_code: bytes, symbol: str) -> None:
-        """Keep an entry; readers see it whole or not at all."""
+    def put(
+        self, key: str, object_code: bytes, symbol: str, about: dict[str, str] | None = None
+    ) -> None:
+        """Keep an entry; readers see it whole or not at all. `about` is for people: what the key was made of."""
         folder = self._open_folder()
         if folder is None:
             return
         header = {
             "key": key, "symbol": symbol, "size": len(object_code),
-            "sha256": _checksum(object_code, symbol),
+            "sha256": _checksum(object_code, symbol), "about": about or {},
         }
         data = MAGIC + json.dumps(header).encode() + b"\n" + object_code
         temporary = None
@@ -148,6 +150,29 @@ class Cache:
                     os.unlink(temporary)
         finally:
             os.close(folder)
+
+    def describe(self) -> list[tuple[str, int, float, dict[str, str]]]:
+        """Key, bytes, time of writing and `about` of every entry, oldest first."""
+        folder = self._open_folder()
+        if folder is None:
+            return []
+        found = []
+        try:
+            for path in self.folder.glob("*.object"):
+                with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
+                    found.append((path.stem, *self._about(folder, path.name)))
+        finally:
+            os.close(folder)
+        return sorted(found, key=lambda entry: entry[2])
+
+    def _about(self, folder: int, name: str) -> tuple[int, float, dict[str, str]]:
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+        with os.fdopen(os.open(name, flags, dir_fd=folder), "rb") as file:
+            status = os.fstat(file.fileno())
+            if not _trusted(status, folder=False) or file.readline() != MAGIC:
+                raise ValueError("not an entry of our own")
+            about = json.loads(file.readline(65536)).get("about", {})
+        return status.st_size, status.st_mtime, {str(k): str(v) for k, v in about.items()}
 
     def sweep(self, older_than: float = 3600.0) -> int:
         """Remove what writers that were killed left behind; the number of files removed."""

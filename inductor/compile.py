@@ -42,6 +42,7 @@ from inductor.lower import LOWERINGS, Fallback, Lowered, Lowering, Result, Step
 from inductor.memory import lifetimes, plan
 from inductor.program import Program, Reference, aligned, constant, input, output, workspace
 from inductor.program import Step as ProgramStep
+from inductor.progress import Progress
 from inductor.scheduler import Group, Scheduler, reads_of, writes_of
 from inductor.weights import Kept
 
@@ -146,9 +147,14 @@ def compile_ahead(c: Compilation, cache: Cache) -> None:
         return
     jobs: list[crew.Job] = [partial(build.kernel, text, cache) for text in missing]
     jobs += [partial(u.step.make, _nowhere) for u in c.units if u.step is not None]
-    if crew.workers_for(len(jobs), threads.available()) > 1:
-        build.prepare()
-        c.report.workers = crew.share(jobs, threads.available())
+    with Progress(len(jobs)) as progress:
+        if crew.workers_for(len(jobs), threads.available()) > 1:
+            build.prepare()
+            c.report.workers = crew.share(jobs, threads.available(), progress.done)
+            return
+        for number, text in enumerate(missing):
+            progress.done(number)
+            build.kernel(text, cache)
 
 
 def compile_kernels(c: Compilation) -> None:
@@ -400,7 +406,7 @@ class Compiled:
         )
 
     def __call__(self, *tensors: Any) -> tuple:
-        arrays = [
+        arrays: list[Any] = [
             known if known is not None and getattr(tensor, "_array", None) is known
             else self._take(number, tensor)
             for number, (tensor, known) in enumerate(zip(tensors, self.known, strict=True))

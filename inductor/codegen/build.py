@@ -85,7 +85,7 @@ def kernel(text: str, cache: Cache | None = None) -> native.NativeFunction:
         loaded = native.load_object(object_code, symbol)
         counters.compiled += 1
         if cache is not None:
-            cache.put(key, object_code, symbol)
+            cache.put(key, object_code, symbol, {"kind": "kernel", **about(_library_digest())})
     counters.seconds += time.perf_counter() - begin
     _kernels[text] = loaded
     return loaded
@@ -98,6 +98,16 @@ def is_missing(text: str, cache: Cache) -> bool:
 
 def _key(text: str) -> str:
     return key_of(text, *_versions(), *native.host())
+
+
+def about(library: str) -> dict[str, str]:
+    """What an entry of the cache depends on besides its text, in words; `library` is the digest of what wrote or is called by it."""
+    name, features = native.host()
+    numba, llvmlite = _versions()[:2]
+    return {
+        "numba": numba, "llvmlite": llvmlite, "cpu": name, "features": key_of(features)[:16],
+        "flambeau": library[:16],
+    }
 
 
 def prepare() -> None:

@@ -25,6 +25,7 @@ PATIENCE = 120.0
 """Seconds after which a worker that does not end is killed."""
 
 Job = Callable[[], object]
+Tell = Callable[[int], None]
 
 
 def workers_for(jobs: int, cores: int) -> int:
@@ -35,9 +36,9 @@ def workers_for(jobs: int, cores: int) -> int:
     return min(cores, jobs // 2)
 
 
-def share(jobs: Sequence[Job], cores: int) -> int:
+def share(jobs: Sequence[Job], cores: int, tell: Tell = lambda number: None) -> int:
     """Run the jobs, some in forked workers; the number of workers. Errors are left for whoever
-    needs the results.
+    needs the results. `tell` hears how many have been begun.
     """
     count = workers_for(len(jobs), cores)
     if count == 1:
@@ -47,7 +48,7 @@ def share(jobs: Sequence[Job], cores: int) -> int:
         os.write(write, number.to_bytes(4, "little"))
     os.close(write)
     children = [_start(jobs, turns) for _ in range(1, count)]
-    _work(jobs, turns)
+    _work(jobs, turns, tell)
     os.close(turns)
     deadline = time.monotonic() + PATIENCE
     for child in children:
@@ -55,11 +56,13 @@ def share(jobs: Sequence[Job], cores: int) -> int:
     return len(children)
 
 
-def _work(jobs: Sequence[Job], turns: int) -> None:
+def _work(jobs: Sequence[Job], turns: int, tell: Tell) -> None:
     """Run whichever job is next until none is left; a pipe hands each number to one reader."""
-    while number := os.read(turns, 4):
+    while word := os.read(turns, 4):
+        number = int.from_bytes(word, "little")
+        tell(number)
         with contextlib.suppress(Exception):
-            jobs[int.from_bytes(number, "little")]()
+            jobs[number]()
 
 
 def _start(jobs: Sequence[Job], turns: int) -> int:
@@ -70,7 +73,7 @@ def _start(jobs: Sequence[Job], turns: int) -> int:
     if child:
         return child
     try:
-        _work(jobs, turns)
+        _work(jobs, turns, lambda number: None)
     finally:
         os._exit(0)
 

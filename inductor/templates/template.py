@@ -85,6 +85,7 @@ def load(template: Template) -> native.NativeFunction:
 
 
 def _fetch(template: Template, cache: Cache | None) -> native.NativeFunction:
+    from inductor.codegen import build
     from inductor.codegen.build import counters
 
     begin = time.perf_counter()
@@ -101,6 +102,7 @@ def _fetch(template: Template, cache: Cache | None) -> native.NativeFunction:
         function = native.compile_ir(template.text, template.symbol, vectorize=False)
         counters.compiled += 1
         if cache is not None:
-            cache.put(key, function.object_code, function.symbol)
+            note = {"kind": "template", **build.about(_digest())}
+            cache.put(key, function.object_code, function.symbol, note)
     counters.seconds += time.perf_counter() - begin
     return function

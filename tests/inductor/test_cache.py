@@ -175,3 +175,33 @@ def test_what_a_killed_writer_left_is_swept(tmp_path):
     os.utime(left, (0, 0))
     assert cache.sweep() == 1 and not left.exists()
     assert cache.get(key_of("a")) is not None
+
+
+def test_entries_say_what_they_depend_on(tmp_path):
+    cache = Cache(tmp_path / "kernels")
+    cache.put(key_of("a"), b"code", "symbol", {"kind": "kernel", "cpu": "this"})
+    cache.put(key_of("b"), b"code", "symbol")
+    (cache.folder / "c.object").write_bytes(b"garbage")
+    found = {key: about for key, _, _, about in cache.describe()}
+    assert found == {key_of("a"): {"kind": "kernel", "cpu": "this"}, key_of("b"): {}}
+    assert cache.get(key_of("a")) == (b"code", "symbol")
+
+
+def test_why_miss_counts_what_changed(tmp_path, monkeypatch, capsys):
+    from flambeau.__main__ import main
+    from inductor import config
+    from inductor.codegen import build
+
+    monkeypatch.setitem(config._set, "cache", str(tmp_path / "kernels"))
+    cache = Cache(tmp_path / "kernels")
+    now = {"kind": "kernel", **build.about(build._library_digest())}
+    cache.put(key_of("a"), b"code", "symbol", now)
+    cache.put(key_of("b"), b"code", "symbol", {**now, "numba": "numba 0.1"})
+    cache.put(key_of("c"), b"code", "symbol", {**now, "flambeau": "other"})
+    cache.put(key_of("d"), b"code", "symbol")
+    assert main(["cache", "why-miss"]) == 0
+    said = capsys.readouterr().out
+    assert "1 can be found" in said and "numba (numba 0.1, now" in said
+    assert "sources of flambeau's compiler" in said and "older flambeau" in said
+    assert main(["cache", "ls"]) == 0 and main(["cache", "info"]) == 0
+    assert main(["cache", "clear"]) == 0 and not list(cache.folder.glob("*.object"))
