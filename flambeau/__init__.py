@@ -13,7 +13,7 @@ operators.py        torch.ops
 compiler.py         `compile`, `explain`, and torch.compiler
 library.py          operators that a program registers
 autograd/, func/, nn/, optim/, fx/, utils/, amp/, jit/, cuda/, backends/, distributed/   torch's modules of these names
-serialization.py, hub.py, overrides.py, random.py, types.py, linalg.py, special.py, fft.py, storage.py   likewise
+serialization.py, hub.py, overrides.py, random.py, types.py, linalg.py, special.py, masked.py, fft.py, storage.py   likewise
 accelerator.py, xpu.py, mps.py, multiprocessing/, onnx/, ao/, distributions/, _C.py, _dynamo/   the little of these that libraries touch
 optimized.py        what `compile(module)` gives
 """
@@ -109,6 +109,7 @@ from flambeau import (
     jit,
     library,
     linalg,
+    masked,
     mps,
     multiprocessing,
     nn,

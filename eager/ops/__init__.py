@@ -13,6 +13,7 @@
     special, bessel, polynomial            gamma, zeta, the normal distribution; Bessel functions; orthogonal polynomials
     sorting, histogram, random, fft, stft, windows
     linear, activation, convolution, pooling, attention, embedding         what layers are made of
+    masked                                 torch.masked: reductions that leave elements out
     normalization, moments                 statistics of a batch or a layer; their derivatives
     padding, dropout, interpolate, loss, ctc
     fractional                             pooling of windows that random numbers place

@@ -9,7 +9,6 @@ from eager import dtype as dtypes
 from eager.op import composite, ops
 from eager.ops.pointwise import tensors_only
 from eager.ops.scan import areas
-from eager.shape import normalize_dim
 from eager.tensor import Tensor
 
 

@@ -32,6 +32,7 @@ _FILES = {
     "shape": "view joining strided reinterpret",
     "indexing": "indexing masking scatter subscript",
     "special": "special bessel polynomial",
+    "masked": "masked",
 }
 _HOMES = {file: kind for kind, files in _FILES.items() for file in files.split()}
 

@@ -22,6 +22,7 @@ EXPECTED: dict[str, dict[str, str]] = {
     "native_batch_norm": {"gradient": "torch ignores what flows into the mean and the deviation"},
     "native_layer_norm": {"gradient": "torch ignores what flows into the mean and the deviation"},
     "nn.functional.fractional_max_pool2d": {"gradient": "random windows: the generators differ"},
+    "masked.logaddexp": {"gradgrad": "where both are masked out torch's second derivative is NaN, here 0"},
     "linalg.norm[subgradients_at_zero]": {"gradgrad": "at zero torch's second derivative of a norm is NaN, here it is that of the subgradient"},
     "pca_lowrank": {"values": "singular vectors have free signs, and torch's random ones are drawn with another bias"},
     "svd_lowrank": {"values": "singular vectors have free signs, and torch's random ones are drawn with another bias"},
