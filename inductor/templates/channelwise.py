@@ -102,7 +102,7 @@ class Channelwise:
         pixels = e.at(start, e.multiply(left, conv.channels))
 
         def run(channel: Value, mask: Any) -> None:
-            with e.loop(*taps, 1, [e.constant(0.0)] * count) as y:
+            with e.loop(taps[0], taps[1], 1, [e.constant(0.0)] * count) as y:
                 line = e.at(pixels, e.add(channel, e.multiply(
                     y.index, conv.dilation[0] * conv.width * conv.channels
                 )))
@@ -129,14 +129,14 @@ class Channelwise:
         pixel = e.at(start, e.multiply(left, conv.channels))
 
         def run(channel: Value, mask: Any) -> None:
-            with e.loop(*taps, 1, [e.constant(0.0)]) as y:
+            with e.loop(taps[0], taps[1], 1, [e.constant(0.0)]) as y:
                 line = e.at(pixel, e.add(channel, e.multiply(
                     y.index, conv.dilation[0] * conv.width * conv.channels
                 )))
                 weights = e.at(self.weights, e.add(channel, e.multiply(
                     y.index, conv.kernel[1] * conv.channels
                 )))
-                with e.loop(*across, 1, y.values) as x:
+                with e.loop(across[0], across[1], 1, y.values) as x:
                     place = e.multiply(x.index, conv.dilation[1] * conv.channels)
                     weight = e.load_masked(weights, e.multiply(x.index, conv.channels), mask)
                     x.next[0] = e.fma(e.load_masked(line, place, mask), weight, x.next[0])
