@@ -12,7 +12,7 @@ settings.py         defaults, threads, determinism: what a program sets once
 operators.py        torch.ops
 compiler.py         `compile`, `explain`, and torch.compiler
 library.py          operators that a program registers
-autograd/, func/, nn/, optim/, fx/, utils/, amp/, jit/, cuda/, backends/, distributed/   torch's modules of these names
+autograd/, func/, testing/, nn/, optim/, fx/, utils/, amp/, jit/, cuda/, backends/, distributed/   torch's modules of these names
 serialization.py, hub.py, overrides.py, random.py, types.py, linalg.py, special.py, masked.py, fft.py, storage.py   likewise
 accelerator.py, xpu.py, mps.py, multiprocessing/, onnx/, ao/, distributions/, _C.py, _dynamo/   the little of these that libraries touch
 optimized.py        what `compile(module)` gives
@@ -190,7 +190,7 @@ resize_as_ = Tensor.resize_as_
 
 _lookup = lookup(__name__)
 # Packages that are imported when they are first asked for.
-_LATER = frozenset({"distributions", "func", "profiler", "signal", "testing"})
+_LATER = frozenset({"distributions", "func", "functional", "testing"})
 
 
 def __getattr__(name: str) -> Any:
