@@ -153,8 +153,7 @@ class Gemm:
         spans = max(1, -(-p.k * self.block_rows * self.itemsize // PACKED_BYTES)) if self.pack_a else 1
         self.span = self.depth * max(1, -(-p.k // (spans * self.depth)))
         self.group = 1 if p.packed else GROUP
-        reads = self.pack_b and not self.gathered and not p.packed
-        self.ahead = self._plan_ahead() if reads else None
+        self.ahead = self._plan_ahead() if self.pack_b and not self.gathered else None
         a_size = self.block_rows * self.span + 16 * self.lanes
         b_size = (self.group * self.depth + self.lanes) * self.width
         self.a_bytes = -(-a_size * self.itemsize // 64) * 64 * self.pack_a
@@ -171,6 +170,10 @@ class Gemm:
         themselves read waiting.
         """
         line = 64 // self.itemsize
+        if self.problem.packed:
+            share = -(-self.depth * self.width // (line * self.block_tiles))
+            lines = -(-share * PACE // self.depth)
+            return Ahead(1, 0, share * line, lines, line) if lines < PACE else None
         if self.b_by_rows:
             columns = max(1, self.width // line)
             parts = self.block_tiles // columns
@@ -235,7 +238,8 @@ class Gemm:
         """Ask for lines of the next block, at every PACE-th k step for others."""
         assert self.ahead is not None
         lines, between = self.ahead.lines, self.ahead.between
-        step = lines * between if self.b_by_rows else self.problem.b[1]
+        whole = self.b_by_rows or self.problem.packed
+        step = lines * between if whole else self.problem.b[1]
         stop = e.multiply(e.divide(k, PACE), step)
         for i in range(lines):
             e.prefetch(e.at(ahead, e.add(stop, i * between)), locality=2)
@@ -430,17 +434,23 @@ class Gemm:
         if self.ahead is None:
             return 0
         span, end, k = ks
-        k_stride, column_stride = self.problem.b
+        k_stride, panel = self._strides()
         more = e.compare("<", e.add(depth.index, k), end)
         next_k = e.select(more, e.add(depth.index, k), span)
         next_group = e.select(more, group.index, e.add(group.index, self.group))
         ordinal = e.subtract(tile.index, run.first_tile)
         return e.sum(
             e.multiply(next_k, k_stride),
-            e.multiply(next_group, self.width * column_stride),
+            e.multiply(next_group, panel),
             e.multiply(e.remainder(ordinal, self.ahead.across), self.ahead.column),
             e.multiply(e.divide(ordinal, self.ahead.across), self.ahead.part),
         )
+
+    def _strides(self) -> tuple[int, int]:
+        """The elements of B from one k step to the next, and from one panel to the next."""
+        if self.problem.packed:
+            return self.width, self.width * self.problem.k
+        return self.problem.b[0], self.width * self.problem.b[1]
 
     def _first_row(self, e: Emitter, tile: Value) -> Value:
         """The row at which a tile starts."""
@@ -527,7 +537,7 @@ class Gemm:
             e.call(
                 self.micros[height, vectors], rows, columns, run.c, offset, size,
                 e.subtract(p.n, column), first,
-                e.at(run.b, e.add(ahead, e.multiply(ordinal, self.width * p.b[1]))),
+                e.at(run.b, e.add(ahead, e.multiply(ordinal, self._strides()[1]))),
             )
             if self.finish is not None:
                 here = e.minimum(e.subtract(p.n, column), vectors * self.lanes)
