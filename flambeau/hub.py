@@ -7,6 +7,7 @@ import re
 import sys
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlparse
 
 from eager.serialization import load
 from flambeau.missing import lookup
@@ -64,8 +65,6 @@ def load_state_dict_from_url(
     """The object in a `.pt` file at a URL, downloaded once. Raises as `load` and `download_url_to_file` do."""
     folder = Path(model_dir or os.path.join(get_dir(), "checkpoints"))
     folder.mkdir(parents=True, exist_ok=True)
-    from urllib.parse import urlparse  # the network's modules only where it is used
-
     target = folder / (file_name or Path(urlparse(url).path).name)
     if not target.exists():
         sys.stderr.write(f'Downloading: "{url}" to {target}\n')
