@@ -836,7 +836,7 @@ class InPlace(Op):
         if sure is None:
             return False
         values = [unwrap(a) for a in bound]
-        if not sure(*values) or not values[0].flags.writeable:
+        if not sure(*values) or not values[0].flags.writeable or 0 in values[0].strides:
             return False
         self.direct(*values)  # type: ignore[misc]
         return True
@@ -850,7 +850,7 @@ class InPlace(Op):
             return False
         array = bound[0]._array
         kind = array.dtype
-        if kind not in functional.kinds:
+        if kind not in functional.kinds or 0 in array.strides:
             return False
         values = [array]
         for value in bound[1 : functional.required]:

@@ -104,6 +104,11 @@ def is_of_database(function: Any) -> bool:
     return (getattr(function, "__module__", None) or "").startswith("torch.testing._internal") and hasattr(function, "__code__")
 
 
+def is_seeded(op: Any) -> bool:
+    """Whether the database itself says, by fixing the seed, that an entry is random."""
+    return is_of_database(op.op) and "wrapper_set_seed" in op.op.__code__.co_names
+
+
 _UNSEEDED = {"wrapper_set_seed": lambda op, *args, **kwargs: op(*args, **kwargs)}
 
 
