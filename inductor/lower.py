@@ -14,15 +14,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from eager.op import Op, coerce
+from eager.op import Op, coerce, ops
 from fx.graph_module import GraphModule
 from fx.node import Node
 from inductor.index import (
     Index,
     contiguous_strides,
-    delinearize,
     dense_strides,
-    linear,
     stride_order,
 )
 from inductor.loops import (
@@ -34,7 +32,7 @@ from inductor.loops import (
     pointwise,
     reduction,
 )
-from inductor.values import Computed, Coordinates, Lazy, Stored, Viewed, broadcast
+from inductor.values import Computed, Coordinates, Lazy, Stored, Viewed, broadcast, frozen, view
 
 SPLIT_FROM = 16_384
 """A reduction of at least so many elements to few results is done in two steps, for threads and
@@ -416,7 +414,7 @@ class Lowering:
         strides = strides or self.natural_strides(value)
         target = Buffer(self.name(), value.dtype, value.shape, strides)
         self.emit(pointwise(
-            target, _frozen(value),
+            target, frozen(value),
             origins=self._origins(getattr(value, "name", "")),
         ))
         stored = Stored.whole(target)
@@ -463,9 +461,20 @@ class Lowering:
 
     def copy(self, value: Lazy, strides: tuple[int, ...], kind: str = "temporary") -> Stored:
         """A new buffer with these strides that holds the value."""
+        if value.dtype.startswith("complex"):  # kernels have no complex numbers
+            return self._copy_by_eager(value, strides)
         target = Buffer(self.name(), value.dtype, value.shape, strides, kind)
-        self.emit(pointwise(target, _frozen(value), origins=self._origins("copy")))
+        self.emit(pointwise(target, frozen(value), origins=self._origins("copy")))
         return Stored.whole(target)
+
+    def _copy_by_eager(self, value: Lazy, strides: tuple[int, ...]) -> Stored:
+        """`copy` as an eager call: the dimensions in the order in which they lie in memory."""
+        source, order = self.realize(value), tuple(stride_order(strides, value.shape))
+        shape = tuple(value.shape[d] for d in order)
+        target = Buffer(self.name(), value.dtype, shape, contiguous_strides(shape))
+        inner = [(shape, target.strides)]
+        self.emit(Fallback(ops.permute, (source, order), [source.buffer], [target], inner, "complex numbers"))
+        return Stored(target, value.shape, strides)
 
     # -- fallbacks and results
 
@@ -541,27 +550,6 @@ class Operand:
 
     def at(self, s: TypedAlgebra, coordinates: Coordinates) -> Value:
         return s.cast_to(self.value.at(s, self.place(coordinates)), self.dtype)
-
-
-def _frozen(value: Lazy) -> Any:
-    """The computation of a value as it is now, before it knows the buffer that it is about to fill.
-    """
-    if isinstance(value, Computed) and value.realized is None:
-        return value._run
-    if isinstance(value, Viewed) and value.copy is None:
-        return lambda s, c: value.base.at(s, value.rewrite(c))
-    return value.at
-
-
-def view(base: Lazy, shape: Sequence[int], strides: Sequence[int], offset: int) -> Lazy:
-    """A view given by strides over the row-major elements of `base`, as a rewriting of coordinates.
-    """
-    shape, strides = tuple(map(int, shape)), tuple(map(int, strides))
-
-    def rewrite(coordinates: Coordinates) -> Coordinates:
-        return delinearize(linear(coordinates, strides, offset), base.shape)
-
-    return Viewed(base, shape, rewrite)
 
 
 def _same_strides(stored: Stored | None, wanted: Sequence[int]) -> bool:

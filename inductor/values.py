@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from inductor.index import Index, Variable, linear, symbol
+from inductor.index import Index, Variable, delinearize, linear, symbol
 from inductor.loops import Buffer, Inspection, Read, TypedAlgebra, Value
 
 Coordinates = tuple[Index, ...]
@@ -176,3 +176,24 @@ def strided_in_order(value: Stored, order: Sequence[int]) -> bool:
 def node_values(argument: Any) -> Any:
     """The fake tensor of a node, or the argument itself."""
     return argument.meta["val"] if hasattr(argument, "meta") else argument
+
+
+def frozen(value: Lazy) -> Any:
+    """The computation of a value as it is now, before it knows the buffer that it is about to fill.
+    """
+    if isinstance(value, Computed) and value.realized is None:
+        return value._run
+    if isinstance(value, Viewed) and value.copy is None:
+        return lambda s, c: value.base.at(s, value.rewrite(c))
+    return value.at
+
+
+def view(base: Lazy, shape: Sequence[int], strides: Sequence[int], offset: int) -> Lazy:
+    """A view given by strides over the row-major elements of `base`, as a rewriting of coordinates.
+    """
+    shape, strides = tuple(map(int, shape)), tuple(map(int, strides))
+
+    def rewrite(coordinates: Coordinates) -> Coordinates:
+        return delinearize(linear(coordinates, strides, offset), base.shape)
+
+    return Viewed(base, shape, rewrite)

@@ -157,7 +157,8 @@ class Bytes(Reinterpretation):
     def _seen(self, array: np.ndarray, bound: tuple) -> np.ndarray:
         kind, size = bound[1], array.itemsize
         found = _bytes_geometry(size, kind.itemsize, array.shape, tuple(s // size for s in array.strides), 0)
-        flat = np.lib.stride_tricks.as_strided(array, (1,) if array.size else (0,), (size,)).view(kind.numpy)
+        count = max(1, kind.itemsize // size) if array.size else 0  # of elements that make up one of the new type
+        flat = np.lib.stride_tricks.as_strided(array, (count,), (size,)).view(kind.numpy)
         steps = tuple(s * kind.itemsize for s in found[1])
         return np.lib.stride_tricks.as_strided(flat, found[0], steps, writeable=array.flags.writeable)
 
