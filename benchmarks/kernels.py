@@ -1,16 +1,19 @@
 """Generated kernels against their peers: GF/s of matrix products and convolutions, in one interleaved run.
 
-    python -m benchmarks.kernels [--threads 1,2] [--seconds 0.3] [--only gemm,forward,input,weight]
+    python -m benchmarks.kernels [--threads 1,2] [--seconds 0.3] [--only gemm,weights,attention,forward,input,weight]
 
 Each line is one shape. `ours` and `torch` (where it is installed) take turns, and the best time of each
 counts, as GF/s. `peak` is what a loop of multiply-adds in registers reached between them, per thread.
 With one thread the clock is the thread's own, which stands still while other programs run; with
-several it is the wall's: on a busy machine trust ratios, not figures.
+several it is the wall's: on a busy machine trust ratios, not figures. `weights` are products with a
+parameter of an inference: ours packed once, and every call with another copy, so that they come from
+memory as in a model.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -18,8 +21,9 @@ from typing import Any
 import numpy as np
 
 from inductor import native, threads
-from inductor.program import Program, input, output
-from inductor.templates import convolution, gemm
+from inductor.program import Program, aligned, input, output
+from inductor.templates import attention, convolution, gemm, panels
+from inductor.templates.attention import Attention
 from inductor.templates.convolution import Convolution
 
 PRODUCTS = {  # m, n, k, trans_a, trans_b, batch
@@ -34,6 +38,23 @@ PRODUCTS = {  # m, n, k, trans_a, trans_b, batch
     "attention values": (128, 64, 128, False, False, 12),
     "mlp": (8, 256, 256, False, True, 1),
     "square": (1024, 1024, 1024, False, False, 1),
+}
+WEIGHTS = {  # m, n, k
+    "gpt2 qkv": (128, 2304, 768),
+    "gpt2 projection": (128, 768, 768),
+    "gpt2 up": (128, 3072, 768),
+    "gpt2 down": (128, 768, 3072),
+    "gpt2 logits": (128, 50257, 768),
+    "minilm": (320, 384, 384),
+    "vit": (197, 768, 192),
+    "mlp": (8, 256, 256),
+}
+COLD = 64 << 20  # bytes of copies of a weight: more than the caches hold
+ATTENTION = {  # batch, heads, rows, columns, depth, causal
+    "gpt2": (1, 12, 128, 128, 64, True),
+    "gpt2, long": (1, 12, 1024, 1024, 64, True),
+    "minilm": (10, 12, 32, 32, 32, False),
+    "vit": (1, 3, 197, 197, 64, False),
 }
 IMAGES = {  # batch, channels, height, filters, kernel, stride, groups
     "resnet18 stem": (1, 3, 224, 64, 7, 2, 1),
@@ -141,6 +162,65 @@ def products(counts: list[int]) -> Iterator[tuple[str, float, dict[str, Callable
         yield name, 2.0 * m * n * k * batch, functions
 
 
+def weights(counts: list[int]) -> Iterator[tuple[str, float, dict[str, Callable[[], Any]]]]:
+    """Products with weights that come from memory, packed before."""
+    random = np.random.default_rng(0)
+    for name, (m, n, k) in WEIGHTS.items():
+        copies = max(2, min(64, COLD // (4 * n * k)))
+        a = random.standard_normal((m, k), dtype=np.float32)
+        plain = [random.standard_normal((n, k), dtype=np.float32) for _ in range(copies)]
+        c = np.empty((m, n), np.float32)
+        problem = gemm.Problem(m, n, k, (k, 1), (1, k), (n, 1), packed=True)
+        packed = [aligned(4 * panels.size(problem)) for _ in range(copies)]
+        pack = Program([panels.pack(problem).step(input(0), output(0))], 1, 1)
+        for pair in zip(plain, packed, strict=True):
+            pack.call(pair)
+        program = Program([gemm.build(problem).step(input(0), input(1), output(0))], 2, 1)
+        functions: dict[str, Callable[[], Any]] = {}
+        for count in counts:
+            ours = itertools.cycle([_ours(program, (a, b, c), count) for b in packed])
+            functions[f"ours {count}"] = lambda ours=ours: next(ours)()
+            if has_torch():
+                import torch
+
+                x, z = torch.from_numpy(a), torch.from_numpy(c)
+                calls = [
+                    _torch(lambda x=x, y=torch.from_numpy(b).t(), z=z: torch.mm(x, y, out=z), count)
+                    for b in plain
+                ]
+                theirs = itertools.cycle(calls)
+                functions[f"torch {count}"] = lambda theirs=theirs: next(theirs)()
+        yield name, 2.0 * m * n * k, functions
+
+
+def attentions(counts: list[int]) -> Iterator[tuple[str, float, dict[str, Callable[[], Any]]]]:
+    """Attention in one pass; its operations are those of both products, half of them where causal."""
+    random = np.random.default_rng(0)
+    for name, (batch, heads, rows, columns, depth, causal) in ATTENTION.items():
+        shapes = [(batch, heads, n, depth) for n in (rows, columns, columns, rows)]
+        q, k, v, out = (random.standard_normal(shape, dtype=np.float32) for shape in shapes)
+        steps = [(heads * n * depth, n * depth, depth) for n in (rows, columns, columns, rows)]
+        problem = Attention(
+            batch, heads, rows, columns, depth, depth, *steps, depth**-0.5, causal
+        )
+        step = attention.forward(problem).step(input(0), input(1), input(2), output(0))
+        program = Program([step], 3, 1)
+        functions: dict[str, Callable[[], Any]] = {}
+        for count in counts:
+            functions[f"ours {count}"] = _ours(program, (q, k, v, out), count)
+            if has_torch():
+                import torch
+
+                x, y, z = (torch.from_numpy(t) for t in (q, k, v))
+                functions[f"torch {count}"] = _torch(
+                    lambda x=x, y=y, z=z, causal=causal: (
+                        torch.nn.functional.scaled_dot_product_attention(x, y, z, is_causal=causal)
+                    ),
+                    count,
+                )
+        yield name, 4.0 * batch * heads * rows * columns * depth / (1 + causal), functions
+
+
 def images(
     kind: str, counts: list[int]
 ) -> Iterator[tuple[str, float, dict[str, Callable[[], Any]]]]:
@@ -191,13 +271,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="GF/s of the generated kernels and their peers")
     parser.add_argument("--threads", default="1", help="comma-separated numbers of threads")
     parser.add_argument("--seconds", type=float, default=0.3, help="per contestant and shape")
-    parser.add_argument("--only", default="gemm,forward,input,weight")
+    parser.add_argument("--only", default="gemm,weights,attention,forward,input,weight")
     options = parser.parse_args()
     counts = [int(count) for count in options.threads.split(",")]
     clock = time.thread_time if counts == [1] else time.perf_counter
     spin, spun = peak()
     for kind in options.only.split(","):
-        cases = products(counts) if kind == "gemm" else images(kind, counts)
+        made = {"gemm": products, "weights": weights, "attention": attentions}.get(kind)
+        cases = made(counts) if made is not None else images(kind, counts)
         for name, flops, functions in cases:
             best = interleaved({**functions, "peak": spin}, options.seconds, clock)
             top = spun / best.pop("peak") / 1e9
@@ -205,7 +286,7 @@ def main() -> None:
             text = "  ".join(f"{who} {rate:5.0f}" for who, rate in rates.items())
             pairs = [(rates[f"ours {c}"], rates.get(f"torch {c}")) for c in counts]
             ratios = "  ".join(f"x{ours / peer:.2f}" for ours, peer in pairs if peer)
-            print(f"{kind:8}{name:28}{text}  peak {top:5.0f}  {ratios}", flush=True)
+            print(f"{kind:10}{name:28}{text}  peak {top:5.0f}  {ratios}", flush=True)
 
 
 if __name__ == "__main__":

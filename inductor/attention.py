@@ -79,14 +79,14 @@ def lower_attention(lowering: Lowering, node: Node, bound: tuple) -> Lazy:
         extra = _operand(lowering, mask, (batch, heads, rows, columns), (0, 1))
         layout = Mask(mask.dtype, (*_step(extra), extra.strides[-1] if columns > 1 else 0))
     if _side_by_side(node):
-        memory: Sequence[int] = (batch, rows, heads, width)
-        strides = (rows * heads * width, width, heads * width, 1)
+        memory = (batch, rows, heads, width)
+        strides: Sequence[int] = (rows * heads * width, width, heads * width, 1)
     else:
         memory = (batch, heads, rows, width)
         strides = contiguous_strides(memory)
-    out = Buffer(lowering.name(), dtype, tuple(memory), contiguous_strides(memory))
+    out = Buffer(lowering.name(), dtype, memory, contiguous_strides(memory))
     problem = Attention(
-        batch, heads, rows, columns, depth, width, _step(q), _step(k), _step(v), strides[:3],
+        batch, heads, rows, columns, depth, width, _step(q), _step(k), _step(v), tuple(strides[:3]),  # type: ignore[arg-type]
         float(bound[5]), bool(bound[4]), layout, dtype,
     )
     inputs = [q, k, v, *([extra] if extra is not None else [])]
@@ -98,5 +98,5 @@ def lower_attention(lowering: Lowering, node: Node, bound: tuple) -> Lazy:
 
     name = f"attention_{rows}x{columns}x{depth}"
     lowering.emit(Step(name, [x.buffer for x in inputs], [out], make))
-    result = Stored(out, shape, strides[4 - len(shape) :])
+    result = Stored(out, shape, tuple(strides[4 - len(shape) :]))
     return _converted(result, query.dtype)
