@@ -6,7 +6,11 @@ measure.py    interleaved timing and peak memory
 accuracy.py   outputs and gradients compared
 report.py     rows, the CSV file, the table and the progress line
 chart.py      the bar chart
+first.py      seconds to a new process's first result, with empty and full caches (`python -m benchmarks.first`)
+document.py   sections of docs/performance.md
 wordpiece.py  the tokenizer for sentences.txt
+steps.py      where a compiled model's time goes, step by step
+convolutions.py  the tables of docs/performance.md on convolutions
 models/       the models
 peers/        other libraries that run them: ONNX Runtime, OpenVINO, JAX
 """

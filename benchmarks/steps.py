@@ -26,11 +26,11 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("name", help="a model of benchmarks/models, or of timm")
     made.add_argument("--training", action="store_true", help="forward and backward")
     made.add_argument("--batch-size", type=int, default=1)
-    made.add_argument("--size", type=int, default=224, help="pixels of timm's images in each direction")
+    made.add_argument("--size", type=int, default=224, help="pixels of timm's images, each way")
     made.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     made.add_argument("--repeat", type=int, default=20)
     made.add_argument("--most", type=int, default=40, help="rows to print")
-    made.add_argument("--in-order", action="store_true", help="as the steps run, not sorted by time")
+    made.add_argument("--in-order", action="store_true", help="as the steps run, not by time")
     return made
 
 
@@ -67,7 +67,9 @@ def caller(options: argparse.Namespace) -> Callable[[], Any]:
     return step if options.training else infer
 
 
-def observed(run: Callable[[], Any], repeat: int, clock: Callable[[], float]) -> list[tuple[str, float]]:
+def observed(
+    run: Callable[[], Any], repeat: int, clock: Callable[[], float]
+) -> list[tuple[str, float]]:
     """The steps of all programs that `run` runs, in order, with the least of their seconds."""
     from inductor.compile import Segment
 

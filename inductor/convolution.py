@@ -1,8 +1,8 @@
 """Convolutions become steps of generated kernels.
 
-Where a graph only infers, images are kept with their channels last from one convolution to the next:
-whoever asks for an image lays it out so, and what is computed of a result follows its strides. The
-packing of weights is a step of its own.
+Where a graph only infers, images are kept with their channels last from one convolution to the
+next: whoever asks for an image lays it out so, and what is computed of a result follows its
+strides. Weights that are parameters are packed once and kept (`weights.py`), others in every call.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def keeps_channels_last(lowering: Lowering) -> bool:
 def _convolution(
     image: tuple, filters: int, kernel: tuple, how: tuple, tensors: Sequence[Lazy]
 ) -> Any:
-    """The sizes for the templates, which know two dimensions: one dimension is an image of height 1.
+    """The sizes for the templates: one dimension is an image of height 1.
 
     Raises Unsupported for three dimensions and for other types than float32 and float64.
     """
@@ -155,7 +155,8 @@ def _direct(
     )
     if thin:
         source = image.stored() or lowering.realize(image)
-        strides = source.strides if len(source.strides) == 4 else (*source.strides[:2], 0, source.strides[2])
+        outer, inner = source.strides[:2], source.strides[2:]
+        strides = (*outer, *inner) if len(inner) == 2 else (*outer, 0, *inner)
         pixels = _step(
             lowering, "pad", packing.pad(conv, strides), source, packing.padded_size(conv)
         )

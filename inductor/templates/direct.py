@@ -1,10 +1,10 @@
 """Convolutions of images whose channels lie side by side in memory (channels last).
 
 A tile of output pixels and vectors of filters lives in registers while the taps and channels run:
-each step broadcasts one scalar per pixel against vectors of weights. Pixels are read where they lie;
-for taps that fall into the padding a pixel's address is that of a row of zeros, and a tap that no
-pixel of the tile meets is left out. Weights come packed, [group][block of filters][tap][channel]
-[filters of the block], by a step of its own (`packing.pack`), a part of which stays in the first cache level
+each step broadcasts one scalar per pixel against vectors of weights. Pixels are read where they
+lie; for taps that fall into the padding a pixel's address is that of a row of zeros, and a tap that
+no pixel of the tile meets is left out. Weights come packed by `packing.pack`, [group][block of
+filters][tap][channel][filters of the block], a part of which stays in the nearest cache levels
 while the tiles of a block of pixels pass.
 
 The epilogue changes a tile in registers, or where it is long once it is stored (see `finish.py`);
@@ -302,10 +302,12 @@ class Direct:
                     e.multiply(tile.index, self.tile.rows - 1), e.minimum(tile.index, self.tall)
                 )
 
-                def run(height: int, here: Any = here, pixel: Value = pixel, part: tuple = part) -> list:
-                    block = e.arguments[0]
+                def run(
+                    height: int, here: Any = here, pixel: Value = pixel, part: tuple = part
+                ) -> list:
                     e.call(
-                        self.micros[height, vectors], image, here, out, pixel, *at, *part, block
+                        self.micros[height, vectors], image, here, out, pixel, *at, *part,
+                        e.arguments[0],
                     )
                     if self.finish is not None:
                         self._finish(e, height, vectors, (out, pixel, *at), part[-1])

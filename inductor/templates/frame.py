@@ -46,7 +46,8 @@ def choose_tile(pixels: int, width: int, filters: int, lanes: int, registers: in
             rows = -(-pixels // tiles)
             whole, rest = divmod(-(-filters // lanes), vectors)
             time = tiles * (whole * cycles(rows, vectors) + (cycles(rows, rest) if rest else 0))
-            time *= 1 + 0.05 * (pixels % tiles > 0) + 0.08 * (rest > 0) + 0.3 * (1 / rows + 1 / vectors)
+            time *= 1 + 0.05 * (pixels % tiles > 0) + 0.08 * (rest > 0)
+            time *= 1 + 0.3 * (1 / rows + 1 / vectors)
             time *= 1 + 0.5 / width * (width % rows > 0)
             if time < best:
                 best, winner = time, Tile(rows, vectors)
@@ -151,7 +152,8 @@ def frame(conv: Convolution) -> Frame:
 
 def is_thin(conv: Convolution) -> bool:
     """Are the channels so few that a row of taps had better be read as one?"""
-    return conv.channels < THIN and conv.kernel[1] > 1 and conv.groups == 1 and conv.dilation[1] == 1
+    near = conv.groups == 1 and conv.dilation[1] == 1
+    return near and conv.channels < THIN and conv.kernel[1] > 1
 
 
 def thin_frame(conv: Convolution) -> Frame:
@@ -195,8 +197,8 @@ def gradient_frames(conv: Convolution) -> list[tuple[Frame, tuple[int, ...]]]:
 
 
 def _met(conv: Convolution, axis: int, place: int) -> list[tuple[int, int]]:
-    """The taps that meet image pixels `place`, `place` + stride, …: the number of each, and how far
-    its output pixel is from the first one.
+    """The taps that meet image pixels `place`, `place` + stride, …: the number of each, and how
+    far its output pixel is from the first one.
     """
     found = []
     for tap in range(conv.kernel[axis]):

@@ -114,9 +114,14 @@ def _pack_elements(
         e.store_vector(value, out, e.multiply(step, work.block))
 
 
+def padded(conv: Convolution) -> tuple[int, int]:
+    """Rows and columns of an image with its padding."""
+    return conv.height + 2 * conv.padding[0], conv.width + 2 * conv.padding[1]
+
+
 def pad(conv: Convolution, strides: tuple[int, ...]) -> Template:
     """A kernel (image, padded): an image in any strides becomes channels last with its padding."""
-    height, width = (n + 2 * p for n, p in zip((conv.height, conv.width), conv.padding, strict=True))
+    height, width = padded(conv)
     return Template(
         f"pad {conv} {strides}", "pad", lambda: _write_pad(conv, strides), conv.batch * height,
         width * conv.channels / 1.5,
@@ -125,7 +130,7 @@ def pad(conv: Convolution, strides: tuple[int, ...]) -> Template:
 
 def padded_size(conv: Convolution) -> int:
     """Elements of the padded image."""
-    height, width = (n + 2 * p for n, p in zip((conv.height, conv.width), conv.padding, strict=True))
+    height, width = padded(conv)
     return conv.batch * height * width * conv.channels
 
 
@@ -134,7 +139,7 @@ def _write_pad(conv: Convolution, strides: tuple[int, ...]) -> str:
     e = Emitter(module, "pad", dtype=conv.dtype)
     source, target = e.pointer(0), e.pointer(1)
     (up, left), channels = conv.padding, conv.channels
-    height, width = conv.height + 2 * up, conv.width + 2 * left
+    height, width = padded(conv)
     with e.loop(e.arguments[1], e.arguments[2]) as unit:
         image, y = e.divide(unit.index, height), e.remainder(unit.index, height)
         line = e.at(target, e.multiply(unit.index, width * channels))

@@ -1,9 +1,9 @@
 """Convolutions by 3x3 with stride 1, after Winograd: F(2x2, 3x3), for images with channels last.
 
 A tile of 2x2 outputs needs 4x4 pixels. Both the pixels and the weights are transformed to 16
-components, in which a convolution is a product: 16 multiplications a tile where the direct way takes
-36. A block of tiles is transformed into scratch memory, multiplied component by component with a
-block of filters, and transformed back, where the epilogue is applied.
+components, in which a convolution is a product: 16 multiplications a tile where the direct way
+takes 36. A block of tiles is transformed into scratch memory, multiplied component by component
+with a block of filters, and transformed back, where the epilogue is applied.
 
 An infinite pixel would give NaN where the direct way gives infinity. A result that is not finite
 sets a flag, and the direct kernel, which follows behind the flag, does everything again.
@@ -106,7 +106,7 @@ def _write_pack(conv: Convolution, cut: Cut) -> str:
 
 
 def kernel(conv: Convolution, epilogue: Epilogue | None = None) -> Template:
-    """The kernel (image, packed weights, out, scratch, flag, *extra); its range is blocks of tiles."""
+    """The kernel (image, packed weights, out, scratch, flag, *extra) over blocks of tiles."""
     cut = Cut(conv)
     elements = COMPONENTS * cut.room * (conv.channels + cut.width) + 64
     key = None if epilogue is None else epilogue.key
