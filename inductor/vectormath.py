@@ -79,8 +79,8 @@ def exp_float32(x):
     value = float32(1.0) + (r + r * r * polynomial(r, EXP32))
     # in two steps, so that neither overflows before the result does and subnormals round once
     half = int32(k >> int32(1))
-    value = value * power_of_two_float32(half) * power_of_two_float32(int32(k - half))
-    return select(x != x, x, value)
+    # NaN stays NaN: it passes both clamps, and whatever k is then, NaN times anything is NaN
+    return value * power_of_two_float32(half) * power_of_two_float32(int32(k - half))
 
 
 @vector
@@ -305,9 +305,8 @@ def tanh_float64(x):
 
 @vector
 def sigmoid_float32(x):
-    e = exp_float32(-absolute(x))
-    value = select(x < float32(0.0), e, float32(1.0)) / (float32(1.0) + e)
-    return select(x != x, x, value)
+    e = exp_float32(-absolute(x))  # NaN of NaN
+    return select(x < float32(0.0), e, float32(1.0)) / (float32(1.0) + e)
 
 
 @vector
