@@ -47,6 +47,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--repeat", type=int, default=20, help="timed calls of each variant, interleaved")
     made.add_argument("--budget", type=float, default=30.0, help="seconds of timing per model at most")
     made.add_argument("--output", type=Path, metavar="FILE.csv", help="write the rows here")
+    made.add_argument("--write", type=Path, metavar="FILE.md", help='put the tables into this file\'s section "Whole models"')
     made.add_argument("--chart", type=Path, metavar="FILE.png|svg", help="draw the rows here (needs matplotlib)")
     made.add_argument(
         "--peer", dest="peers", type=peer_names, default=[], metavar="NAME,...",
@@ -91,6 +92,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(table(rows.rows))
         print()
         print("\n".join(summary(rows.rows)))
+        if options.write:
+            write(rows.rows, options, arguments)
         if options.chart:
             from benchmarks.chart import draw
 
@@ -117,6 +120,24 @@ def empty_caches() -> None:
     for variable in ("FLAMBEAU_CACHE_DIR", "TORCHINDUCTOR_CACHE_DIR"):
         os.environ[variable] = tempfile.mkdtemp(prefix="benchmarks-")
         atexit.register(shutil.rmtree, os.environ[variable], ignore_errors=True)
+
+
+def write(rows: list[dict[str, Any]], options: argparse.Namespace, arguments: Sequence[str] | None) -> None:
+    """The tables as a section of a document."""
+    from benchmarks.document import machine, replace
+    from benchmarks.report import document
+
+    loads = [row["loadavg"] for row in rows if row.get("loadavg") is not None] or [0.0]
+    versions = dict.fromkeys(v for row in rows for v in (row.get("peers") or "").split("; ") if v)
+    count = f"{options.threads} thread{'s' if options.threads != 1 else ''}"
+    words = " ".join(sys.argv[1:] if arguments is None else arguments)
+    introduction = (
+        f"Written by `python -m benchmarks {words}` on {machine()}; {count} for every library, all variants in turn; load of the "
+        f"machine while it ran {min(loads):.1f} to {max(loads):.1f}. {', '.join(versions)}. Medians in milliseconds; \"times it\" is the best "
+        "peer's time over ours. Memory is what a call needs beyond parameters and inputs, at its peak: for eager what NumPy "
+        "and Python hold (tracemalloc); for compiled code that, and the workspaces and results that its programs keep."
+    )
+    replace(options.write, f"Whole models, {count}", [introduction, "", *document(rows)])
 
 
 def detail(row: dict[str, Any]) -> str:

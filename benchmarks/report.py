@@ -76,6 +76,9 @@ def cell(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
+PEERS = ("onnxruntime", "openvino", "jax")
+
+
 class Rows:
     """The rows so far; the file is written anew after each, so that an interrupted run keeps what it has."""
 
@@ -129,6 +132,45 @@ def table(rows: list[dict[str, Any]]) -> str:
     widths = [max(len(line[column]) for line in cells) for column in range(len(shown))]
     lines = ["  ".join(text.rjust(width) for text, width in zip(line, widths)) for line in cells]
     return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
+
+
+DOCUMENT = (
+    ("name", "model", 1),
+    ("batch_size", "batch", 1),
+    ("eager_latency", "eager", 1e3),
+    ("abs_latency", "compiled", 1e3),
+    ("torch_eager_latency", "torch eager", 1e3),
+    ("torch_compiled_latency", "torch.compile", 1e3),
+    ("onnxruntime_latency", "ONNX Runtime", 1e3),
+    ("openvino_latency", "OpenVINO", 1e3),
+    ("jax_latency", "JAX", 1e3),
+    ("best_peer", "best peer", 1),
+    ("speedup_over_best_peer", "times it", 1),
+    ("eager_peak_mem", "eager MB", 1e3),
+    ("dynamo_peak_mem", "compiled MB", 1e3),
+    ("status", "", 1),
+)
+
+
+def document(rows: list[dict[str, Any]]) -> list[str]:
+    """The rows in Markdown: a table per mode, then what peers could not run, then the geometric means."""
+    lines: list[str] = []
+    refused: dict[str, list[str]] = {}
+    for mode in dict.fromkeys(row["mode"] for row in rows):
+        found = [row for row in rows if row["mode"] == mode and row["backend"] not in PEERS]
+        shown = [e for e in DOCUMENT if any(row.get(e[0]) is not None for row in found)]
+        if all(row["status"] == "ok" for row in found):
+            shown = [entry for entry in shown if entry[0] != "status"]
+        lines += [f"### {mode.capitalize()}", "", f"| {' | '.join(title for _, title, _ in shown)} |"]
+        lines.append("|" + "---|" * len(shown))
+        for row in found:
+            lines.append(f"| {' | '.join(_shown(row.get(key), scale) for key, _, scale in shown)} |")
+        lines.append("")
+    for row in rows:
+        if row["backend"] in PEERS:
+            refused.setdefault(f"{row['status']} ({row['mode']})", []).append(row["name"])
+    lines += [f"- {reason}: {', '.join(names)}" for reason, names in refused.items()]
+    return [*lines, "", *(f"- {line}" for line in summary(rows))]
 
 
 def _shown(value: Any, scale: float) -> str:

@@ -15,7 +15,16 @@ from benchmarks.accuracy import worst
 from benchmarks.case import FOLDER, SOURCES, names
 from benchmarks.measure import Times, interleave, peak_memory
 from benchmarks.peers.peer import Prepared, Unsupported
-from benchmarks.report import COLUMNS, Progress, Rows, cell, geometric_mean, summary, table
+from benchmarks.report import (
+    COLUMNS,
+    Progress,
+    Rows,
+    cell,
+    document,
+    geometric_mean,
+    summary,
+    table,
+)
 from benchmarks.run import figures
 
 
@@ -224,3 +233,42 @@ def test_a_failure_becomes_a_row(tmp_path, monkeypatch, capsys):
     assert code == 1
     assert "RuntimeError: out of luck" in (tmp_path / "rows.csv").read_text()
     assert "Traceback" in capsys.readouterr().err
+
+
+def test_sections_of_a_document(tmp_path):
+    from benchmarks.document import replace
+
+    path = tmp_path / "docs" / "performance.md"
+    replace(path, "First", ["one", "two"])
+    replace(path, "Second", ["three"])
+    replace(path, "First", ["## in a line is no heading of ours".replace("## ", "")])
+    text = path.read_text()
+    assert text.startswith("# Performance\n") and "one" not in text
+    assert text.index("## First") < text.index("## Second") and text.endswith("three\n")
+    replace(path, "Second", ["three"])
+    assert path.read_text() == text
+
+
+def test_rows_in_markdown():
+    row = {
+        "name": "mlp", "mode": "inference", "backend": "inductor", "eager_latency": 2.0, "abs_latency": 1.0,
+        "status": "ok", "openvino_latency": 3.0,
+    }
+    refusal = {"name": "gpt2", "mode": "inference", "backend": "jax", "status": "no jax: not today"}
+    lines = document([row, refusal])
+    assert lines[:2] == ["### Inference", ""] and "| model | eager | compiled | OpenVINO |" in lines
+    assert "| mlp | 2000.00 | 1000.00 | 3000.00 |" in lines
+    assert "- no jax: not today (inference): gpt2" in lines
+    assert any("3.00x over the better of ONNX Runtime and OpenVINO" in line for line in lines)
+
+
+def test_first_calls_as_a_table():
+    from benchmarks.first import lines_of
+
+    good = {"import": 0.25, "build": 0.1, "first": 1.5}
+    row = {
+        "model": "mlp", "mode": "training", "flambeau cold": good, "flambeau warm": {**good, "first": 0.5},
+        "torch cold": {**good, "first": 15.0}, "torch warm": {"status": "exit 1"},
+    }
+    lines = lines_of([row], ["flambeau", "torch"])
+    assert lines[2] == "| mlp | training | 1.50 | 0.25 | 0.50 | 15.00 | exit 1 | exit 1 | 10.0 |"
