@@ -358,7 +358,7 @@ class OpNode(Node):
             pack_node(self)
 
     def set_output(self, result: Tensor) -> None:
-        self.specs = (result._spec(),)
+        """One output needs no description: its gradient tells."""
         if self.keeps.out:
             self.out = (SavedOutput(result, 0),)
 
@@ -394,7 +394,7 @@ class OpNode(Node):
         if self.versions is not None:
             self._check_versions(places)
         bound = self.saved if self.packed is None else unpacked(self)
-        out: tuple = self.specs
+        out: tuple = self.specs or (grads[0]._spec(),)  # type: ignore[union-attr]
         if self.out is not None:
             out = tuple([o if type(o) is Spec else o.get(self) for o in self.out])
         found = self._derive(grads, out, bound, places)
@@ -566,7 +566,6 @@ def record_elementwise(op: Any, bound: tuple, result: Tensor) -> Tensor:
                 if node.versions is not None:
                     node.versions.append(0)
         i += 1
-    node.specs = (spec,)
     if keeps.out:
         node.out = (SavedOutput(result, 0),)
     if packed_in[0]:
@@ -587,15 +586,12 @@ def record_view(op: Any, bound: tuple, result: Tensor) -> Tensor:
     before = source._node if source._base is None else node_of(source)
     node._edges = [source if before is None else (before, source._output_nr)]
     node.keeps = op.keeps.get(1) or keeping(op, 1)
-    array, seen = source._array, result._array
-    made, spec = object.__new__(Spec), object.__new__(Spec)
-    spec.shape, spec._strides, spec._unit = array.shape, array.strides, array.itemsize
-    made.shape, made._strides, made._unit = seen.shape, seen.strides, spec._unit
-    spec.dtype = made.dtype = dtypes._BY_NUMBER[array.dtype.num]
-    spec.device = made.device = CPU
-    if not array.size:
-        spec._strides = made._strides = None
-    node.saved, node.specs = [spec, *bound[1:]], (made,)
+    array = source._array
+    spec = object.__new__(Spec)
+    spec.shape, spec._unit, spec.device = array.shape, array.itemsize, CPU
+    spec._strides = array.strides if array.size else None
+    spec.dtype = dtypes._BY_NUMBER[array.dtype.num]
+    node.saved = [spec, *bound[1:]]
     result._node, result._requires_grad = node, True
     base = result._base
     result._seen = base._node if base is not None else None

@@ -869,7 +869,7 @@ class InPlace(Op):
 
     def compute(self, bound: tuple) -> Tensor:
         target = bound[0]
-        if self._quickly(bound):
+        if self._quickly(bound) or self._surely(bound):
             return target
         refuse_overlap(target)
         if not target._array.flags.writeable:

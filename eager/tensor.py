@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 Number = (int, float, complex, np.generic)
 
 
+_CPU, _BY_NUMBER = devices.CPU, dtypes._BY_NUMBER
 # The classes of tensors that have an array: all but FakeTensor.
 PLAIN: set[type] = set()
 
@@ -101,9 +102,9 @@ class Tensor:
     def _spec(self) -> Spec:
         array = self._array
         result = object.__new__(Spec)
-        result.shape, result.device = array.shape, devices.CPU
-        result.dtype = dtypes._BY_NUMBER[array.dtype.num]
-        result._strides, result._unit = array.strides if array.size else None, array.itemsize
+        result.shape, result._unit, result.device = array.shape, array.itemsize, _CPU
+        result._strides = array.strides if array.size else None
+        result.dtype = _BY_NUMBER[array.dtype.num]
         return result
 
     if TYPE_CHECKING:  # methods that are operators are attached when they are declared

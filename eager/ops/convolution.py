@@ -163,8 +163,8 @@ def _convolve(input: np.ndarray, weight: np.ndarray, size: tuple, stride: tuple,
     if groups == 1 and rows * length <= _BAND:
         for sample in range(samples):
             patches = _patches(padded[sample], kernel, size, stride, dilation)
-            whole = patches.reshape(rows, length)
-            result[sample] = flat[0].dot(whole).reshape(outputs, *size)
+            product = flat[0].dot(patches.reshape(rows, length))
+            result[sample] = product.reshape(outputs, *size)
         return result
     for sample in range(samples):
         patches = _patches(padded[sample], kernel, size, stride, dilation)

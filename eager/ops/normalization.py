@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from eager import dispatch
 from eager.autograd import is_grad_enabled
 from eager.blocks import BLOCK, row_sums
 from eager.call import FLOATS
@@ -19,6 +20,7 @@ from eager.ops.moments import moments_vjp, statistics_dtype, widened
 from eager.registry import ops
 from eager.shape import numel
 from eager.spec import Spec
+from eager.tensor import PLAIN
 
 # Over the batch
 
@@ -154,12 +156,26 @@ def batch_norm(input, running_mean, running_var, weight=None, bias=None, trainin
     if count == 0:  # nothing to learn from
         return result
     if running_mean is not None:
-        running_mean.mul_(1 - momentum).add_(mean.detach(), alpha=momentum)
+        _average(running_mean, mean.detach(), momentum)
     if running_var is not None:
         rstd = rstd.detach()
         variance = (1 / (rstd * rstd) - eps) * (count / (count - 1))
-        running_var.mul_(1 - momentum).add_(variance, alpha=momentum)
+        _average(running_var, variance, momentum)
     return result
+
+
+def _average(running: Any, value: Any, momentum: float) -> None:
+    """Moves a running statistic towards a new value."""
+    if dispatch.active[0] or {type(running), type(value)} - PLAIN or running.requires_grad:
+        running.mul_(1 - momentum).add_(value, alpha=momentum)
+        return
+    if running._array.dtype is not value._array.dtype or not running._array.flags.writeable:
+        running.mul_(1 - momentum).add_(value, alpha=momentum)
+        return
+    array = running._array
+    array *= 1 - momentum
+    array += value._array * momentum
+    running._bump()
 
 
 def _legacy_batch_norm(input: Any, weight: Any, bias: Any, running_mean: Any, running_var: Any,
