@@ -110,9 +110,9 @@ class CrossEntropyLoss(_WeightedLoss):
 class LinearCrossEntropyLoss(_WeightedLoss):
     """The cross entropy of a linear map of the input, whose weight belongs to the loss."""
 
-    def __init__(self, in_features: int, num_classes: int, out_features: tuple = (), *,
-                 bias: bool = False, device: Any = None, dtype: Any = None, weight: Any = None,
-                 reduction: str = "mean", ignore_index: int | None = None,
+    def __init__(self, in_features: int, num_classes: int, *, out_features: tuple = (),
+                 bias: bool = False, device: Any = None, dtype: Any = None,
+                 reduction: str = "mean", weight: Any = None, ignore_index: int | None = None,
                  label_smoothing: float = 0.0, options: Any = None) -> None:
         super().__init__(weight, None, None, reduction)
         self.in_features, self.num_classes = in_features, num_classes

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from eager.dtype import INTEGER, int64
+from eager.dtype import INTEGER, float32, int64
 from eager.op import composite, extern
+from eager.ops.activation import HALF
 from eager.registry import ops
 from eager.spec import Spec
 
@@ -146,9 +147,11 @@ def embedding_bag(input, weight, offsets=None, max_norm=None, norm_type=2.0,
                          f"{len(input.shape)}")
     flat = input.reshape((-1,))
     rows = ops.embedding(flat, weight, padding_idx, scale_grad_by_freq)
+    rows = rows.to(float32) if weight.dtype in HALF and mode != "max" else rows
     if per_sample_weights is not None:
         rows = rows * per_sample_weights.reshape((-1, 1))
-    return _reduce_bags(rows, flat, bag, bags, mode, _row(padding_idx, weight.shape[0]))
+    found = _reduce_bags(rows, flat, bag, bags, mode, _row(padding_idx, weight.shape[0]))
+    return found.to(weight.dtype)
 
 
 def _reduce_bags(rows: Any, flat: Any, bag: Any, bags: Any, mode: str, padding: Any) -> Any:

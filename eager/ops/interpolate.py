@@ -167,9 +167,11 @@ def interpolate(input, size=None, scale_factor=None, mode="nearest", align_corne
     along = _antialiased if antialias else _cubic if mode == "bicubic" else _linear
     kind, extra = input.dtype, ((mode == "bicubic"),) if antialias else ()
     input = _wide(input)
-    for i, (m, scale) in enumerate(zip(sizes, scales)):
-        input = along(input, i + 2, m, scale, bool(align_corners), *extra)
-    return ops.clamp(ops.round(input), 0, 255).to(kind) if kind is uint8 else input.to(kind)
+    for i in reversed(range(rank)) if kind is uint8 else range(rank):
+        input = along(input, i + 2, sizes[i], scales[i], bool(align_corners), *extra)
+        if kind is uint8:  # PyTorch stores bytes between the dimensions
+            input = ops.clamp(ops.floor(input + 0.5), 0, 255)
+    return input.to(kind)
 
 
 # Sampling

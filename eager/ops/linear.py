@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 
 from eager.call import FLOATS
+from eager.dtype import float32
 from eager.op import composite
+from eager.ops.activation import HALF
 from eager.registry import ops
 
 
@@ -42,7 +44,10 @@ def bilinear(input1, input2, weight, bias=None):
         raise RuntimeError(
             f"bilinear(): input sizes do not match weight sizes: got {input1.shape[-1]} and "
             f"{input2.shape[-1]} but expected {left} and {right}")
+    kind = input1.dtype
+    if kind in HALF:  # sums of products of three
+        input1, input2, weight = (t.to(float32) for t in (input1, input2, weight))
     first = ops.matmul(input1.reshape(-1, left), weight.permute(1, 0, 2).reshape(left, -1))
     product = first.reshape(-1, outputs, right) * input2.reshape(-1, 1, right)
-    result = product.sum(-1, dtype=product.dtype).reshape((*input1.shape[:-1], outputs))
+    result = product.sum(-1, dtype=product.dtype).reshape((*input1.shape[:-1], outputs)).to(kind)
     return result if bias is None else result + bias

@@ -545,6 +545,9 @@ def multilabel_margin_loss(input, target, size_average=None, reduce=None, reduct
     -1."""
     reduction = _check_reduction(_reduction(size_average, reduce, reduction))
     single = len(input.shape) < 2
+    if input.shape and input.shape[-1] == 0:
+        raise RuntimeError("Expected non-empty vector or matrix with optional 0-dim batch size, but "
+                           f"got: {list(input.shape)}")
     rows, numbers = _as_row(input), _as_row(target)
     kept = ops.cumsum((numbers < 0).to(numbers.dtype), 1) == 0
     safe = ops.where(kept, numbers, 0)

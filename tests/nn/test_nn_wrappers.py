@@ -73,7 +73,7 @@ def test_modules_without_initialization():
 
 
 def test_linear_cross_entropy_is_the_layers_and_the_loss():
-    loss = nn.LinearCrossEntropyLoss(3, 5, (2,), bias=True, label_smoothing=0.1)
+    loss = nn.LinearCrossEntropyLoss(3, 5, out_features=(2,), bias=True, label_smoothing=0.1)
     x, target = flambeau.randn(4, 3), flambeau.randint(0, 5, (4, 2))
     logits = loss.linear(x).reshape(4, 5, 2)
     wanted = nn.functional.cross_entropy(logits, target, label_smoothing=0.1)
