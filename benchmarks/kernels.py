@@ -1,13 +1,14 @@
 """Generated kernels against their peers: GF/s of matrix products and convolutions, in one interleaved run.
 
     python -m benchmarks.kernels [--threads 1,2] [--seconds 0.3] [--only gemm,weights,attention,forward,input,weight]
+                                [--document docs/performance.md]
 
 Each line is one shape. `ours` and `torch` (where it is installed) take turns, and the best time of each
 counts, as GF/s. `peak` is what a loop of multiply-adds in registers reached between them, per thread.
 With one thread the clock is the thread's own, which stands still while other programs run; with
 several it is the wall's: on a busy machine trust ratios, not figures. `weights` are products with a
 parameter of an inference: ours packed once, and every call with another copy, so that they come from
-memory as in a model.
+memory as in a model. `--document` writes what was measured as a section of that file.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import argparse
 import itertools
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -267,15 +269,40 @@ def _peer(kind: str, conv: Convolution, data: dict[str, np.ndarray]) -> Callable
     )
 
 
+NOTES = """\
+GF/s, one thread unless the column says otherwise; *peak* is what multiply-adds in registers reached
+between the calls, on one thread: the processor is shared, and only figures of one line compare.
+
+* **gemm**: nothing is known before the call, and both factors are packed in it. This is training.
+* **weights**: B is a parameter of a program that records no gradient. It is packed once, and again when
+  its storage's version, its array or its loans to NumPy say that it may have changed. The packed copy
+  stays with the parameter: as much memory again as the weights that products read (GPT-2 of 124 M
+  parameters: 0.5 GB); `report.kept` of a compiled graph and `inductor.weights.kept_bytes()` count it.
+  Every call reads another copy, so that weights come from memory, as in a model.
+* **attention**: `scaled_dot_product_attention` where no gradient is wanted, in one pass; operations of a
+  causal one count half. With gradients it is decomposed into products and softmax."""
+
+
+def document(path: Path, rows: list[str], options: argparse.Namespace) -> None:
+    """Put the lines into the section of products and attention."""
+    from benchmarks.document import machine, replace
+
+    command = f"python -m benchmarks.kernels --threads {options.threads} --only {options.only}"
+    lines = [f"`{command} --document {path}` on {machine()}:", "", "```", *rows, "```", "", NOTES]
+    replace(path, "Matrix products and attention", lines)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="GF/s of the generated kernels and their peers")
     parser.add_argument("--threads", default="1", help="comma-separated numbers of threads")
     parser.add_argument("--seconds", type=float, default=0.3, help="per contestant and shape")
     parser.add_argument("--only", default="gemm,weights,attention,forward,input,weight")
+    parser.add_argument("--document", type=Path, help="write the lines into this file, too")
     options = parser.parse_args()
     counts = [int(count) for count in options.threads.split(",")]
     clock = time.thread_time if counts == [1] else time.perf_counter
     spin, spun = peak()
+    rows: list[str] = []
     for kind in options.only.split(","):
         made = {"gemm": products, "weights": weights, "attention": attentions}.get(kind)
         cases = made(counts) if made is not None else images(kind, counts)
@@ -286,7 +313,10 @@ def main() -> None:
             text = "  ".join(f"{who} {rate:5.0f}" for who, rate in rates.items())
             pairs = [(rates[f"ours {c}"], rates.get(f"torch {c}")) for c in counts]
             ratios = "  ".join(f"x{ours / peer:.2f}" for ours, peer in pairs if peer)
-            print(f"{kind:10}{name:28}{text}  peak {top:5.0f}  {ratios}", flush=True)
+            rows.append(f"{kind:10}{name:28}{text}  peak {top:5.0f}  {ratios}".rstrip())
+            print(rows[-1], flush=True)
+    if options.document:
+        document(options.document, rows, options)
 
 
 if __name__ == "__main__":
