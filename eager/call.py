@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from eager import dispatch
+from eager import autograd, dispatch
 from eager.mode import _MODE
-from eager.node import record_elementwise
+from eager.node import record_elementwise, record_view
 from eager.tensor import PLAIN, Tensor
 
 MISSING = object()
@@ -122,9 +122,34 @@ def call({header}):
     return a0
 """
 
+_VIEW = """
+def call({header}):
+    if active[0] or more{missing} or type(a0) not in plain:
+        return general(op, ({all},), more)
+{fill}
+    try:
+        seen = function(a0._array{rest})
+    except (ValueError, TypeError, IndexError):
+        return eager(({all},))  # which knows the words
+    result = new(Tensor)
+    result._array = seen
+    base = a0._base
+    if base is None:
+        result._base, result._view = a0, ((op, ({params})),)
+        if not a0._requires_grad:
+            return result
+    else:
+        result._base, result._view = base, a0._view + ((op, ({params})),)
+        if not (a0._requires_grad or base._requires_grad):
+            return result
+    if recorded and mode.grad:
+        return record(op, ({all},), result)
+    return cut(op, ({all},), result)
+"""
+
 _TEMPLATES = {
     "general": _GENERAL, "composite": _COMPOSITE, "unary": _UNARY, "binary": _BINARY,
-    "write": _WRITE,
+    "write": _WRITE, "view": _VIEW,
 }
 
 _F32, _F64, _I64 = (np.dtype(t) for t in (np.float32, np.float64, np.int64))
@@ -161,6 +186,8 @@ def _code(form: str, arity: int, required: int, header: str = "") -> types.CodeT
         if header else ", ".join(names),
         fill="" if header else "\n".join(fill),
         missing=missing,
+        rest="".join(f", {name}" for name in names[1:]),
+        params="".join(f"{name}, " for name in names[1:]),
         more="" if header else " or more",
         keywords="{}" if header else "more",
         other="" if header else "".join(f" or {name} is not {name}_default" for name in rest),
@@ -195,6 +222,8 @@ def straight(op: Any) -> Any:
     quick, required = getattr(of, "quick", None), op.required
     if op.kind == "composite" and op.run is None:
         form = "composite"
+    elif op.kind == "view" and op.run is not None:
+        form = "view"
     elif quick is not None and op.kind == "inplace":
         form = "write" if required == 2 and type(quick) is np.ufunc else "general"
     elif quick is not None:
@@ -202,7 +231,11 @@ def straight(op: Any) -> Any:
     code = _code(form, op.arity, required)
     code = code.replace(co_varnames=(*op.parameters, *code.co_varnames[op.arity :]),
                         co_name=op.name)
-    made = types.FunctionType(code, _space(op, of), op.name, (MISSING,) * op.arity)
+    space = _space(op, of)
+    if form == "view":
+        space.update(function=op.run, record=record_view, recorded=op.vjp is not None,
+                     cut=autograd.finish_view)
+    made = types.FunctionType(code, space, op.name, (MISSING,) * op.arity)
     made.__doc__, made.__module__, made.__qualname__ = op.__doc__, op.__module__, op.name
     made.op = op  # type: ignore[attr-defined]
     return made

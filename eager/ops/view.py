@@ -520,6 +520,8 @@ def diagonal_backward(g, shape, offset, dim1, dim2):
 
 def _view_method(self: Tensor, *size: Any, **given: Any) -> Tensor:
     """`view(*shape)`: another shape over the same memory; `view(dtype)`: the same bytes as another type."""
+    if len(size) > 1 or (size and type(size[0]) is int):
+        return _view.straight(self, size)
     size = size or tuple(given.values())
     if len(size) == 1 and isinstance(size[0], dtypes.dtype):
         return ops.view_dtype(self, size[0]) if size[0] is not self.dtype else self
