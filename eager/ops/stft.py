@@ -97,7 +97,7 @@ def istft(
     hop, width = _lengths("istft", n_fft, hop_length, win_length, window)
     if hop > width:
         raise RuntimeError(f"istft(): expected 0 < hop_length <= win_length, but got hop_length={hop}")
-    onesided = not return_complex if onesided is None else onesided
+    onesided = input.ndim > 1 and input.shape[-2] != n_fft if onesided is None else onesided
     if return_complex and onesided:
         raise RuntimeError("cannot have onesided output if window or input is complex")
     rows = _spectra(input, n_fft, onesided)
@@ -105,10 +105,8 @@ def istft(
     norm = "ortho" if normalized else None
     if return_complex:
         frames = ops.fft_ifft(rows, norm=norm)
-    elif onesided:
-        frames = ops.fft_irfft(rows, n_fft, norm=norm)
-    else:
-        frames = ops.real(ops.fft_ifft(rows, norm=norm))
+    else:  # of a whole spectrum the second half says nothing more about real numbers
+        frames = ops.fft_irfft(ops.slice(rows, 2, 0, n_fft // 2 + 1, 1), n_fft, norm=norm)
     count = frames.shape[1]
     total = n_fft + hop * (count - 1)
     signal = ops.unfold_backward(frames * shaped, (frames.shape[0], total), 1, n_fft, hop)

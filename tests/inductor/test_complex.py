@@ -63,4 +63,4 @@ def test_bytes_share_memory_and_fakes_agree(kind):
     view, fake = x.view(kind), FakeTensor.of(x).view(kind)
     assert view.shape == fake.shape and view.stride() == fake.stride() and fake.dtype is kind
     view.fill_(1)
-    assert (x.view(torch.int32) != 0).all()
+    assert (x.view(torch.int32) != 0).any()
