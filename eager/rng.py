@@ -116,8 +116,17 @@ def _in_bulk(distribution: str, seed: int, offset: int, count: int, rest: Callab
     return result
 
 
+def _pairs(draw: Callable, seed: int, offset: int, count: int, kind: np.dtype) -> np.ndarray:
+    """Complex numbers of two real ones each."""
+    real = np.dtype(np.float64 if kind == np.complex128 else np.float32)
+    return draw(seed, offset, 2 * count, real).view(kind)
+
+
 def uniform(seed: int, offset: int, count: int, kind: np.dtype) -> np.ndarray:
-    """`count` numbers in [0, 1): 24 random bits in float32 and below, 53 in float64."""
+    """`count` numbers in [0, 1): 24 random bits in float32 and below, 53 in float64. Complex numbers have such
+    parts."""
+    if kind.kind == "c":
+        return _pairs(uniform, seed, offset, count, kind)
     if filler is not None and count >= _BULK and kind == np.float32:
         return _in_bulk("uniform", seed, offset, count, uniform)
     if is_wide(kind):
@@ -138,7 +147,9 @@ def _unit(found: np.ndarray) -> np.ndarray:
 
 
 def normal(seed: int, offset: int, count: int, kind: np.dtype) -> np.ndarray:
-    """`count` standard normal numbers: lanes (0, 1) and (2, 3) give two each."""
+    """`count` standard normal numbers: lanes (0, 1) and (2, 3) give two each. Complex numbers have variance 1."""
+    if kind.kind == "c":
+        return _pairs(normal, seed, offset, count, kind) * kind.type(np.sqrt(0.5))
     if filler is not None and count >= _BULK and kind == np.float32:
         return _in_bulk("normal", seed, offset, count, normal)
     if is_wide(kind):

@@ -208,3 +208,36 @@ def test_half_precision_stays_below_one():
     for dtype in (dtypes.float16, dtypes.bfloat16):
         found = ops.rand(N, dtype=dtype)
         assert found.dtype is dtype and float(ops.convert(found, dtypes.float32).max()) < 1
+
+
+@pytest.mark.parametrize("kind", ["complex64", "complex128"])
+def test_complex_numbers_have_variance_one_and_their_twins(kind):
+    import flambeau
+
+    dtype = getattr(flambeau, kind)
+    flambeau.manual_seed(5)
+    normal = flambeau.randn(20_000, dtype=dtype)
+    assert abs(float(normal.abs().square().mean()) - 1) < 0.03 and abs(float(normal.real.square().mean()) - 0.5) < 0.02
+    uniform = flambeau.view_as_real(flambeau.rand(20_000, dtype=dtype))
+    assert 0 <= float(uniform.min()) and float(uniform.max()) < 1 and abs(float(uniform.mean()) - 0.5) < 0.01
+    draw = lambda: flambeau.randn(4, dtype=dtype) * flambeau.rand(4, dtype=dtype)  # noqa: E731
+    flambeau.manual_seed(7)
+    eager = [draw(), draw()]
+    flambeau.manual_seed(7)
+    compiled = flambeau.compile(draw)
+    assert all((one == compiled()).all() for one in eager)
+
+
+def test_a_draw_that_nobody_reads_still_moves_the_stream():
+    import flambeau
+
+    def program(x):
+        flambeau.nn.functional.dropout(x)
+        flambeau.nn.functional.rrelu(x, training=True)
+        return x + flambeau.rand(4)
+
+    x = flambeau.ones(4)
+    flambeau.manual_seed(11)
+    eager = program(x)
+    flambeau.manual_seed(11)
+    assert (flambeau.compile(program)(x) == eager).all()
