@@ -30,6 +30,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--repeat", type=int, default=20, help="calls of each network")
     made.add_argument("--networks", default=NETWORKS, help="comma-separated; empty for none")
     made.add_argument("--only", choices=("kernels", "networks"))
+    made.add_argument("--document", type=Path, metavar="FILE.md", help="write the section here too")
     return made
 
 
@@ -166,16 +167,52 @@ def networks(options: argparse.Namespace) -> Iterator[str]:
             yield f"| {name} | " + " | ".join(cells) + f" | {gain} |"
 
 
+NOTES = {
+    "kernels": """
+Single convolutions, GF/s by the operations of the direct way, so that Winograd may pass the peak.
+`ours` is the direct kernel, `winograd` what an inference uses where there is a figure; both read
+weights that are packed once. `share` is that of `ours` in the `peak` of multiply-adds in registers,
+measured in between.
+""",
+    "networks": """
+Networks at batch 1, least milliseconds of a call: flambeau compiled, torch eager, ONNX Runtime and
+OpenVINO in float32, with the same weights and as many threads.
+""",
+}
+
+
+def section(options: argparse.Namespace, tables: dict[str, list[str]]) -> list[str]:
+    """The section of the document: what was measured where, and the tables."""
+    from benchmarks.document import machine
+
+    clock = "the process's own time" if options.threads == 1 else "wall time"
+    lines = [
+        f"Written by `python -m benchmarks.convolutions --threads {options.threads} --document"
+        f" docs/performance.md` on {machine()}; {clock}, threads: {options.threads}."
+    ]
+    for kind, table in tables.items():
+        lines += [NOTES[kind].rstrip(), "", *table]
+    return lines
+
+
 def main() -> None:
     """Print the tables."""
     options = parser().parse_args()
     for variable in THREAD_VARIABLES:
         os.environ[variable] = str(options.threads)
+    tables: dict[str, list[str]] = {}
     for kind, table in (("kernels", kernels), ("networks", networks)):
-        if options.only in (None, kind):
-            for line in table(options):
-                print(line, flush=True)
-            print()
+        if options.only not in (None, kind):
+            continue
+        tables[kind] = []
+        for line in table(options):
+            print(line, flush=True)
+            tables[kind].append(line)
+        print()
+    if options.document:
+        from benchmarks.document import replace
+
+        replace(options.document, "Convolutions", section(options, tables))
 
 
 if __name__ == "__main__":
