@@ -245,6 +245,8 @@ def symbol(op: Any, name: str, slow: Any, swapped: bool = False) -> Any:
     """What `+` and the like do: `op` on operands that need no conversion, elsewhere `slow`, a method.
     """
     form, of = ("write", op.functional) if op.kind == "inplace" else ("binary", op)
+    if form == "write" and type(of.quick) is not np.ufunc:
+        return slow  # it does not write into an array
     space = _space(op, of)
     if swapped:
         space["general"] = lambda op, operands, more: slow(operands[1], operands[0])

@@ -6,6 +6,7 @@ from __future__ import annotations
 from enum import Enum, auto
 from typing import Any
 
+from eager.autograd import set_grad_enabled
 from flambeau.missing import lookup
 
 
@@ -54,6 +55,11 @@ class _ExcludeDispatchKeyGuard(_Nothing):
 
 class DisableTorchFunctionSubclass(_Nothing):
     """Nothing to disable: flambeau does not dispatch on `__torch_function__`."""
+
+
+def _set_grad_enabled(mode: bool) -> None:
+    """Whether operations are recorded from now on."""
+    set_grad_enabled(mode)
 
 
 def _get_tracing_state() -> None:

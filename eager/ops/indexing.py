@@ -348,7 +348,7 @@ def _copied(into):
 def _index_add_into(target, dim, index, source, alpha):
     goal, places = _slices(target, dim, index)
     d = len(places) - 1
-    values = source if alpha == 1 else source * np.asarray(alpha, source.dtype)
+    values = source if alpha == 1 else source * np.asarray(alpha).astype(source.dtype)
     accumulate_at(
         np.moveaxis(goal, d, 0),
         places[d:],
@@ -405,6 +405,7 @@ def unravel_index(indices, shape):
         raise ValueError(f"expected 'shape' sequence to contain integers, but got {shape}")
     if any(n < 0 for n in sizes):
         raise ValueError(f"'shape' cannot have negative values, but got {sizes}")
+    indices = ops.convert(indices, dtypes.int64)
     found, step = [], 1
     for n in reversed(sizes):
         found.append(ops.remainder(ops.floor_divide(indices, step), n))

@@ -153,6 +153,12 @@ def sum_to_size(input, size):
 
 
 @composite(method=False)
+def _is_all_true(input):
+    """Whether all of a tensor of bools is true."""
+    return ops.all(input)
+
+
+@composite(method=False)
 def is_nonzero(input):
     """The truth of a tensor of one element."""
     return bool(input)

@@ -33,6 +33,7 @@ def dtype(value: torch.dtype) -> Any:
 
 def array(value: torch.Tensor) -> np.ndarray:
     """The memory behind a tensor's detached values as an array of the same strides, without copying."""
+    dtype(value.dtype)
     value = value.detach().resolve_conj().resolve_neg()
     if value._is_zerotensor():
         value = value.clone()
