@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 _ALPHA = (1 + 17**0.5) / 8
@@ -15,7 +17,8 @@ def _pivot(a: np.ndarray, k: int) -> tuple[int, int, bool]:
     """The row to exchange, the size of the pivot block, and whether the column is zero."""
     n = len(a)
     here = _size(a[k, k])
-    best, top = k, 0.0
+    best: int = k
+    top: Any = 0.0
     if k + 1 < n:
         best = k + 1 + int(np.argmax(_size(a[k + 1 :, k])))
         top = _size(a[best, k])

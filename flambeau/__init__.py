@@ -104,6 +104,7 @@ from flambeau import (
     cuda,
     distributed,
     fft,
+    functional,
     fx,
     hub,
     jit,
@@ -186,7 +187,7 @@ for _name, _operator in registry.items():
 
 pi, e, inf, nan, newaxis = _math.pi, _math.e, _math.inf, _math.nan, None
 concat = concatenate = globals().get("cat")
-resize_as_ = Tensor.resize_as_
+resize_as_, as_strided_ = Tensor.resize_as_, Tensor.as_strided_  # type: ignore[attr-defined]
 
 _lookup = lookup(__name__)
 # Packages that are imported when they are first asked for.

@@ -1,13 +1,17 @@
-"""torch.functional: the path under which older programs import some of torch's functions."""
+"""torch.functional: the functions of torch that are listed there too, under the same names."""
 
-from eager.registry import registry
-from eager.shape import broadcast_shapes
+from typing import Any
+
 from flambeau.missing import lookup
 
-_NAMES = (
-    "atleast_1d atleast_2d atleast_3d block_diag broadcast_tensors cartesian_prod cdist einsum meshgrid norm split stft tensordot unique"
-    " unique_consecutive unravel_index"
-).split()
-globals().update({name: registry[name] for name in _NAMES if name in registry})
+_lookup = lookup(__name__)
+_NAMES = frozenset(
+    "atleast_1d atleast_2d atleast_3d align_tensors block_diag broadcast_shapes broadcast_tensors cartesian_prod cdist chain_matmul "
+    "einsum istft lu meshgrid norm split stft tensordot unique unique_consecutive unravel_index".split()
+)
 
-__getattr__ = lookup(__name__)
+
+def __getattr__(name: str) -> Any:
+    import flambeau
+
+    return getattr(flambeau, name) if name in _NAMES else _lookup(name)

@@ -131,6 +131,24 @@ def linalg_vander(x, *, N=None):
     return ops.cat([ones, ops.cumprod(ops.expand(column, (*x.shape, count - 1)), -1)], -1)
 
 
+@composite(method=False, front=lambda call, *matrices: call(matrices[0] if isinstance(matrices[0], (tuple, list)) else matrices))
+def chain_matmul(matrices):
+    """`linalg.multi_dot` under its older name: `chain_matmul(a, b, c)`."""
+    return matrices[0] if len(matrices) == 1 else ops.linalg_multi_dot(matrices)
+
+
+@composite(method=False)
+def frobenius_norm(input, dim=(), keepdim=False):
+    """The square root of the sum of squares, over all dimensions if none are named."""
+    return ops.linalg_vector_norm(input, 2, tuple(dim) or None, keepdim)
+
+
+@composite(method=False)
+def nuclear_norm(input, dim=(-2, -1), keepdim=False):
+    """The sum of the singular values of matrices."""
+    return ops.linalg_matrix_norm(input, "nuc", tuple(dim), keepdim)
+
+
 def _chain(tensors: list) -> Any:
     """The product in the order that takes the fewest multiplications (dynamic programming over splits)."""
     count = len(tensors)

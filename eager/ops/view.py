@@ -358,7 +358,7 @@ def _in_place_view(name: str) -> None:
     setattr(Tensor, name + "_", method)
 
 
-for _name in ("unsqueeze", "squeeze", "transpose", "t"):
+for _name in ("unsqueeze", "squeeze", "transpose", "t", "swapaxes", "swapdims"):
     _in_place_view(_name)
 
 
