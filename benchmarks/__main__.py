@@ -83,6 +83,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             row, refusals = attempt(name, mode, libraries, options, progress)
             for each in (row, *refusals):
                 rows.add(each)
+            if options.write and not options.accuracy:
+                write(rows.rows, options, arguments)
             progress.finish(f"{name} {mode}: {row['status']}")
     print()
     if options.accuracy:
@@ -92,8 +94,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(table(rows.rows))
         print()
         print("\n".join(summary(rows.rows)))
-        if options.write:
-            write(rows.rows, options, arguments)
         if options.chart:
             from benchmarks.chart import draw
 

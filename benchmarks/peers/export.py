@@ -35,7 +35,8 @@ def onnx_file(case: Case, folder: Path) -> Path:
 
 def _export(case: Case, path: Path, dynamo: bool) -> None:
     torch: Any = case.library.torch
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    for name in ("torch.onnx", "onnxscript", "onnx_ir"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     names = [f"input{place}" for place in range(len(case.arguments))]
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), torch.no_grad():
         warnings.simplefilter("ignore")
