@@ -12,7 +12,7 @@ settings.py         defaults, threads, determinism: what a program sets once
 operators.py        torch.ops
 compiler.py         `compile`, `explain`, and torch.compiler
 library.py          operators that a program registers
-autograd/, func/, testing/, nn/, optim/, fx/, utils/, amp/, jit/, cuda/, backends/, distributed/   torch's modules of these names
+autograd/, func/, testing/, nn/, optim/, fx/, signal/, utils/, amp/, jit/, cuda/, backends/, distributed/   torch's modules of these names
 serialization.py, hub.py, overrides.py, random.py, types.py, linalg.py, special.py, masked.py, fft.py, storage.py   likewise
 accelerator.py, xpu.py, mps.py, multiprocessing/, onnx/, ao/, distributions/, _C.py, _dynamo/   the little of these that libraries touch
 optimized.py        what `compile(module)` gives
@@ -118,6 +118,7 @@ from flambeau import (
     overrides,
     random,
     serialization,
+    signal,
     special,
     storage,
     types,

@@ -11,7 +11,7 @@
     linalg, einsum                         matrix products
     inverse, triangular, orthogonal, spectrum, norms    LAPACK: systems; Cholesky, LU, LDL; QR; SVD, eigenvalues
     special, bessel, polynomial            gamma, zeta, the normal distribution; Bessel functions; orthogonal polynomials
-    sorting, histogram, random, fft, stft, windows
+    sorting, histogram, random, fft, stft, windows, signal
     linear, activation, convolution, pooling, attention, embedding         what layers are made of
     masked                                 torch.masked: reductions that leave elements out
     normalization, moments                 statistics of a batch or a layer; their derivatives

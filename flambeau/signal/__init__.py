@@ -1,0 +1,6 @@
+"""torch.signal.
+
+windows.py   window functions
+"""
+
+from flambeau.signal import windows
