@@ -50,6 +50,7 @@ class Tensor:
     __array_priority__ = 1000
     layout = "torch.strided"
     is_sparse = is_quantized = is_mkldnn = is_nested = is_cuda = is_xla = is_mps = False
+    is_sparse_csr = is_xpu = is_ipu = is_maia = is_mtia = is_vulkan = is_hpu = False
     names: tuple = ()
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Tensor:
@@ -211,6 +212,14 @@ class Tensor:
         if memory_format is not None and "channels_last" in str(memory_format):
             return self.ndim in (4, 5) and self.stride() == channels_last_strides(self.shape)
         return self._is_packed()
+
+    @property
+    def is_cpu(self) -> bool:
+        return self.device.type == "cpu"
+
+    @property
+    def is_meta(self) -> bool:
+        return self.device.type == "meta"
 
     def is_floating_point(self) -> bool:
         return self.dtype.category == dtypes.FLOATING

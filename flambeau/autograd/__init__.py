@@ -2,6 +2,7 @@
 
 anomaly_mode.py  where a NaN, or an error of the backward, comes from
 functional.py  products with jacobians and Hessians of functions of tensors
+profiler.py   names of regions
 function.py   Function and its context under torch's older path
 graph.py      nodes, and hooks on what is saved
 """
@@ -22,7 +23,7 @@ from eager.autograd import (
 )
 from eager.function import Function
 from eager.tensor import Tensor
-from flambeau.autograd import anomaly_mode, function, functional, graph
+from flambeau.autograd import anomaly_mode, function, functional, graph, profiler
 from flambeau.autograd.anomaly_mode import detect_anomaly, set_detect_anomaly
 from flambeau.missing import lookup
 
