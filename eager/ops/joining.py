@@ -30,6 +30,8 @@ def _cat_spec(tensors, dim=0):
     if not tensors:
         raise ValueError("torch.cat(): expected a non-empty list of Tensors")
     for place, tensor in enumerate(tensors):
+        if not hasattr(tensor, "ndim"):
+            raise TypeError(f"expected Tensor as element {place} in argument 0, but got {type(tensor).__name__}")
         if tensor.ndim == 0:
             raise RuntimeError(
                 f"zero-dimensional tensor (at position {place}) cannot be concatenated"
@@ -73,15 +75,15 @@ def _cat_front(call, tensors, dim=0, *, out=None):
     if isinstance(tensors, Tensor):
         raise TypeError("cat(): argument 'tensors' (position 1) must be tuple of Tensors, not Tensor")
     given = list(tensors) if not isinstance(tensors, (list, tuple)) else tensors
-    for place, tensor in enumerate(given):
-        if tensor is None or isinstance(tensor, (int, float)):
-            raise TypeError(f"expected Tensor as element {place} in argument 0, but got {type(tensor).__name__}")
     return call(given, dim, out=out) if out is not None else call(given, dim)
 
 
 def _cat(tensors: Any, dim: int) -> np.ndarray:
-    if not tensors or any([t.ndim == 0 for t in tensors]):
-        raise ValueError
+    try:
+        if not tensors or any([t.ndim == 0 for t in tensors]):
+            raise ValueError
+    except AttributeError:  # not a tensor: the shape rule says which
+        raise ValueError from None
     kind, rank = tensors[0].dtype, tensors[0].ndim
     if rank > 1 and -rank <= dim < rank and all([t.dtype is kind for t in tensors]):
         return np.concatenate(tensors, dim)
