@@ -119,11 +119,12 @@ def memory(contest: Contest) -> dict[str, float]:
 
 
 def native_memory() -> float:
-    """Gigabytes that compiled programs keep between calls, which the peak of a call does not show: their workspaces, and
-    the memory of earlier results that they use again.
+    """Gigabytes that compiled programs keep between calls, which the peak of a call does not show: their workspaces,
+    the memory of earlier results that they use again, and weights that they packed.
     """
     from inductor.compile import Compiled
     from inductor.program import Program
+    from inductor.weights import kept_bytes
 
     total = 0
     for thing in gc.get_objects():
@@ -131,7 +132,7 @@ def native_memory() -> float:
             total += thing.scratch_bytes()
         elif type(thing) is Compiled:
             total += sum(block.nbytes for block in thing.blocks if block is not None)
-    return total / 1e9
+    return (total + kept_bytes()) / 1e9
 
 
 def figures(times: dict[str, Times]) -> dict[str, Any]:
