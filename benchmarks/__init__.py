@@ -6,6 +6,8 @@ measure.py    interleaved timing and peak memory
 accuracy.py   outputs and gradients compared
 report.py     rows, the CSV file, the table and the progress line
 chart.py      the bar chart
+eager.py      `python -m benchmarks.eager`: single calls against torch eager
+calls.py      those calls
 first.py      seconds to a new process's first result, with empty and full caches (`python -m benchmarks.first`)
 document.py   sections of docs/performance.md
 wordpiece.py  the tokenizer for sentences.txt

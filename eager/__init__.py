@@ -2,11 +2,11 @@
 
     dtype, device, shape, spec, storage    what describes a tensor
     registry, dispatch                     operators by name; the stack of interpreters
-    algebra, blocks, selection             the scalar primitives of pointwise bodies, over NumPy; in blocks
+    algebra, blocks, selection             the scalar primitives of pointwise bodies, over NumPy; in blocks; sums
     tensor, fake, construct, formatting    Tensor, tensors without values, making tensors, printing them
     autograd, function, gradcheck          recording and running backwards; custom functions; numerical checks
     node, packing, mode                    what is recorded; hooks on what it saves; whether it is
-    op                                     the kinds of operators
+    op, call                               the kinds of operators; the functions that call them
     batching/                              operators over a hidden batch dimension
     lapack, bunch                          matrices for NumPy's LAPACK; Bunch and Kaufman's factorization
     ops/                                   the operators
