@@ -5,8 +5,11 @@ import pytest
 
 import flambeau as fl
 from flambeau import nn
-from inductor.templates.frame import choose_tile, gradient_frames
+from inductor.program import input, output, run_step
+from inductor.templates import direct, packing, winograd
+from inductor.templates.frame import choose_tile, frame, gradient_frames
 from inductor.templates.image import Convolution
+from inductor.templates.winograd import Cut
 
 CONVOLUTIONS = {
     "stem": ((1, 3, 17, 19), dict(out_channels=8, kernel_size=7, stride=2, padding=3)),
@@ -87,6 +90,70 @@ def test_convolutions(name):
 def test_transposed_convolutions(name):
     shape, options = TRANSPOSED[name]
     check(network(nn.ConvTranspose2d, shape[1], options), fl.randn(*shape))
+
+
+WINOGRAD = {
+    "even": (1, 32, 12, 12, 64, 1),
+    "odd": (2, 40, 11, 13, 37, 1),
+    "without padding": (1, 64, 14, 15, 48, 0),
+    "much padding": (3, 33, 10, 12, 70, 2),
+}
+
+
+def three_by_three(name):
+    batch, channels, height, width, filters, padding = WINOGRAD[name]
+    fl.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv2d(channels, channels, 1), nn.Conv2d(channels, filters, 3, 1, padding),
+        nn.BatchNorm2d(filters), nn.GELU(), nn.Conv2d(filters, 40, 1), nn.Tanh(),
+        nn.Conv2d(40, 40, 3, 1, 1, bias=False), nn.ReLU(),
+    )
+    return model.eval(), fl.randn(batch, channels, height, width)
+
+
+@pytest.mark.parametrize("name", WINOGRAD)
+def test_three_by_three_after_winograd(name):
+    check(*three_by_three(name))
+
+
+def test_values_that_are_not_finite_go_the_direct_way():
+    """Infinity stays infinity, which the transformed way alone would make NaN."""
+    model, image = three_by_three("odd")
+    compiled = fl.compile(model)
+    with fl.no_grad(), np.errstate(all="ignore"):
+        compiled(image)
+        array = image.numpy()
+        array[0, 3, 4, 5], array[0, 1, 0, 0], array[1, 2, 8, 8] = np.inf, np.nan, -np.inf
+        found, wanted = compiled(image).numpy(), model(image).numpy()
+        np.testing.assert_array_equal(np.isnan(found), np.isnan(wanted))
+        np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)
+        array[...] = 1.0
+        np.testing.assert_allclose(
+            compiled(image).numpy(), model(image).numpy(), rtol=1e-4, atol=1e-5
+        )
+
+
+def test_winograd_is_as_accurate_as_the_direct_way():
+    """Against double precision, in the mean over the outputs."""
+    conv = Convolution(1, 128, 14, 14, 64, (3, 3), padding=(1, 1))
+    random = np.random.default_rng(0)
+    image = random.standard_normal((1, 14, 14, 128), dtype=np.float32)
+    weight = random.standard_normal((64, 128, 3, 3), dtype=np.float32)
+    wide = fl.from_numpy(image.astype(np.float64)).permute(0, 3, 1, 2)
+    wanted = fl.conv2d(wide, fl.from_numpy(weight.astype(np.float64)), None, 1, 1)
+    work = frame(conv)
+    plain, transformed = np.empty(work.packed, np.float32), np.empty(Cut(conv).packed, np.float32)
+    run_step(packing.pack(work, packing.weights(conv)).step(input(0), output(0)), (weight, plain))
+    run_step(winograd.pack(conv).step(input(0), output(0)), (weight, transformed))
+    results = [np.empty((1, 14, 14, 64), np.float32) for _ in range(2)]
+    flag = np.zeros(1, np.int32)
+    run_step(direct.kernel(work).step(input(0), input(1), output(0)), (image, plain, results[0]))
+    run_step(
+        winograd.kernel(conv).step(input(0), input(1), output(0), input(2)),
+        (image, transformed, flag, results[1]),
+    )
+    errors = [np.abs(r.transpose(0, 3, 1, 2) - wanted.numpy()).mean() for r in results]
+    assert errors[1] < 2 * errors[0] and not flag[0]
 
 
 class Block(nn.Module):
