@@ -130,7 +130,11 @@ def write(rows: list[dict[str, Any]], options: argparse.Namespace, arguments: Se
     loads = [row["loadavg"] for row in rows if row.get("loadavg") is not None] or [0.0]
     versions = dict.fromkeys(v for row in rows for v in (row.get("peers") or "").split("; ") if v)
     count = f"{options.threads} thread{'s' if options.threads != 1 else ''}"
-    words = " ".join(sys.argv[1:] if arguments is None else arguments)
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    for flag in ("--output", "--chart"):  # where else the rows went is nobody's business
+        if flag in given:
+            del given[given.index(flag) : given.index(flag) + 2]
+    words = " ".join(given)
     introduction = (
         f"Written by `python -m benchmarks {words}` on {machine()}; {count} for every library, all variants in turn; load of the "
         f"machine while it ran {min(loads):.1f} to {max(loads):.1f}. {', '.join(versions)}. Medians in milliseconds; \"times it\" is the best "
