@@ -43,6 +43,7 @@ if TYPE_CHECKING:  # at run time they come from the registry, below
     from eager.ops.reduction import *
     from eager.ops.scan import *
     from eager.ops.sorting import *
+    from eager.ops.splitting import *
     from eager.ops.statistics import *
     from eager.ops.view import *
     from eager.ops.windows import *

@@ -7,7 +7,7 @@
     creation       zeros, arange, like another tensor; diagonals and triangles
     reduction, order, statistics, scan     sums, extrema, norms; medians; covariances; running sums
     subscript, indexing, scatter, masking  x[...]; index tensors; along a dimension; where a mask holds
-    joining        cat, stack, split, repeat, flip, roll
+    joining, splitting                     cat, stack, repeat, flip, roll; parts along a dimension
     linalg, einsum                         matrix products
     inverse, triangular, orthogonal, spectrum, norms    LAPACK: systems; Cholesky, LU, LDL; QR; SVD, eigenvalues
     special, bessel, polynomial            gamma, zeta, the normal distribution; Bessel functions; orthogonal polynomials

@@ -29,7 +29,7 @@ _FILES = {
     "pointwise": "pointwise copying",
     "reduction": "reduction moments order scan statistics histogram",
     "creation": "creation windows",
-    "shape": "view joining strided reinterpret",
+    "shape": "view joining splitting strided reinterpret copies",
     "indexing": "indexing masking scatter subscript",
     "special": "special bessel polynomial",
     "masked": "masked",
