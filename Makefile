@@ -52,7 +52,7 @@ $(VENV)/.test: $(VENV)/.made pyproject.toml
 	touch $@
 
 $(VENV)/.torch: $(VENV)/.made
-	$(INSTALL) "$(TORCH)"
+	$(INSTALL) "$(TORCH)" expecttest
 	touch $@
 
 clean:
