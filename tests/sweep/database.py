@@ -33,6 +33,7 @@ _FILES = {
     "indexing": "indexing masking scatter subscript",
     "special": "special bessel polynomial",
     "masked": "masked",
+    "fft": "fft stft",
     "signal": "signal",
 }
 _HOMES = {file: kind for kind, files in _FILES.items() for file in files.split()}
