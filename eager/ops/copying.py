@@ -97,8 +97,12 @@ def _detach(input):
 detach = Detach(_detach, name="detach", spec=Spec.of, saves="", method=False)
 
 
+def _overwritten(input, values):
+    return np.array(np.broadcast_to(values, np.broadcast_shapes(input.shape, values.shape)))
+
+
 @pointwise(vjp=(lambda g, out, input, values: g, None), saves="", promote="keep", method=False,
-           inplace=False)
+           inplace=False, run=_overwritten)
 def overwrite(s, input, values):
     """The numbers of `values` with the gradient history of `input`: what a tensor is after a write
     that autograd did not see."""
