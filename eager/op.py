@@ -846,7 +846,11 @@ class InPlace(Op):
         apply."""
         functional: Any = self.functional
         quick = getattr(functional, "quick", None)
-        if type(quick) is not np.ufunc or bound[functional.required :] != functional.tail:
+        if type(quick) is not np.ufunc:
+            return False
+        tail = bound[functional.required :]
+        weighted = tail != functional.tail
+        if weighted and not (functional.parameters[-1] == "alpha" and type(tail[-1]) is float):
             return False
         array = bound[0]._array
         kind = array.dtype
@@ -861,7 +865,11 @@ class InPlace(Op):
             elif kind not in functional.scalars[type(value)]:
                 return False
             values.append(value)
+        if weighted and type(values[1]) is not np.ndarray:
+            return False
         try:
+            if weighted:  # by `alpha`
+                values[1] = values[1] * tail[-1]
             quick(*values, out=array)
         except (ValueError, OverflowError):
             return False  # the long way knows the words
