@@ -1,5 +1,5 @@
-"""Recurrent layers: RNN, LSTM, GRU and their cells, as plain loops over time in operators.
-Weights, their names and their order are PyTorch's.
+"""Recurrent layers: RNN, LSTM, GRU and their cells, modules that hold the weights of the operators in
+`eager.ops.recurrent`. Weights, their names and their order are PyTorch's.
 """
 
 from __future__ import annotations
@@ -7,7 +7,6 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from eager.nn import functional as F
 from eager.nn import init
 from eager.nn.module import Module
 from eager.nn.parameter import Parameter
@@ -15,35 +14,7 @@ from eager.nn.sequence import PackedSequence
 from eager.registry import ops
 
 
-def _rnn_step(kind: Any) -> Any:
-    def step(x: Any, state: tuple, wh: Any, bh: Any) -> tuple:
-        return (kind(x + ops.linear(state[0], wh, bh)),)
-    return step
-
-
-def _lstm_step(x: Any, state: tuple, wh: Any, bh: Any) -> tuple:
-    hidden, cell = state
-    gates = x + ops.linear(hidden, wh, bh)
-    enter, forget, value, leave = ops.chunk(gates, 4, -1)
-    cell = ops.sigmoid(forget) * cell + ops.sigmoid(enter) * ops.tanh(value)
-    return ops.sigmoid(leave) * ops.tanh(cell), cell
-
-
-def _gru_step(x: Any, state: tuple, wh: Any, bh: Any) -> tuple:
-    hidden = state[0]
-    reset_x, update_x, new_x = ops.chunk(x, 3, -1)
-    reset_h, update_h, new_h = ops.chunk(ops.linear(hidden, wh, bh), 3, -1)
-    reset, update = ops.sigmoid(reset_x + reset_h), ops.sigmoid(update_x + update_h)
-    new = ops.tanh(new_x + reset * new_h)
-    return ((1 - update) * new + update * hidden,)
-
-
 _GATES = {"RNN_TANH": 1, "RNN_RELU": 1, "LSTM": 4, "GRU": 3}
-
-
-def _step_of(mode: str) -> Any:
-    return {"RNN_TANH": _rnn_step(ops.tanh), "RNN_RELU": _rnn_step(ops.relu), "LSTM": _lstm_step,
-            "GRU": _gru_step}[mode]
 
 
 class RNNBase(Module):
@@ -147,52 +118,21 @@ class RNNBase(Module):
                 raise RuntimeError(f"Expected hidden {name} size {shape}, got {list(state.shape)}")
         return states
 
-    def _run(self, input: Any, sizes: list | None, start: tuple, names: list[str],
-             backwards: bool) -> tuple:
-        """One layer in one direction: the outputs over time, and the last state. `sizes` says how
-        many sequences each step of a packed input has."""
-        weights = {name.rpartition("_l")[0]: getattr(self, name) for name in names}
-        step = _step_of(self.mode)
-        projected = ops.linear(input, weights["weight_ih"], weights.get("bias_ih"))
-        times = list(ops.unbind(projected, 0) if sizes is None else ops.split(projected, sizes, 0))
-        if backwards:
-            times.reverse()
-        state = start if sizes is None else tuple(s[:times[0].shape[0]] for s in start)
-        outputs, ended = [], []
-        for x in times:
-            rows, had = (x.shape[0], state[0].shape[0]) if sizes is not None else (0, 0)
-            if rows < had:  # sequences that end here keep their states
-                ended.append([s[rows:] for s in state])
-                state = tuple(s[:rows] for s in state)
-            elif rows > had:  # backwards, sequences begin at their ends
-                state = tuple(ops.cat([s, first[had:rows]], 0) for s, first in zip(state, start))
-            state = step(x, state, weights["weight_hh"], weights.get("bias_hh"))
-            if "weight_hr" in weights:
-                state = (ops.linear(state[0], weights["weight_hr"]), *state[1:])
-            outputs.append(state[0])
-        if ended:
-            state = tuple(ops.cat([s, *(part[i] for part in reversed(ended))], 0)
-                          for i, s in enumerate(state))
-        if backwards:
-            outputs.reverse()
-        return ops.stack(outputs, 0) if sizes is None else ops.cat(outputs, 0), state
+    @property
+    def _flat_weights(self) -> list:
+        """The parameters in the order in which the operators take them."""
+        return [getattr(self, name) for names in self._names for name in names]
 
-    def _layers(self, x: Any, sizes: list | None, states: tuple) -> tuple:
-        """All layers in all directions: the outputs over time, and the last states."""
-        directions = 2 if self.bidirectional else 1
-        last: list[tuple] = []
-        for layer in range(self.num_layers):
-            outputs = []
-            for direction in range(directions):
-                place = layer * directions + direction
-                output, state = self._run(x, sizes, tuple(s[place] for s in states),
-                                          self._names[place], direction == 1)
-                outputs.append(output)
-                last.append(state)
-            x = outputs[0] if directions == 1 else ops.cat(outputs, -1)
-            if self.dropout > 0 and layer < self.num_layers - 1:
-                x = F.dropout(x, self.dropout, self.training)
-        return x, [ops.stack(list(parts), 0) for parts in zip(*last)]
+    def _run(self, x: Any, sizes: Any, states: tuple) -> tuple:
+        """All layers: the outputs over time, and the last states. `sizes` says how many sequences
+        each step of a packed input has."""
+        found = {"LSTM": ops.lstm, "GRU": ops.gru, "RNN_TANH": ops.rnn_tanh,
+                 "RNN_RELU": ops.rnn_relu}[self.mode]
+        hx: Any = states if self.mode == "LSTM" else states[0]
+        call = (self._flat_weights, self.bias, self.num_layers, self.dropout, self.training,
+                self.bidirectional)
+        x, *ends = found(x, hx, *call, False) if sizes is None else found(x, sizes, hx, *call)
+        return x, ends
 
     def forward(self, input: Any, hx: Any = None) -> tuple:
         if isinstance(input, PackedSequence):
@@ -206,7 +146,7 @@ class RNNBase(Module):
         single = input.dim() == 2
         turned = self.batch_first and not single
         x = input.unsqueeze(1) if single else input.transpose(0, 1) if turned else input
-        x, ends = self._layers(x, None, self._start(x, hx, single))
+        x, ends = self._run(x, None, self._start(x, hx, single))
         if single:
             x, ends = x.squeeze(1), [end.squeeze(1) for end in ends]
         x = x.transpose(0, 1) if turned else x
@@ -217,7 +157,7 @@ class RNNBase(Module):
         if hx is not None and input.sorted_indices is not None:
             hx = _permuted(hx, input.sorted_indices)
         states = self._start(input.data[:sizes[0]].unsqueeze(0), hx, False)
-        x, ends = self._layers(input.data, sizes, states)
+        x, ends = self._run(input.data, input.batch_sizes, states)
         result: Any = tuple(ends) if self.mode == "LSTM" else ends[0]
         if input.unsorted_indices is not None:
             result = _permuted(result, input.unsorted_indices)
@@ -299,20 +239,26 @@ class RNNCellBase(Module):
             parts.append(f"nonlinearity={self.nonlinearity}")
         return ", ".join(parts)
 
-    def _step(self, step: Any, input: Any, states: Any) -> tuple:
+    def _step(self, step: Any, input: Any, hx: Any) -> Any:
+        """`step`, an operator, on a batch or on one sample; states that are not given are 0."""
         if input.dim() not in (1, 2):
             raise ValueError(f"{type(self).__name__}: Expected input to be 1D or 2D, got "
                              f"{input.dim()}D instead")
         single = input.dim() == 1
         x = input.unsqueeze(0) if single else input
-        if states is None:
-            zeros = ops.zeros((x.shape[0], self.hidden_size), dtype=x.dtype, device=x.device)
-            states = (zeros, zeros)
+        zeros = ops.zeros((x.shape[0], self.hidden_size), dtype=x.dtype, device=x.device)
+        weights = (self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh)
+        if step is ops.lstm_cell:
+            states = (zeros, zeros) if hx is None else tuple(hx)
+            states = tuple(s.unsqueeze(0) for s in states) if single and hx is not None else states
+            found = step(x, states, *weights)
+            return tuple(state.squeeze(0) for state in found) if single else found
+        if hx is None:
+            hx = zeros
         elif single:
-            states = tuple(state.unsqueeze(0) for state in states)
-        found = step(ops.linear(x, self.weight_ih, self.bias_ih), tuple(states), self.weight_hh,
-                     self.bias_hh)
-        return tuple(state.squeeze(0) for state in found) if single else found
+            hx = hx.unsqueeze(0)
+        found = step(x, hx, *weights)
+        return found.squeeze(0) if single else found
 
 
 class RNNCell(RNNCellBase):
@@ -326,8 +272,8 @@ class RNNCell(RNNCellBase):
     def forward(self, input: Any, hx: Any = None) -> Any:
         if self.nonlinearity not in ("tanh", "relu"):
             raise RuntimeError(f"Unknown nonlinearity: {self.nonlinearity}")
-        step = _step_of("RNN_" + self.nonlinearity.upper())
-        return self._step(step, input, None if hx is None else (hx,))[0]
+        step = ops.rnn_tanh_cell if self.nonlinearity == "tanh" else ops.rnn_relu_cell
+        return self._step(step, input, hx)
 
 
 class LSTMCell(RNNCellBase):
@@ -338,7 +284,7 @@ class LSTMCell(RNNCellBase):
         super().__init__(input_size, hidden_size, bias, 4, device, dtype)
 
     def forward(self, input: Any, hx: Any = None) -> tuple:
-        return self._step(_lstm_step, input, hx)
+        return self._step(ops.lstm_cell, input, hx)
 
 
 class GRUCell(RNNCellBase):
@@ -349,4 +295,4 @@ class GRUCell(RNNCellBase):
         super().__init__(input_size, hidden_size, bias, 3, device, dtype)
 
     def forward(self, input: Any, hx: Any = None) -> Any:
-        return self._step(_gru_step, input, None if hx is None else (hx,))[0]
+        return self._step(ops.gru_cell, input, hx)

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from eager.construct import as_tensor, tensor
+from eager.construct import as_tensor
 from eager.dtype import int64
 from eager.registry import ops
 from eager.tensor import Tensor
@@ -56,22 +56,8 @@ def pack_padded_sequence(input: Any, lengths: Any, batch_first: bool = False,
     if not enforce_sorted:
         lengths, order = ops.sort(lengths, descending=True)
         input = ops.index_select(input, 0 if batch_first else 1, order)
-    input = input.transpose(0, 1) if batch_first else input
-    counts = lengths.tolist()
-    if len(counts) != input.shape[1]:
-        raise RuntimeError(f"Expected `len(lengths)` to be equal to batch_size, but got "
-                           f"{len(counts)} (batch_size={input.shape[1]})")
-    if any(a < b for a, b in zip(counts, counts[1:])):
-        raise RuntimeError("`lengths` array must be sorted in decreasing order when "
-                           "`enforce_sorted` is True. You can pass `enforce_sorted=False` to "
-                           "pack_padded_sequence and/or pack_sequence to sidestep this "
-                           "requirement if you do not need ONNX exportability.")
-    if counts and counts[-1] <= 0:
-        raise RuntimeError("Length of all samples has to be greater than 0, but found an element "
-                           "in 'lengths' that is <= 0")
-    sizes = [sum(count > step for count in counts) for step in range(counts[0])]
-    data = ops.cat([input[step, :size] for step, size in enumerate(sizes)], 0)
-    return PackedSequence(data, tensor(sizes), order, None)
+    data, sizes = ops._pack_padded_sequence(input, lengths, batch_first)
+    return PackedSequence(data, sizes, order, None)
 
 
 def pad_packed_sequence(sequence: PackedSequence, batch_first: bool = False,
@@ -79,26 +65,18 @@ def pad_packed_sequence(sequence: PackedSequence, batch_first: bool = False,
     """Packed sequences, padded; and their lengths.
 
     Raises ValueError for a total length below the longest."""
-    sizes = sequence.batch_sizes.tolist()
-    longest = len(sizes)
+    longest = sequence.batch_sizes.shape[0]
     if total_length is not None and total_length < longest:
         raise ValueError("Expected total_length to be at least the length of the longest sequence "
                          f"in input, but got total_length={total_length} and max sequence length "
                          f"being {longest}")
-    batch, rows = sizes[0], []
-    for step in ops.split(sequence.data, sizes, 0):
-        missing = batch - step.shape[0]
-        widths = (0, 0) * (step.dim() - 1) + (0, missing)
-        rows.append(ops.constant_pad_nd(step, widths, padding_value) if missing else step)
-    padded = ops.stack(rows, 0)
-    if total_length is not None and total_length > longest:
-        widths = (0, 0) * (padded.dim() - 1) + (0, total_length - longest)
-        padded = ops.constant_pad_nd(padded, widths, padding_value)
-    lengths = tensor([sum(size > i for size in sizes) for i in range(batch)])
+    padded, lengths = ops._pad_packed_sequence(
+        sequence.data, sequence.batch_sizes, batch_first, padding_value, total_length or 0)
     if sequence.unsorted_indices is not None:
-        padded = ops.index_select(padded, 1, sequence.unsorted_indices)
-        lengths = ops.index_select(lengths, 0, sequence.unsorted_indices)
-    return padded.transpose(0, 1) if batch_first else padded, lengths
+        order = sequence.unsorted_indices
+        padded = ops.index_select(padded, 0 if batch_first else 1, order)
+        lengths = ops.index_select(lengths, 0, order)
+    return padded, lengths
 
 
 def pad_sequence(sequences: Any, batch_first: bool = False, padding_value: float = 0.0,

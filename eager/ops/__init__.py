@@ -16,6 +16,7 @@
     masked                                 torch.masked: reductions that leave elements out
     normalization, moments                 statistics of a batch or a layer; their derivatives
     padding, dropout, interpolate, loss, ctc
+    recurrent                              RNN, LSTM, GRU and their steps; sequences padded and packed
     fractional                             pooling of windows that random numbers place
     foreach                                lists of tensors, one operator after the other
 """
