@@ -18,12 +18,14 @@ def _linear_at_once(input: np.ndarray, weight: np.ndarray, bias: Any) -> np.ndar
     kind = input.dtype
     if kind not in FLOATS or weight.dtype is not kind or weight.ndim != 2 or input.ndim < 2:
         return None
-    product = input.dot(weight.T)  # a product of matrices, for any number of leading dimensions
+    # rows of one matrix: over more dimensions NumPy's `dot` multiplies vector by vector
+    rows = input if input.ndim == 2 else input.reshape(-1, input.shape[-1])
+    product = rows.dot(weight.T)
     if bias is not None:
         if bias.dtype is not kind or bias.ndim != 1 or bias.shape[0] not in (1, weight.shape[0]):
             return None
         product += bias
-    return product
+    return product if input.ndim == 2 else product.reshape(*input.shape[:-1], weight.shape[0])
 
 
 @composite(method=False, run=_linear_at_once)
