@@ -121,7 +121,9 @@ def apply_in_place(op: Any, bound: tuple, below: Callable) -> Tensor:
             )
             raise RuntimeError(f"{what} is being used in an in-place operation.")
     if functional.kind == "composite":
-        result = functional.function(*bound)
+        # what it is made of may save what is about to be overwritten
+        source = ops.clone(target) if recording else target
+        result = functional.function(source, *bound[1:])
         op.check(bound, result.shape, result.dtype)
         return ops.copy_(target, result)
     node = OpNode(functional, bound) if recording and functional.vjp is not None else None

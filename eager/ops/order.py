@@ -41,13 +41,13 @@ def _median(input, dim, keepdim, skip_nan=False):
 _Median, _Nanmedian, _Mode = (named(n, "values indices") for n in ("median", "nanmedian", "mode"))
 
 
-@extern(spec=pair_spec, vjp=pair_vjp, saves="out", method=False)
+@extern(spec=pair_spec, vjp=pair_vjp, saves="out1", method=False)
 def median_dim(input, dim, keepdim=False):
     """The (lower) medians along a dimension and their indices."""
     return _median(input, dim, keepdim)
 
 
-@extern(spec=pair_spec, vjp=pair_vjp, saves="out", method=False)
+@extern(spec=pair_spec, vjp=pair_vjp, saves="out1", method=False)
 def nanmedian_dim(input, dim, keepdim=False):
     """The (lower) medians of what is not NaN along a dimension, and their indices."""
     return _median(input, dim, keepdim, True)
@@ -84,7 +84,7 @@ def _mode_kernel(input, dim, keepdim):
 
 
 @extern(
-    spec=pair_spec, vjp=pair_vjp, saves="out", front=lambda call, *a, **k: _Mode(*call(*a, **k))
+    spec=pair_spec, vjp=pair_vjp, saves="out1", front=lambda call, *a, **k: _Mode(*call(*a, **k))
 )
 def mode(input, dim=-1, keepdim=False):
     """The most frequent values along a dimension and the last index of each."""

@@ -220,7 +220,7 @@ def _max_pool_indices_vjp(g: tuple, out: tuple, input: Any, kernel: tuple, *how:
     return ops.max_pool_input_grad(g[0], out[1], input.shape[len(input.shape) - len(kernel):])
 
 
-@extern(spec=_max_pool_indices_spec, vjp=_max_pool_indices_vjp, saves="out", method=False,
+@extern(spec=_max_pool_indices_spec, vjp=_max_pool_indices_vjp, saves="out1", method=False,
         takes="real")
 def max_pool_with_indices(input, kernel, stride, padding, dilation, ceil_mode):
     """The largest value of each window (the first of equal ones), and where it is in its plane."""
@@ -540,7 +540,7 @@ def _adaptive_max_spec(input: Any, size: tuple) -> tuple:
     return spec, Spec(spec.shape, int64, spec.device)
 
 
-@extern(spec=_adaptive_max_spec, saves="out", method=False, vjp=lambda g, out, input, size:
+@extern(spec=_adaptive_max_spec, saves="out1", method=False, vjp=lambda g, out, input, size:
         ops.max_pool_input_grad(g[0], out[1], input.shape[len(input.shape) - len(size):]))
 def adaptive_max_pool(input, size):
     """The largest values of `size` windows that cover the input evenly, and their indices."""

@@ -235,13 +235,13 @@ _max_pair, _min_pair = (
 _Max, _Min = named("max", "values indices"), named("min", "values indices")
 
 
-@extern(spec=pair_spec, vjp=pair_vjp, saves="out", method=False)
+@extern(spec=pair_spec, vjp=pair_vjp, saves="out1", method=False)
 def max_dim(input, dim, keepdim=False):
     """The largest values along a dimension and their indices."""
     return _max_pair(input, dim, keepdim)
 
 
-@extern(spec=pair_spec, vjp=pair_vjp, saves="out", method=False)
+@extern(spec=pair_spec, vjp=pair_vjp, saves="out1", method=False)
 def min_dim(input, dim, keepdim=False):
     """The smallest values along a dimension and their indices."""
     return _min_pair(input, dim, keepdim)

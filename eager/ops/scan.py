@@ -137,7 +137,7 @@ _Cummax, _Cummin = named("cummax", "values indices"), named("cummin", "values in
 @extern(
     spec=_running_spec,
     vjp=_running_vjp,
-    saves="out",
+    saves="out1",
     front=lambda call, *a, **k: _Cummax(*call(*a, **k)),
 )
 def cummax(input, dim):
@@ -148,7 +148,7 @@ def cummax(input, dim):
 @extern(
     spec=_running_spec,
     vjp=_running_vjp,
-    saves="out",
+    saves="out1",
     front=lambda call, *a, **k: _Cummin(*call(*a, **k)),
 )
 def cummin(input, dim):

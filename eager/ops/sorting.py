@@ -47,7 +47,7 @@ def _sort_vjp(g, out, input, dim, descending, stable):
     return None if g[0] is None else place_gradient(g[0], out[1], input, dim, True)
 
 
-@extern(spec=_sort_spec, vjp=_sort_vjp, saves="out", front=_sort_front)
+@extern(spec=_sort_spec, vjp=_sort_vjp, saves="out1", front=_sort_front)
 def sort(input, dim=-1, descending=False, *, stable=False):
     """The values in order along a dimension, and where they were."""
     array, d = along(input, dim)
@@ -96,7 +96,7 @@ def _first(array: np.ndarray, k: int, dim: int, largest: bool) -> np.ndarray:
 
 
 @extern(
-    spec=_topk_spec, vjp=_topk_vjp, saves="out", front=lambda call, *a, **k: _Topk(*call(*a, **k))
+    spec=_topk_spec, vjp=_topk_vjp, saves="out1", front=lambda call, *a, **k: _Topk(*call(*a, **k))
 )
 def topk(input, k, dim=-1, largest=True, sorted=True):
     """The k largest (or smallest) values along a dimension, in order, and where they were."""
@@ -120,7 +120,7 @@ def _kth_vjp(g, out, input, k, dim, keepdim):
     return None if g[0] is None else place_gradient(g[0], out[1], input, dim, keepdim)
 
 
-@extern(spec=_kth_spec, vjp=_kth_vjp, saves="out", front=lambda call, *a, **k: _Kth(*call(*a, **k)))
+@extern(spec=_kth_spec, vjp=_kth_vjp, saves="out1", front=lambda call, *a, **k: _Kth(*call(*a, **k)))
 def kthvalue(input, k, dim=-1, keepdim=False):
     """The k-th smallest value along a dimension (counted from 1), and where it was."""
     array, d = along(input, dim)

@@ -81,6 +81,22 @@ def test_in_place_on_what_is_not_saved_is_fine():
     assert x.grad.tolist() == [8.0, 8.0]
 
 
+def test_division_in_place_by_what_depends_on_the_target():
+    x = leaf(1.0, 3.0)
+    y = x * 2
+    y.div_(y.sum())  # x / (x1 + x2)
+    y.select(0, 0).backward()
+    assert x.grad.tolist() == [0.1875, -0.0625]
+
+
+def test_values_of_topk_may_be_changed():
+    x = leaf(1.0, 4.0, 2.0)
+    values, _ = ops.topk(x * 1.0, 2)
+    values.mul_(3)
+    values.sum().backward()
+    assert x.grad.tolist() == [0.0, 3.0, 3.0]
+
+
 def test_leaf_in_place_is_refused():
     x = leaf(1.0, 2.0)
     with pytest.raises(RuntimeError, match="a leaf Variable that requires grad is being used"):
