@@ -13,6 +13,7 @@ from eager.nn.module import Module
 from flambeau.missing import lookup
 from flambeau.optimized import OptimizedModule
 
+OPTIONS = frozenset({"debug"})
 MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
 
 
@@ -23,14 +24,18 @@ def aot_eager(graph_module: Any, example_inputs: Any) -> Callable:
     return compile_ahead(graph_module, example_inputs)
 
 
-def inductor(graph_module: Any, example_inputs: Any) -> Callable:
-    """Derive ahead of time, then compile both graphs to native programs."""
+def inductor(graph_module: Any, example_inputs: Any, debug: bool = False) -> Callable:
+    """Derive ahead of time, then compile both graphs to native programs.
+
+    With `debug` the generated kernels run as Python, so that a debugger can step through them;
+    with FLAMBEAU_DUMP they have files, in which it can set breakpoints.
+    """
     from aot.compile import compile as compile_ahead
     from inductor.compile import compile_graph, keep
 
     return compile_ahead(
-        graph_module, example_inputs, forward_compiler=compile_graph, keep=keep(),
-        keep_inferring=keep(inferring=True),
+        graph_module, example_inputs, keep=keep(), keep_inferring=keep(inferring=True),
+        forward_compiler=functools.partial(compile_graph, debug=debug) if debug else compile_graph,
     )
 
 
@@ -81,12 +86,19 @@ def compile(
 
 
 def _with_options(backend: str | Callable, options: dict[str, Any] | None) -> str | Callable:
-    """The backend that gets `options`; those of flambeau have none."""
+    """The backend that gets `options`; the inductor's are its parameters, the other names have none."""
     if not options:
         return backend
-    if not callable(backend):
-        raise RuntimeError(f"Unexpected optimization option {', '.join(options)}: the backend {backend!r} has none (yet)")
-    return functools.partial(backend, options=options)
+    if callable(backend):
+        return functools.partial(backend, options=options)
+    known = OPTIONS if backend == "inductor" else frozenset()
+    unknown = [name for name in options if name not in known]
+    if unknown:
+        raise RuntimeError(
+            f"Unexpected optimization option {', '.join(unknown)}: the backend {backend!r} has "
+            + (f"the options {', '.join(sorted(known))}" if known else "none (yet)")
+        )
+    return functools.partial(inductor, **options)
 
 
 def explain(model: Callable, *args: Any, **kwargs: Any) -> Any:

@@ -31,7 +31,7 @@ from eager.op import Op
 from eager.registry import registry
 from eager.tensor import Tensor
 from fx.graph_module import GraphModule
-from inductor import config, threads
+from inductor import config, native, threads
 from inductor.cache import Cache
 from inductor.codegen import build, crew
 from inductor.codegen.kernel import Source, generate
@@ -83,6 +83,7 @@ class Compilation:
     examples: Sequence[Any]
     dump: Dump
     report: Report
+    debug: bool = False  # kernels run as Python
     lowered: Lowered = field(default_factory=Lowered)
     units: list[Unit] = field(default_factory=list)
     offsets: dict[Buffer, int] = field(default_factory=dict)
@@ -160,15 +161,19 @@ def compile_ahead(c: Compilation, cache: Cache) -> None:
 def compile_kernels(c: Compilation) -> None:
     """Source text to machine code."""
     cache = open_cache()
-    if cache is not None:
+    if cache is not None and not c.debug:
         compile_ahead(c, cache)
     for number, unit in enumerate(c.units):
         if unit.source is None:
             continue
+        origins = ", ".join(o for m in unit.source.members for o in m.loop.origins)
+        text, file = f"# {origins}\n{unit.source.text}", f"<flambeau kernel {number}>"
         if c.dump.active:
-            origins = ", ".join(o for m in unit.source.members for o in m.loop.origins)
-            c.dump.kernel(number, unit.source.text, origins)
-        unit.function = build.kernel(unit.source.text, cache)
+            file = c.dump.kernel(number, text) or file
+        if c.debug:
+            unit.function = build.plain_kernel(text, file)
+        else:
+            unit.function = build.kernel(unit.source.text, cache)
 
 
 def crossing(units: Sequence[Unit]) -> set[Buffer]:
@@ -210,11 +215,13 @@ STAGES: dict[str, Callable[[Compilation], None]] = {
 }
 
 
-def compile_graph(module: GraphModule, examples: Sequence[Any]) -> Callable:
+def compile_graph(
+    module: GraphModule, examples: Sequence[Any], debug: bool = False
+) -> Callable:
     """A callable over tensors for a pure graph; its inputs must have the examples' shapes and
-    dtypes.
+    dtypes. With `debug` (or FLAMBEAU_DEBUG=1) its kernels run as Python, for a debugger.
     """
-    c = Compilation(module, examples, Dump(), Report())
+    c = Compilation(module, examples, Dump(), Report(), debug or config.debug())
     if c.dump.active:
         c.dump.text("graph", str(module.graph))
     for name, stage in STAGES.items():
@@ -303,9 +310,9 @@ class Segment:
         if unit.source is not None:
             self.keep.append(unit.function)
             arguments = tuple(self.reference(b) for b in unit.source.arguments)
+            cost = 0.0 if c.debug else unit.source.cost  # of no cost is what one thread runs
             return [ProgramStep(
-                unit.function.address, arguments, unit.source.rows, unit.source.cost,
-                name=title(unit.source),
+                unit.function.address, arguments, unit.source.rows, cost, name=title(unit.source),
             )]
         assert unit.step is not None
         return unit.step.make(self.reference)
@@ -331,6 +338,10 @@ class Segment:
 
 def raise_for(code: int) -> None:
     """The exception that eager would have raised for a kernel's error code."""
+    if code & native.RAISED:
+        from inductor.codegen import plain
+
+        plain.reraise()
     if code & 1:
         raise IndexError("index out of range in self")
     if code & 2:
@@ -345,6 +356,8 @@ class Compiled:
         self.report = c.report
         lowered = c.lowered
         self.results = lowered.results
+        # for who compiles what reads the results: the strides of each, or None for an input
+        self.strides = [None if r.buffer is None else r.strides for r in lowered.results]
         # what has an address of its own at run time: inputs, outputs, and what fallbacks exchange
         self.buffers: list[Buffer] = list(lowered.inputs)
         self.fresh: list[Buffer] = []

@@ -52,13 +52,15 @@ class Dump:
         if name in self.logs:
             print(f"--- {name} ---\n{content}", file=sys.stderr)
 
-    def kernel(self, number: int, source: str, origins: str) -> None:
-        """A kernel's source, with what it computes as a comment."""
-        content = f"# {origins}\n{source}"
-        if self.folder is not None:
-            (self.folder / f"kernel_{number}.py").write_text(content)
+    def kernel(self, number: int, content: str) -> str | None:
+        """A kernel's source; the file that keeps it, if one does."""
         if "kernels" in self.logs:
             print(f"--- kernel {number} ---\n{content}", file=sys.stderr)
+        if self.folder is None:
+            return None
+        path = self.folder / f"kernel_{number}.py"
+        path.write_text(content)
+        return str(path)
 
     def record(self, name: str, content: Any) -> None:
         self.text(name, json.dumps(content, indent=1, default=str), "json")

@@ -15,6 +15,9 @@ from typing import Any
 KERNEL = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
 """The one native signature of a step, as a ctypes prototype (a call through it releases the GIL)."""
 
+RAISED = 1 << 20
+"""The code of a kernel that ran as Python and raised: `codegen.plain.reraise` has the exception."""
+
 
 @dataclass(frozen=True)
 class NativeFunction:

@@ -91,6 +91,13 @@ def kernel(text: str, cache: Cache | None = None) -> native.NativeFunction:
     return loaded
 
 
+def plain_kernel(text: str, file: str) -> native.NativeFunction:
+    """A kernel that runs as Python, for a debugger that knows its source as `file`."""
+    from inductor.codegen import plain
+
+    return plain.kernel(text, _namespace(), file)
+
+
 def is_missing(text: str, cache: Cache) -> bool:
     """Whether a kernel is neither in the process nor, by the look of it, in the cache."""
     return text not in _kernels and not cache.path(_key(text)).exists()

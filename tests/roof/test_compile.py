@@ -91,9 +91,22 @@ def test_errors():
     assert {"eager", "aot_eager", "inductor"} <= set(torch.compiler.list_backends())
 
 
-def test_inductor_has_no_options():
-    with pytest.raises(RuntimeError, match="option"):
-        torch.compile(lambda x: x + 1, options={"depth": 3})(torch.ones(1))
+def test_options():
+    with pytest.raises(RuntimeError, match="option depth.*debug"):
+        torch.compile(lambda x: x + 1, options={"depth": 3})
+    with pytest.raises(RuntimeError, match="option debug.*none"):
+        torch.compile(lambda x: x + 1, backend="eager", options={"debug": True})
+
+
+def test_debug_runs_kernels_as_python():
+    from inductor.codegen import build
+
+    before = build.counters.compiled + build.counters.loaded + build.counters.shared
+    network, x = model(), torch.randn(3, 4)
+    found = torch.compile(network, options={"debug": True})(x)
+    found.sum().backward()
+    assert torch.allclose(found, network(x), atol=1e-6)
+    assert build.counters.compiled + build.counters.loaded + build.counters.shared == before
 
 
 def test_eager_errors_are_the_compiled_ones():
