@@ -10,7 +10,7 @@
     batching/                              operators over a hidden batch dimension
     lapack, bunch                          matrices for NumPy's LAPACK; Bunch and Kaufman's factorization
     ops/                                   the operators
-    rng                                    Philox random numbers
+    rng, threads                           Philox random numbers; the thread budget, and large work shared
     nn/, optim/, data/, serialization/     modules, optimizers, data loading, files
 """
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from eager.algebra import NUMPY
+from eager.threads import share
 
 BLOCK = 1 << 16
 
@@ -50,6 +51,28 @@ def steps(function: Callable[[np.ndarray, np.ndarray], Any], x: np.ndarray) -> n
     for start in range(0, flat.size, BLOCK):
         function(flat[start : start + BLOCK], filled[start : start + BLOCK])
     return result
+
+
+def weigh(ufunc: np.ufunc, target: np.ndarray, other: np.ndarray, alpha: float) -> None:
+    """`ufunc(target, other * alpha)` into the target, of one type; threads share what is large."""
+    if target.size <= 2 * BLOCK or not (
+        target.shape == other.shape
+        and target.flags.c_contiguous
+        and other.flags.c_contiguous
+        and not np.may_share_memory(target, other)
+    ):
+        ufunc(target, other * alpha, out=target)
+        return
+    flat, added = target.reshape(-1), other.reshape(-1)
+
+    def work(begin: int, end: int) -> None:
+        scaled = np.empty(BLOCK, flat.dtype)
+        for start in range(begin, end, BLOCK):
+            stop = min(start + BLOCK, end)
+            part = np.multiply(added[start:stop], alpha, out=scaled[: stop - start])
+            ufunc(flat[start:stop], part, out=flat[start:stop])
+
+    share(work, flat.size, BLOCK)
 
 
 def row_sums(x: np.ndarray, keepdim: bool = False) -> np.ndarray:

@@ -19,7 +19,7 @@ import numpy as np
 from eager import autograd, call, dispatch
 from eager import dtype as dtypes
 from eager.algebra import NUMPY
-from eager.blocks import in_blocks
+from eager.blocks import in_blocks, weigh
 from eager.call import MISSING, is_default
 from eager.fake import DataDependent, FakeTensor
 from eager.registry import ops as ops
@@ -868,9 +868,10 @@ class InPlace(Op):
         if weighted and type(values[1]) is not np.ndarray:
             return False
         try:
-            if weighted:  # by `alpha`
-                values[1] = values[1] * tail[-1]
-            quick(*values, out=array)
+            if weighted:
+                weigh(quick, array, values[1], tail[-1])
+            else:
+                quick(*values, out=array)
         except (ValueError, OverflowError):
             return False  # the long way knows the words
         return True

@@ -47,7 +47,10 @@ class SGD(Optimizer):
                 grad = grad.add(buffer, alpha=momentum) if group["nesterov"] else buffer
             param.add_(grad, alpha=-number(group["lr"]))
 
-        in_blocks(update, param, grad, state.get("momentum_buffer"))
+        if decay == 0 and momentum == 0:
+            update(param, grad, None)  # a single operator, which has blocks of its own
+        else:
+            in_blocks(update, param, grad, state.get("momentum_buffer"))
 
 
 class ASGD(Optimizer):
