@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from eager import dtype as dtypes
+from eager import threads
 from eager.construct import legacy_dtype
 from eager.device import check, device
 from eager.storage import Storage
@@ -49,16 +50,12 @@ def set_num_threads(num: int) -> None:
         raise TypeError(f"set_num_threads expects an int, but got {type(num).__name__}")
     import threadpoolctl
 
-    from inductor import threads
-
     threads.set_num_threads(num)
     threadpoolctl.threadpool_limits(num)
 
 
 def get_num_threads() -> int:
     """The threads that an operator or a compiled program may use."""
-    from inductor import threads
-
     return threads.get_num_threads()
 
 
