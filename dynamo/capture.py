@@ -243,10 +243,9 @@ class Capture:
             handles = AttributeSource(ConstantSource(RemovableHandle), "next_id")
             self.guards.add("EXPRESSION", None, ("{0} == 0", (handles,)), "no module has hooks")
         elif not isinstance(source, ConstantSource):
-            hooks = " or ".join(f"{{0}}.{name}" for name in _HOOKS)
-            condition = f"not ({hooks} or {{1}}.around_call())"
-            sources = (source, ConstantSource(everywhere))
-            self.guards.add("EXPRESSION", None, (condition, sources), "the module has no hooks")
+            around = (ConstantSource(everywhere),)
+            self.guards.add("EXPRESSION", None, ("not {0}.around_call()", around), "no hooks")
+            self.guards.add("EMPTY", source, _HOOKS, "the module has no hooks")
         return True
 
     # -- inputs --------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ their sources, from the graph's outputs, or built anew; each is built once, howe
 
 from __future__ import annotations
 
+import itertools
 import types
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from dynamo.translate import RootFrame
 
 _PREFIX = "___"
+_FEW = 4  # so many inputs are quicker read one by one
 
 
 class Emitter:
@@ -95,8 +97,36 @@ class Emitter:
             place = places[source] = self.temporary()
             return [*code, *builder.copy(), *builder.store_fast(place)]
 
-        for source in sources:
-            self.code += load(source)
+        for source, gathered in self._runs(sources):
+            if gathered:
+                self._gather(source, gathered, load)
+            else:
+                self.code += load(source)
+
+    def _runs(self, sources: Sequence[Any]) -> list[tuple[Any, list[Any]]]:
+        """The inputs one by one, but the longest row of those that are read from one object as its root and all of them."""
+        best: list[Any] = []
+        for _, group in itertools.groupby(sources, key=lambda source: source.root):
+            row = list(group)
+            constant = isinstance(row[0].root, ConstantSource) or row[0].base is None
+            if not constant and len(row) > max(len(best), _FEW):
+                best = row
+        if not best:
+            return [(source, []) for source in sources]
+        start = sources.index(best[0])
+        runs: list[tuple[Any, list[Any]]] = [(source, []) for source in sources[:start]]
+        runs.append((best[0].root, best))
+        return runs + [(source, []) for source in sources[start + len(best) :]]
+
+    def _gather(self, root: Any, sources: list[Any], load: Callable) -> None:
+        """Push many inputs at once, the last one on top."""
+        structure = self.capture.guards.structure(root)
+        structure.inputs = sources[::-1]
+        self.load_const(structure.gather)
+        self.prepare_call()
+        self.code += load(root)
+        self.call(1)
+        self.code += builder.unpack_sequence(len(sources))
 
     def preload(self) -> None:
         """Read all sources now, because effects are about to change what they lead to."""

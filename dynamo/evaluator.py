@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from dynamo import layout as layouts
-from dynamo import native
+from dynamo import native, structure, words
 from dynamo.instruction import CO_VARARGS, CO_VARKEYWORDS, argument_count
 from dynamo.layout import Layout, LayoutError, Snapshot
 from dynamo.native import SKIP, SKIP_RECURSIVE, STATISTICS
@@ -111,6 +111,7 @@ class Evaluator:
         self.set_callback: Callable[[Any], Any] = self._builtin("set_callback")
         self._get_slot: Callable[[types.CodeType], Any] = self._builtin("get_slot")
         self.matcher = self._make_matcher()
+        self.watch = self._make_watch()
         atexit.register(self._leave)
 
     def _compile(self) -> None:
@@ -158,6 +159,22 @@ class Evaluator:
             if any(self.array_check(*row)(array) for row in wrong):
                 return None
         return self.array_check
+
+    def _make_watch(self) -> Callable[[bytes], tuple] | None:
+        """What makes the builtins `unchanged` and `gather` of a table, if memory is laid out as believed."""
+        if self.matcher is None or not structure.supported():
+            return None
+        definitions = []
+        for name in words.FUNCTIONS:
+            row = _MethodDefinition(name.encode(), self._functions[name], _METH_O, b"")
+            definitions.append(row)
+        self._watching = definitions  # CPython keeps pointers to them
+        addresses = [ctypes.addressof(row) for row in definitions]
+
+        def watch(table: bytes) -> tuple:
+            return tuple(self._api.new_builtin(at, table, None) for at in addresses)
+
+        return watch
 
     def array_check(
         self, number: int, shape: tuple[int | None, ...], strides: tuple[int, ...] | None

@@ -25,6 +25,7 @@ class Table:
 
     installed = False
     matcher = None  # guards look at arrays in Python
+    watch = None  # and at everything else
 
     def __init__(self) -> None:
         self._slots: dict[int, tuple[weakref.ref, Any]] = {}

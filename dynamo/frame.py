@@ -269,7 +269,7 @@ class Callback:
             # What the user asked for goes on in resume functions.
             for resumed in getattr(frame, "resumed", ()):
                 _remember(_roots, resumed)
-        guard = frame.guards.compile(where.matcher)
+        guard = frame.guards.compile(where.matcher, where.watch, function, arguments)
         entry = where.make_entry(code, guard, frame.code, self, frame)
         where.add(code, entry)
         self.log.captured.append((code, frame))

@@ -16,6 +16,7 @@ from __future__ import annotations
 import ctypes
 import sys
 
+from dynamo import words
 from dynamo.layout import FRAME_WORDS, Layout
 
 SKIP, SKIP_RECURSIVE = 1, 2
@@ -25,7 +26,9 @@ GLOBALS = (
     "statistics", "probe_code", "probe_hit", "probe_frame", "probe_thread", "probe_frame_words",
     "probe_thread_words", "array_type",
 )  # fmt: skip
-FUNCTIONS = ("hook", "probe", "set_callback", "get_slot", "release", "match")
+FUNCTIONS = (
+    "hook", "probe", "set_callback", "get_slot", "release", "match", *words.FUNCTIONS,
+)  # fmt: skip
 ANY = -(1 << 63)  # a size or stride that `match` does not look at
 
 _PLAIN_FUNCTION = 0x03  # CO_OPTIMIZED | CO_NEWLOCALS
@@ -79,6 +82,7 @@ class _Writer:
             self.declarations(), self.probe(), self.release(), self.slots(), self.retarget(),
             self.swap(), self.discard(), self.recall(), self.lookup(), self.hook(),
             self.hook_active(), self.set_callback(), self.get_slot(), self.match(),
+            words.builtins(self.api, self.true, self.false, self.none, self.layout.tuple_items),
         ]  # fmt: skip
         return "\n".join(parts)
 
