@@ -39,12 +39,11 @@ from eager.node import (
     edge_of,
     fit,
     node_of,
-    record,
-    record_view,
     replay,
     sum_to,
 )
 from eager.packing import packed_in
+from eager.recording import record, record_view
 from eager.registry import ops
 from eager.tensor import Tensor
 
@@ -271,7 +270,7 @@ def _hooked(result: Any, grad: Tensor) -> Tensor:
         return grad
     if not isinstance(result, Tensor):
         raise TypeError(f"a tensor hook must return a Tensor or None, got {type(result).__name__}")
-    return result
+    return result if result.dtype is grad.dtype else ops.convert(result, grad.dtype)
 
 
 def _tuple(value: Any) -> tuple:
@@ -297,6 +296,8 @@ def _seeds(outputs: tuple, grads: tuple) -> tuple[list, list]:
                 f"Mismatch in shape: grad_output[0] has a shape of {grad.shape} and output[0] has a"
                 f" shape of {out.shape}."
             )
+        elif grad.dtype is not out.dtype:
+            grad = ops.convert(grad, out.dtype)
         roots.append(edge_of(out))
         seeds.append(grad)
     return roots, seeds

@@ -18,7 +18,7 @@ import numpy as np
 
 from eager import autograd, dispatch
 from eager.mode import _MODE
-from eager.node import record_elementwise, record_view
+from eager.recording import record_binary, record_unary, record_view
 from eager.tensor import PLAIN, Tensor
 
 MISSING = object()
@@ -208,7 +208,7 @@ def _space(op: Any, of: Any) -> dict[str, Any]:
         "eager": op.eager, "function": op.function, "MISSING": MISSING, "plain": PLAIN,
         "kinds": kinds, "quick": quick, "new": object.__new__, "Tensor": Tensor,
         "ndarray": np.ndarray, "asarray": np.asarray, "recorded": op.recorded and getattr(of, "promote", "") != "bool", "mode": _MODE,
-        "record": record_elementwise,
+        "record": record_unary if op.required == 1 else record_binary,
         "numbers": getattr(of, "scalars", None), "lefts": getattr(of, "lefts", None),
     }
     for i, value in enumerate(op.defaults):

@@ -1,4 +1,4 @@
-"""The backward graph: one node for each recorded call, made by `record`.
+"""The backward graph: one node for each recorded call, made in `eager.recording` and `eager.whole`.
 
 A node keeps the arguments of its call: tensors where the derivative reads their values, a `Spec`
 elsewhere; and with each kept tensor the version that it had, which tells when it was overwritten.
@@ -14,26 +14,24 @@ import traceback
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
 from eager import dtype as dtypes
-from eager.device import CPU
 from eager.mode import enable_grad
-from eager.packing import Packed, pack_node, packed_in, packs, unpacked
+from eager.packing import Packed, pack_node, packs, unpacked
 from eager.registry import ops
 from eager.spec import Spec
 from eager.storage import Storage
-from eager.tensor import PLAIN, Tensor
+from eager.tensor import Tensor
 
-_sequence = itertools.count()
+count = itertools.count().__next__  # numbers nodes in the order of their calls
 # Set by anomaly mode: nodes then keep the stack that recorded them; and whether NaN gradients raise.
 anomaly: list[bool] = [False, True]
-_FLOATS = frozenset(d.numpy.num for d in dtypes._BY_NAME.values() if d.category >= dtypes.FLOATING)
 
 
-def _overwritten(tensor: Tensor, now: int, was: int, what: str) -> RuntimeError:
+def overwritten(tensor: Tensor, now: int, was: int, what: str) -> RuntimeError:
     return RuntimeError(
         "one of the variables needed for gradient computation has been modified by an inplace"
         f" operation: [{tensor.dtype} {list(tensor.shape)}], which is {what}, is at version"
@@ -54,7 +52,7 @@ class Saved:
     def get(self, node: Node) -> Tensor:
         now = self.tensor._version
         if now != self.version:
-            raise _overwritten(self.tensor, now, self.version, f"an argument of {node.name()}")
+            raise overwritten(self.tensor, now, self.version, f"an argument of {node.name()}")
         return self.tensor
 
 
@@ -63,25 +61,39 @@ class SavedOutput:
     cycle.
     """
 
-    __slots__ = ("alias", "version", "number")
+    __slots__ = ("array", "fake", "storage", "version", "number")
 
     def __init__(self, tensor: Tensor, number: int):
         self.number = number
-        if type(tensor) is not Tensor or tensor._base is not None:
-            self.alias, self.version = tensor._shallow(), tensor._version
+        if type(tensor) is not Tensor:
+            self.array, self.fake, self.version = None, tensor._shallow(), tensor._version
+            self.storage = self.fake.untyped_storage()
             return
-        array, storage = tensor._array, tensor._storage
+        base = tensor if tensor._base is None else tensor._base
+        storage = base._storage
         if storage is None:
-            storage = tensor._storage = Storage(array)
-        self.alias = alias = object.__new__(Tensor)
-        alias._array, alias._storage, self.version = array, storage, storage.version
+            storage = base._storage = Storage(base._array)
+        self.array, self.storage, self.version = tensor._array, storage, storage.version
 
-    def get(self, node: Node) -> Tensor:
-        now = self.alias._version
+    @property
+    def alias(self) -> Tensor:
+        """The output without its history."""
+        if self.array is None:
+            return self.fake._shallow()
+        alias = object.__new__(Tensor)
+        alias._array, alias._storage = self.array, self.storage
+        return alias
+
+    def check(self, node: Node) -> None:
+        """RuntimeError if the output was written to since."""
+        now = self.storage.version
         if now != self.version:
             what = f"output {self.number} of {node.name()}"
-            raise _overwritten(self.alias, now, self.version, what)
-        result = self.alias._shallow()
+            raise overwritten(self.alias, now, self.version, what)
+
+    def get(self, node: Node) -> Tensor:
+        self.check(node)
+        result = self.alias
         result._node, result._output_nr, result._requires_grad = node, self.number, True
         return result
 
@@ -98,7 +110,7 @@ class Node:
     traceback: str | None = None
 
     def __init__(self) -> None:
-        self.sequence = next(_sequence)
+        self.sequence = count()
         if anomaly[0]:
             self.traceback = "".join(traceback.format_stack(limit=12)[:-3])
 
@@ -250,8 +262,13 @@ def keeping(op: Any, wanted: int) -> Keeping:
     return found
 
 
-def _trace() -> str:
+def trace() -> str:
     return "".join(traceback.format_stack(limit=13)[:-4])
+
+
+# Among what a node keeps of an elementwise call: an operand of the shape and type of the result, whose
+# values are not read. Its gradient tells the rest.
+LIKE_RESULT = Spec((), dtypes.float32)
 
 
 class OpNode(Node):
@@ -262,14 +279,15 @@ class OpNode(Node):
     # Of each saved tensor in turn, 0 for one that is only described; None: none is saved.
     versions: list[int] | None = None
     packed: dict[tuple[int, int | None], Packed] | None = None  # by places of arguments
-    saved: list | None
+    saved: Any  # a list or a tuple; None once released
+    keeps: Any = None
     _edges: list
 
     def __init__(self, op: Any, bound: tuple):
         self.op = op
-        self.sequence = next(_sequence)
+        self.sequence = count()
         if anomaly[0]:
-            self.traceback = _trace()
+            self.traceback = trace()
         edges: list = []
         self._edges = edges
         wanted, bit = 0, 1
@@ -349,7 +367,8 @@ class OpNode(Node):
     def replace(self, number: int, value: Tensor) -> None:
         """Keep another tensor in the place of a saved argument."""
         place = self.places.index((number, None))
-        self.saved[number] = value  # type: ignore[index]
+        self.saved = [*self.saved]
+        self.saved[number] = value
         self.versions[place] = value._version  # type: ignore[index]
 
     def pack(self) -> None:
@@ -381,20 +400,25 @@ class OpNode(Node):
         if self.versions is not None or self.out is not None:
             self.saved = self.out = self.packed = None
 
+    def refuse(self) -> NoReturn:
+        """What was saved is gone."""
+        raise RuntimeError(
+            "Trying to backward through the graph a second time (or directly access saved"
+            " tensors after they have already been freed). Saved intermediate values of the"
+            " graph are freed when you call .backward() or autograd.grad(). Specify"
+            " retain_graph=True if you need to backward through the graph a second time or if"
+            " you need to access saved tensors after calling backward."
+        )
+
     def apply(self, grads: list[Tensor | None], keep: bool) -> list[Tensor | None]:
         if self.saved is None:
-            raise RuntimeError(
-                "Trying to backward through the graph a second time (or directly access saved"
-                " tensors after they have already been freed). Saved intermediate values of the"
-                " graph are freed when you call .backward() or autograd.grad(). Specify"
-                " retain_graph=True if you need to backward through the graph a second time or if"
-                " you need to access saved tensors after calling backward."
-            )
+            self.refuse()
         places = self.places
         if self.versions is not None:
             self._check_versions(places)
         bound = self.saved if self.packed is None else unpacked(self)
         out: tuple = self.specs or (grads[0]._spec(),)  # type: ignore[union-attr]
+        bound = [out[0] if value is LIKE_RESULT else value for value in bound]
         if self.out is not None:
             out = tuple([o if type(o) is Spec else o.get(self) for o in self.out])
         found = self._derive(grads, out, bound, places)
@@ -415,7 +439,7 @@ class OpNode(Node):
             value = self.saved[i] if j is None else self.saved[i][j]  # type: ignore[index]
             if type(value) is not Spec and value._version != was:
                 what = f"an argument of {self.name()}"
-                raise _overwritten(value, value._version, was, what)
+                raise overwritten(value, value._version, was, what)
 
     def _derive(self, grads: list, out: tuple, bound: list, places: list) -> Sequence[Any]:
         op = self.op
@@ -498,110 +522,3 @@ class CopySlices(Node):
         old = found[0] if found[0] is not None else ops.zeros_like(part)
         ops.copy_(replay(rest, self.chain), old)
         return [rest, *found[1:]]
-
-
-def record(op: Any, bound: tuple, result: Any) -> Any:
-    """Give a result its history; some argument requires a gradient, and recording is on."""
-    if type(result) is tuple:
-        node = OpNode(op, bound)
-        node.set_outputs(result)
-        for number, tensor in enumerate(result):
-            if tensor.dtype.category >= dtypes.FLOATING:
-                tensor._node, tensor._output_nr, tensor._requires_grad = node, number, True
-        if packed_in[0]:
-            node.pack()
-        return result
-    if type(result) is not Tensor:
-        if result.dtype.category >= dtypes.FLOATING:
-            node = OpNode(op, bound)
-            node.set_output(result)
-            result._node, result._requires_grad = node, True
-            if packed_in[0]:
-                node.pack()
-        return result
-    if result._array.dtype.num in _FLOATS:
-        node = OpNode(op, bound)
-        node.set_output(result)
-        if packed_in[0]:
-            node.pack()
-        result._node, result._requires_grad = node, True
-    return result
-
-
-def record_elementwise(op: Any, bound: tuple, result: Tensor) -> Tensor:
-    """`record` where the first `op.required` arguments are numbers and tensors of the type of the
-    result: one description serves all that have its shape."""
-    node = object.__new__(OpNode)
-    node.op, node.sequence = op, next(_sequence)
-    if anomaly[0]:
-        node.traceback = _trace()
-    edges: list = []
-    node._edges = edges
-    operands = bound[: op.required]
-    wanted, bit = 0, 1
-    for value in operands:
-        if isinstance(value, Tensor):
-            base = value._base
-            if value._requires_grad or (base is not None and base._requires_grad):
-                before = value._node if base is None else node_of(value)
-                edges.append(value if before is None else (before, value._output_nr))
-                wanted |= bit
-            else:
-                edges.append(None)
-        bit += bit
-    node.keeps = keeps = op.keeps.get(wanted) or keeping(op, wanted)
-    spec = result._spec()
-    shape, i = spec.shape, 0
-    node.saved = saved = [*bound]
-    for value in operands:
-        if isinstance(value, Tensor):
-            if keeps.parameters[i]:
-                storage = (value if value._base is None else value._base)._storage
-                version = 0 if storage is None else storage.version
-                if node.versions is None:
-                    node.versions = [0] * (len(edges) - 1) if i and len(edges) > 1 else []
-                node.versions.append(version)
-            else:
-                saved[i] = spec if value._array.shape == shape else value._spec()
-                if node.versions is not None:
-                    node.versions.append(0)
-        i += 1
-    if keeps.out:
-        node.out = (SavedOutput(result, 0),)
-    if packed_in[0]:
-        node.pack()
-    result._node, result._requires_grad = node, True
-    return result
-
-
-def record_view(op: Any, bound: tuple, result: Tensor) -> Tensor:
-    """Give a view its history; its base requires a gradient, and recording is on."""
-    source = bound[0]
-    if type(source) not in PLAIN or type(result) is not Tensor:
-        return _record_fake_view(op, bound, result)
-    node = object.__new__(OpNode)
-    node.op, node.sequence = op, next(_sequence)
-    if anomaly[0]:
-        node.traceback = _trace()
-    before = source._node if source._base is None else node_of(source)
-    node._edges = [source if before is None else (before, source._output_nr)]
-    node.keeps = op.keeps.get(1) or keeping(op, 1)
-    array = source._array
-    spec = object.__new__(Spec)
-    spec.shape, spec._unit, spec.device = array.shape, array.itemsize, CPU
-    spec._strides = array.strides if array.size else None
-    spec.dtype = dtypes._BY_NUMBER[array.dtype.num]
-    node.saved = [spec, *bound[1:]]
-    result._node, result._requires_grad = node, True
-    base = result._base
-    result._seen = base._node if base is not None else None
-    return result
-
-
-def _record_fake_view(op: Any, bound: tuple, result: Tensor) -> Tensor:
-    node = OpNode(op, bound)
-    node.set_output(result)
-    result._node, result._requires_grad = node, True
-    base = result._base
-    result._seen = base._node if base is not None else None
-    return result

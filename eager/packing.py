@@ -61,7 +61,7 @@ class Packed:
 def pack_node(node: Any) -> None:
     """Hand the tensors that a node keeps to the hooks; it keeps their descriptions."""
     node.packed = {}
-    saved = node.saved
+    saved = node.saved = [*node.saved]
     for (i, j), edge in zip(node.places, node.edges):
         value = saved[i] if j is None else saved[i][j]
         if not isinstance(value, Tensor):

@@ -16,13 +16,11 @@ class Spec:
     for what is not saved.
     """
 
-    # `_strides` counts units of `_unit` bytes where that is set: NumPy's, converted when asked for
-    __slots__ = ("shape", "dtype", "device", "_strides", "_unit")
+    __slots__ = ("shape", "dtype", "device", "strides")
 
     def __init__(self, shape: Any, dtype: dtype, device: device = CPU, strides: Any = None):
         self.shape = tuple(shape)
-        self.dtype, self.device, self._strides = dtype, device, strides
-        self._unit = 1
+        self.dtype, self.device, self.strides = dtype, device, strides
 
     @staticmethod
     def of(tensor: Any) -> Spec:
@@ -30,14 +28,6 @@ class Spec:
         if isinstance(tensor, Spec):
             return tensor
         return tensor._spec()
-
-    @property
-    def strides(self) -> Any:
-        found = self._strides
-        if self._unit != 1 and found is not None:
-            found = self._strides = tuple([s // self._unit for s in found])
-            self._unit = 1
-        return found
 
     @property
     def ndim(self) -> int:

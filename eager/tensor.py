@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 Number = (int, float, complex, np.generic)
 
 
-_CPU, _BY_NUMBER = devices.CPU, dtypes._BY_NUMBER
+_SPECS: dict[tuple, Spec] = {}  # the descriptions of arrays, which nobody changes
 # The classes of tensors that have an array: all but FakeTensor.
 PLAIN: set[type] = set()
 
@@ -102,11 +102,9 @@ class Tensor:
 
     def _spec(self) -> Spec:
         array = self._array
-        result = object.__new__(Spec)
-        result.shape, result._unit, result.device = array.shape, array.itemsize, _CPU
-        result._strides = array.strides if array.size else None
-        result.dtype = _BY_NUMBER[array.dtype.num]
-        return result
+        key = (array.shape, array.strides, array.dtype)
+        found = _SPECS.get(key)
+        return _described(self, key) if found is None else found
 
     if TYPE_CHECKING:  # methods that are operators are attached when they are declared
 
@@ -516,6 +514,14 @@ class Tensor:
 
 
 PLAIN.add(Tensor)
+
+
+def _described(tensor: Tensor, key: tuple) -> Spec:
+    if len(_SPECS) >= 4096:
+        _SPECS.clear()
+    strides = tensor.stride() if tensor._array.size else None
+    found = _SPECS[key] = Spec(tensor._array.shape, tensor.dtype, devices.CPU, strides)
+    return found
 
 
 def _rebuild(kind: type, array: np.ndarray, name: str, requires_grad: bool, state: dict) -> Tensor:
