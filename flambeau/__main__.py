@@ -40,7 +40,10 @@ def run_script(script: str, arguments: Sequence[str], module: bool = False) -> i
         print(f"flambeau: there is no file {script}", file=sys.stderr)
         return 2
     sys.argv = [script, *arguments]
+    home = str(Path(__file__).resolve().parents[1])
     sys.path[0] = "" if module else str(Path(script).resolve().parent)
+    if home not in sys.path:  # run from a checkout that is not installed
+        sys.path.append(home)
     alias("torch").start()
     if module:
         runpy.run_module(script, run_name="__main__", alter_sys=True)

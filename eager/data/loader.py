@@ -186,6 +186,8 @@ class _Here:
     """Iterates in this process."""
 
     def __init__(self, loader: DataLoader) -> None:
+        # drawn for nobody: the order of what is drawn does not depend on the number of workers
+        _draw_seed(loader.generator)
         self.tasks = iter(loader._index_sampler)
         self.fetch = loader._make_fetcher()()
         self.loader = loader

@@ -78,9 +78,9 @@ def test_batches_in_order(workers):
 @pytest.mark.parametrize("workers", [0, 2])
 def test_shuffling_follows_the_seed(workers):
     orders = []
-    for _ in range(2):
+    for number in (0, workers):  # and not the number of workers
         manual_seed(3)
-        loader = data.DataLoader(Squares(), 3, shuffle=True, num_workers=workers)
+        loader = data.DataLoader(Squares(), 3, shuffle=True, num_workers=number)
         orders.append([i for _, numbers in loader for i in numbers.tolist()])
     assert orders[0] == orders[1] and sorted(orders[0]) == list(range(10))
     assert orders[0] != list(range(10))

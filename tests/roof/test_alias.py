@@ -4,6 +4,7 @@ import importlib.metadata
 import importlib.util
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -154,6 +155,15 @@ def test_run_script(tmp_path):
     done = run("run", str(tmp_path / "script.py"), "--flag", "x")
     assert done.stdout == "flambeau flambeau ['--flag', 'x'] 2.0\n", done.stderr
     assert done.returncode == 3
+
+
+def test_run_where_nothing_is_installed(tmp_path):
+    (tmp_path / "script.py").write_text(
+        "import torch\nprint(torch.compile(lambda x: x + 1, backend='eager')(torch.ones(1)).item())\n"
+    )
+    home = Path(flambeau.__file__).parents[1]
+    done = run("run", str(tmp_path / "script.py"), cwd=home)
+    assert done.stdout == "2.0\n", done.stderr
 
 
 def test_run_reports(tmp_path):
