@@ -6,7 +6,7 @@
     tensor, fake, construct, formatting    Tensor, tensors without values, making tensors, printing them
     autograd, function, gradcheck          recording and running backwards; custom functions; numerical checks
     node, packing, mode                    what is recorded; hooks on what it saves; whether it is
-    op, call                               the kinds of operators; the functions that call them
+    op, call, outputs                      the kinds of operators; the functions that call them; types of `out=`
     batching/                              operators over a hidden batch dimension
     lapack, bunch                          matrices for NumPy's LAPACK; Bunch and Kaufman's factorization
     ops/                                   the operators

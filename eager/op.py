@@ -22,6 +22,8 @@ from eager.algebra import NUMPY
 from eager.blocks import in_blocks, weigh
 from eager.call import MISSING, is_default
 from eager.fake import DataDependent, FakeTensor
+from eager.outputs import EXACT, TYPED_BY_OUT
+from eager.packing import packed_in
 from eager.registry import ops as ops
 from eager.registry import registry
 from eager.shape import broadcast_shapes, contiguous_strides, like_strides, normalize_dims
@@ -110,6 +112,11 @@ class Op:
     def __copy__(self) -> Op:
         return self
 
+    @property
+    def default(self) -> Op:
+        """The operator itself, as `torch.ops.aten.NAME.default` asks for: here it has one form."""
+        return self
+
     def __deepcopy__(self, memo: dict) -> Op:
         return self
 
@@ -159,6 +166,10 @@ class Op:
         return out
 
     def bind(self, args: tuple, kwargs: dict[str, Any]) -> tuple:
+            if value.dtype is not target.dtype and self.name in EXACT:
+                raise RuntimeError(
+                    f"{self.name}(): Expected out tensor to have dtype {value.dtype}, but got {target.dtype} instead"
+                )
         """All parameters in signature order, defaults filled in. Raises TypeError as a Python call would."""
         given = len(args)
         if given > self.arity:

@@ -8,6 +8,7 @@ version.py          flambeau's version, and the version of torch's API that it f
 alias.py            `with alias("torch")`: source that says `import torch` runs on flambeau
 __main__.py         `python -m flambeau run script.py`
 missing.py          the AttributeError for what is not here
+_VF.py              torch._VF: operators with the parameters of torch.NAME
 settings.py         defaults, threads, determinism: what a program sets once
 operators.py        torch.ops
 compiler.py         `compile`, `explain`, and torch.compiler
@@ -97,6 +98,7 @@ from eager.shape import Size
 from eager.shape import common_shape as broadcast_shapes
 from flambeau import (
     _C,
+    _VF,
     accelerator,
     amp,
     autograd,
@@ -126,6 +128,20 @@ from flambeau import (
     utils,
     version,
     xpu,
+)
+from flambeau._VF import (
+    alpha_dropout_,
+    batch_norm,
+    detach_,
+    dropout_,
+    embedding,
+    embedding_renorm_,
+    feature_alpha_dropout_,
+    feature_dropout_,
+    group_norm,
+    instance_norm,
+    layer_norm,
+    rrelu_,
 )
 from flambeau.alias import alias
 from flambeau.amp import GradScaler, autocast
@@ -182,7 +198,7 @@ for _kind in _dtypes._BY_NAME.values():
 
 globals().update(LEGACY_TYPES)
 # Their torch.NAME takes its parameters in another order than the operator, which has the order of torch.nn.functional.
-_OTHER_ORDER = frozenset({"batch_norm", "embedding", "embedding_bag", "instance_norm"})
+_OTHER_ORDER = frozenset({"batch_norm", "embedding", "embedding_bag", "group_norm", "instance_norm", "layer_norm"})
 for _name, _operator in registry.items():
     if not _name.startswith("_") and _name not in _OTHER_ORDER:
         globals().setdefault(_name, _operator)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any, NoReturn
 
-from eager.registry import registry
-
 # "namespace::name" -> the callable
 registered: dict[str, Any] = {}
 
@@ -19,10 +17,17 @@ class Namespace:
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
-        found = registry.get(name) if self._name == "aten" else registered.get(f"{self._name}::{name}")
+        found = _aten(name) if self._name == "aten" else registered.get(f"{self._name}::{name}")
         if found is None:
             raise AttributeError(f"flambeau does not have torch.ops.{self._name}.{name} (yet)")
         return found
+
+
+def _aten(name: str) -> Any:
+    """The operator with torch's order of parameters; None where there is none."""
+    from flambeau import _VF
+
+    return getattr(_VF, name, None)
 
 
 class Operators:

@@ -13,7 +13,6 @@ from eager.nn.parameter import Parameter
 from eager.nn.sequence import PackedSequence
 from eager.registry import ops
 
-
 _GATES = {"RNN_TANH": 1, "RNN_RELU": 1, "LSTM": 4, "GRU": 3}
 
 

@@ -18,6 +18,8 @@
     padding, dropout, interpolate, loss, ctc
     recurrent                              RNN, LSTM, GRU and their steps; sequences padded and packed
     fractional                             pooling of windows that random numbers place
+    segments                               reductions over segments of a dimension
+    native                                 ATen's own spellings of operators that live above
     foreach                                lists of tensors, one operator after the other
 """
 

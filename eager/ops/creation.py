@@ -647,7 +647,16 @@ def meshgrid(tensors, *, indexing="ij"):
     return tuple(grids)
 
 
+def _parts(name: str, **parts: Any) -> None:
+    """TypeError for a part of a complex number that is no tensor."""
+    for place, (part, value) in enumerate(parts.items(), start=1):
+        if not hasattr(value, "dtype"):
+            raise TypeError(f"{name}(): argument {part!r} (position {place}) must be Tensor, not "
+                            f"{type(value).__name__}")
+
+
 def _complex_run(real, imag):
+    _parts("complex", real=real, imag=imag)
     if real.dtype != imag.dtype or real.dtype.kind not in "fV":
         raise ValueError
     real, imag = np.broadcast_arrays(real, imag)
@@ -659,6 +668,7 @@ def _complex_run(real, imag):
 def _complex_spec(real, imag):
     from eager.shape import broadcast_shapes
 
+    _parts("complex", real=real, imag=imag)
     if real.dtype is not imag.dtype or not real.dtype.is_floating_point:
         raise RuntimeError(
             f"Expected both inputs to be Half, Float or Double tensors but got {real.dtype} and "
@@ -681,10 +691,7 @@ def complex(real, imag):
 @composite(method=False)
 def polar(abs, angle):
     """Complex numbers from magnitudes and angles."""
-    for place, (name, value) in enumerate((("abs", abs), ("angle", angle)), start=1):
-        if not isinstance(value, Tensor):
-            raise TypeError(f"polar(): argument {name!r} (position {place}) must be Tensor, not "
-                            f"{type(value).__name__}")
+    _parts("polar", abs=abs, angle=angle)
     return ops.complex(abs * ops.cos(angle), abs * ops.sin(angle))
 
 

@@ -113,8 +113,8 @@ def _wide(input: Any) -> Any:
     return input if input.dtype in (float32, float64) else input.to(float32)
 
 
-def _antialiased(input: Any, dim: int, m: Any, scale: float | None, align_corners: bool,
-                 cubic: bool) -> Any:
+def antialiased(input: Any, dim: int, m: Any, scale: float | None, align_corners: bool,
+                cubic: bool) -> Any:
     """A filter as wide as the step between outputs, as a matrix product along the dimension."""
     n = input.shape[dim]
     step = (n - 1) / (m - 1) if align_corners and m > 1 else n / m if scale is None else 1 / scale
@@ -164,7 +164,7 @@ def interpolate(input, size=None, scale_factor=None, mode="nearest", align_corne
         for i, (m, scale) in enumerate(zip(sizes, scales)):
             input = _nearest(input, i + 2, m, scale, mode == "nearest-exact")
         return input
-    along = _antialiased if antialias else _cubic if mode == "bicubic" else _linear
+    along = antialiased if antialias else _cubic if mode == "bicubic" else _linear
     kind, extra = input.dtype, ((mode == "bicubic"),) if antialias else ()
     input = _wide(input)
     for i in reversed(range(rank)) if kind is uint8 else range(rank):

@@ -297,7 +297,9 @@ _Aminmax = named("aminmax", "min max")
 @composite
 def aminmax(input, *, dim=None, keepdim=False):
     """The smallest and the largest value."""
-    if input.numel() == 0 and (dim is None or input.shape[normalize_dim(dim, input.ndim)] == 0):
+    if dim is not None and input.ndim and input.shape[normalize_dim(dim, input.ndim)] == 0:
+        raise IndexError(f"aminmax: Expected reduction dim {dim} to have non-zero size.")
+    if input.numel() == 0 and dim is None:
         raise RuntimeError(
             "aminmax(): cannot compute aminmax over an empty dimension as the operation has no identity."
         )

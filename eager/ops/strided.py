@@ -197,3 +197,14 @@ def unfold_backward(g, shape, dim, size, step):
     for i in range(windows.shape[-2]):
         moved[..., i * step : i * step + size] += windows[..., i, :]
     return result
+
+
+@composite(method=False)
+def empty_permuted(size, physical_layout, *, dtype=None, layout=None, device=None,
+                   requires_grad=False, pin_memory=False):
+    """An uninitialized tensor whose dimensions lie in memory in the order of `physical_layout`."""
+    if sorted(physical_layout) != list(range(len(size))):
+        raise RuntimeError(f"empty_permuted: physical_layout {list(physical_layout)} must name each of the {len(size)} dimensions once")
+    made = ops.empty(tuple(size[d] for d in physical_layout), dtype=dtype, device=device)
+    found = ops.permute(made, tuple(physical_layout.index(d) for d in range(len(size))))
+    return found.detach().requires_grad_() if requires_grad else found.detach()

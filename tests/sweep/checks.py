@@ -137,10 +137,11 @@ def sweep(op: Any, label: str, options: Options) -> Outcome:
         outcome.missing = str(reason)
         return outcome
     supported = op.supported_dtypes("cpu")
-    for name in options.dtypes:
-        dtype = getattr(torch, name)
-        if dtype in supported:
-            sweep_dtype(op, mine, dtype, options, outcome)
+    wanted = [dtype for name in options.dtypes if (dtype := getattr(torch, name)) in supported]
+    if options.dtypes and not wanted and torch.complex64 in supported:  # what is of complex numbers only
+        wanted = [torch.complex64]
+    for dtype in wanted:
+        sweep_dtype(op, mine, dtype, options, outcome)
     if outcome.missing:
         return outcome
     if options.gradients and op.supports_autograd and torch.float64 in op.supported_backward_dtypes("cpu"):

@@ -136,6 +136,8 @@ def function(op: Any) -> Any:
     path = op.name.removeprefix("torch.").removesuffix(".default")
     of_tensors = follow(torch, path) is not op.op and follow(torch.Tensor, path) is op.op
     found = follow(Tensor if of_tensors else flambeau, path)
+    if found is None and hasattr(torch, own := getattr(op.op, "__name__", "")):  # an entry with a name of its own
+        found = getattr(flambeau, own, None)
     if found is None:
         raise Missing(f"torch.{path}")
     return found
