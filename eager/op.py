@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from eager import autograd, call, dispatch
+from eager import autograd, call, dispatch, whole
 from eager import dtype as dtypes
 from eager.algebra import NUMPY
 from eager.blocks import in_blocks, weigh
@@ -35,6 +35,7 @@ faster: dict[str, Callable] = {}
 
 _SAME_NAME = {"axis": "dim", "keepdims": "keepdim", "x": "input", "self": "input", "x1": "input", "x2": "other"}
 _MODE = autograd._MODE
+_new = object.__new__
 
 class Op:
     """One operator. Calling it dispatches; `compute` runs its kernel, `fake` its shape rule."""
@@ -53,6 +54,7 @@ class Op:
         joint: bool = False,
         saves: str | None = None,
         run: Callable | None = None,
+        back: Callable | None = None,
         decompose: Callable | None = None,
         mutates: str = "",
         method: bool = True,
@@ -67,6 +69,7 @@ class Op:
         self._read_signature(function)
         self.function, self.vjp, self.joint = positional(function), vjp, joint
         self.decompose, self.run = positional(decompose), positional(run)
+        self.back = back  # back(g, kept, needs, *values): the gradients over arrays, where nothing more is derived
         self.mutates = tuple(mutates.split())
         self.random = random
         self.takes = takes  # the types of the first tensor: "", or a key of `TAKES`
@@ -109,12 +112,12 @@ class Op:
     def __reduce__(self):
         return (_lookup, (self.name,))
 
-    def __copy__(self) -> Op:
-        return self
-
     @property
     def default(self) -> Op:
         """The operator itself, as `torch.ops.aten.NAME.default` asks for: here it has one form."""
+        return self
+
+    def __copy__(self) -> Op:
         return self
 
     def __deepcopy__(self, memo: dict) -> Op:
@@ -148,6 +151,8 @@ class Op:
     def _call_out(self, args: tuple, kwargs: dict[str, Any]) -> Any:
         kwargs = dict(kwargs)
         out = kwargs.pop("out")
+        if self.name in TYPED_BY_OUT and out is not None and kwargs.get("dtype") is None:
+            kwargs["dtype"] = out.dtype
         result = self(*args, **kwargs)
         if out is None:
             return result
@@ -161,15 +166,15 @@ class Op:
                 )
             if value.dtype.category > target.dtype.category:
                 raise RuntimeError(f"result type {value.dtype} can't be cast to the output type {target.dtype}")
+            if value.dtype is not target.dtype and self.name in EXACT:
+                raise RuntimeError(
+                    f"{self.name}(): Expected out tensor to have dtype {value.dtype}, but got {target.dtype} instead"
+                )
             target.resize_(value.shape) if target.shape != value.shape else None
             target.copy_(value)
         return out
 
     def bind(self, args: tuple, kwargs: dict[str, Any]) -> tuple:
-            if value.dtype is not target.dtype and self.name in EXACT:
-                raise RuntimeError(
-                    f"{self.name}(): Expected out tensor to have dtype {value.dtype}, but got {target.dtype} instead"
-                )
         """All parameters in signature order, defaults filled in. Raises TypeError as a Python call would."""
         given = len(args)
         if given > self.arity:
@@ -732,6 +737,12 @@ class Composite(Op):
 
     kind = "composite"
 
+    def __init__(self, function: Callable, *, forth: Callable | None = None, again: Callable | None = None, **given: Any):
+        self.again = again  # again(kept, *bound): what `back` is the derivative of, where that is not the function
+        super().__init__(function, **given)
+        self.forth = positional(forth)  # `run`, giving what `back` reads besides
+        self.written = tuple(map(self.parameters.index, self.mutates))
+
     def eager(self, bound: tuple) -> Any:
         if self.run is not None:
             found = self._at_once(bound)
@@ -739,19 +750,46 @@ class Composite(Op):
                 return found
         return self.function(*bound)
 
-    def _at_once(self, bound: tuple) -> Tensor | None:
-        """`run` over arrays, where nothing is recorded; None where it does not apply."""
-        values = list(bound)
-        for i, value in enumerate(bound):
+    def _at_once(self, bound: tuple) -> Any:
+        """`run` over arrays, recorded whole where gradients are needed; None where it does not apply."""
+        wanted, bit = 0, 1
+        values = [*bound]
+        i = 0
+        for value in bound:
             if isinstance(value, Tensor):
-                if type(value) not in PLAIN or (value.requires_grad and _MODE.grad):
+                if type(value) not in PLAIN:
                     return None
                 values[i] = value._array
+                base = value._base
+                if value._requires_grad or (base is not None and base._requires_grad):
+                    wanted += bit
+            i += 1
+            bit += bit
+        for i in self.written:  # with their version counters
+            values[i] = bound[i]
+        recorded = wanted and _MODE.grad
+        if recorded and (self.back is None or packed_in[0]):
+            return None
+        kept = None
         try:
-            found = self.run(*values)  # type: ignore[misc]
-        except (ValueError, TypeError, IndexError):
+            if recorded and self.forth is not None:
+                both = self.forth(*values)
+                if both is None:
+                    return None
+                found, kept = both
+            else:
+                found = self.run(*values)  # type: ignore[misc]
+        except (ValueError, TypeError, IndexError, RuntimeError):
             return None  # the operators know the words
-        return None if found is None else wrap(found)
+        if found is None:
+            return None
+        if type(found) is tuple:
+            return wrap(found)
+        result = _new(Tensor)
+        result._array = found if type(found) is np.ndarray else np.asarray(found)
+        if recorded:
+            whole.record(self, bound, wanted, result, kept)
+        return result
 
     def compute(self, bound: tuple) -> Any:
         return self.function(*bound)

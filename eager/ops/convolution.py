@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from eager.call import FLOATS
 from eager.op import composite, extern, placed
 from eager.ops.activation import widen
 from eager.registry import ops
@@ -357,19 +358,64 @@ def _forward(rank: int, input: Any, weight: Any, bias: Any, stride: Any, padding
     return ops.convolution(input, weight, bias, stride, padding, dilation, groups)
 
 
-@composite(method=False)
+def _prepared(input: np.ndarray, weight: np.ndarray, bias: Any, stride: Any, padding: Any,
+              dilation: Any) -> tuple | None:
+    """Stride, padding and dilation by dimension, where operands are batched and of one type; None for
+    what the operators have to see to."""
+    rank, kind = weight.ndim - 2, input.dtype
+    if kind not in FLOATS or weight.dtype is not kind or input.ndim != weight.ndim:
+        return None
+    if type(padding) is str or bias is not None and bias.dtype is not kind:
+        return None
+    return (expand(stride, rank, "stride"), expand(padding, rank, "padding"),
+            expand(dilation, rank, "dilation"))
+
+
+def _convolve_at_once(rank: int) -> Any:
+    def run(input: np.ndarray, weight: np.ndarray, bias: Any, stride: Any, padding: Any,
+            dilation: Any, groups: int) -> np.ndarray | None:
+        how = _prepared(input, weight, bias, stride, padding, dilation)
+        if how is None or weight.ndim != rank + 2:
+            return None
+        stride, padding, dilation = how
+        size = _check(input, weight, bias, stride, padding, dilation, groups)
+        result = _convolve(input, weight, size, stride, padding, dilation, groups)
+        if bias is not None:
+            result += bias.reshape(-1, *[1] * rank)
+        return result
+
+    return run
+
+
+def _convolve_back(g: np.ndarray, kept: Any, needs: tuple, input: Any, weight: Any, bias: Any,
+                   stride: Any, padding: Any, dilation: Any, groups: int) -> tuple:
+    rank = len(weight.shape) - 2
+    how = (expand(stride, rank, "stride"), expand(padding, rank, "padding"),
+           expand(dilation, rank, "dilation"), groups)
+    return (_scatter(g, weight, input.shape[2:], *how) if needs[0] else None,
+            _correlate(g, input, weight.shape[2:], *how) if needs[1] else None,
+            g.sum((0, *range(2, g.ndim))) if needs[2] else None)
+
+
+def _convolution(function: Any) -> Any:
+    """A convolution that eager computes at once."""
+    return composite(function, method=False, run=_convolve_at_once(int(function.__name__[4])),
+                     back=_convolve_back, saves="input:weight weight:input")
+
+
+@_convolution
 def conv1d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
     """The convolution of (samples, channels, length), or of one sample."""
     return _forward(1, input, weight, bias, stride, padding, dilation, groups)
 
 
-@composite(method=False)
+@_convolution
 def conv2d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
     """The convolution of (samples, channels, height, width), or of one sample."""
     return _forward(2, input, weight, bias, stride, padding, dilation, groups)
 
 
-@composite(method=False)
+@_convolution
 def conv3d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
     """The convolution of (samples, channels, depth, height, width), or of one sample."""
     return _forward(3, input, weight, bias, stride, padding, dilation, groups)

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from eager.blocks import column_sums
 from eager.call import FLOATS
 from eager.dtype import float32
 from eager.op import composite
@@ -28,7 +29,22 @@ def _linear_at_once(input: np.ndarray, weight: np.ndarray, bias: Any) -> np.ndar
     return product if input.ndim == 2 else product.reshape(*input.shape[:-1], weight.shape[0])
 
 
-@composite(method=False, run=_linear_at_once)
+def _linear_back(g: np.ndarray, kept: Any, needs: tuple, input: Any, weight: Any, bias: Any) -> tuple:
+    rows = g if g.ndim == 2 else g.reshape(-1, g.shape[-1])
+    by_input = by_weight = by_bias = None
+    if needs[0]:
+        by_input = rows.dot(weight)
+        by_input = by_input if g.ndim == 2 else by_input.reshape(*g.shape[:-1], weight.shape[1])
+    if needs[1]:
+        by_weight = rows.T.dot(input if input.ndim == 2 else input.reshape(-1, input.shape[-1]))
+    if needs[2]:
+        by_bias = column_sums(rows)
+        if bias.shape[0] != rows.shape[1]:
+            by_bias = by_bias.sum(keepdims=True)
+    return by_input, by_weight, by_bias
+
+
+@composite(method=False, run=_linear_at_once, back=_linear_back, saves="input:weight weight:input")
 def linear(input, weight, bias=None):
     """The input times the transposed weight, plus the bias."""
     product = ops.matmul(input, ops.t(weight))

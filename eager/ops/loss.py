@@ -162,9 +162,19 @@ def _check_reduction(reduction: str) -> str:
     return reduction
 
 
+def _entropy_forth(input: np.ndarray, target: np.ndarray, weight: Any, size_average: Any,
+                   ignore_index: int, reduce: Any, reduction: str, label_smoothing: float) -> Any:
+    """Rows of logits and classes, none ignored; None for what the operators have to see to. Also the
+    probabilities."""
+    likely = np.empty(input.shape, input.dtype)
+    found = _entropy_at_once(input, target, weight, size_average, ignore_index, reduce, reduction,
+                             label_smoothing, likely)
+    return None if found is None else (found, likely)
+
+
 def _entropy_at_once(input: np.ndarray, target: np.ndarray, weight: Any, size_average: Any,
-                     ignore_index: int, reduce: Any, reduction: str, label_smoothing: float) -> Any:
-    """Rows of logits and classes, none ignored; None for what the operators have to see to."""
+                     ignore_index: int, reduce: Any, reduction: str, label_smoothing: float,
+                     likely: np.ndarray | None = None) -> Any:
     if weight is not None or size_average is not None or reduce is not None or label_smoothing:
         return None
     if input.ndim != 2 or target.ndim != 1 or len(target) != len(input) or not input.size:
@@ -177,15 +187,29 @@ def _entropy_at_once(input: np.ndarray, target: np.ndarray, weight: Any, size_av
     total = input.dtype.type(0)
     for start in range(0, count, step):
         rows, classes = input[start : start + step], target[start : start + step]
-        apart = np.subtract(rows, np.maximum.reduce(rows, axis=1, keepdims=True))
+        highest = np.maximum.reduce(rows, axis=1, keepdims=True)
+        apart = np.subtract(rows, highest, None if likely is None else likely[start : start + step])
         picked = _picked_rows(apart, classes, "sum", ignore_index)
         if picked is None:
             return None
-        total = total + picked[0] + np.add.reduce(np.log(row_sums(np.exp(apart, apart))))
+        sums = row_sums(np.exp(apart, apart), True)
+        if likely is not None:
+            apart /= sums
+        total = total + picked[0] + np.add.reduce(np.log(sums, sums), axis=None)
     return total / input.dtype.type(count) if reduction == "mean" else total
 
 
-@composite(method=False, run=_entropy_at_once)
+def _entropy_back(g: np.ndarray, likely: np.ndarray, needs: tuple, input: Any, target: np.ndarray,
+                  weight: Any, size_average: Any, ignore_index: int, reduce: Any, reduction: str,
+                  label_smoothing: float) -> tuple:
+    share = g / g.dtype.type(len(target)) if reduction == "mean" else g
+    by_input = likely * share
+    by_input[np.arange(len(target)), target] -= share
+    return by_input, *(None,) * 7
+
+
+@composite(method=False, run=_entropy_at_once, forth=_entropy_forth, back=_entropy_back,
+           saves="input target")
 def cross_entropy(input, target, weight=None, size_average=None, ignore_index=-100, reduce=None,
                   reduction="mean", label_smoothing=0.0):
     """The negative log likelihood of class numbers, or of class probabilities, under logits."""

@@ -16,11 +16,17 @@ from eager.call import FLOATS
 from eager.dtype import finfo
 from eager.op import composite, extern
 from eager.ops.activation import widen
-from eager.ops.moments import moments_vjp, statistics_dtype, widened
+from eager.ops.moments import (
+    batch_norm_backward,
+    layer_norm_backward,
+    moments_vjp,
+    statistics_dtype,
+    widened,
+)
 from eager.registry import ops
 from eager.shape import numel
 from eager.spec import Spec
-from eager.tensor import PLAIN
+from eager.tensor import PLAIN, Tensor
 
 # Over the batch
 
@@ -111,28 +117,88 @@ def _check_running(input: Any, running: Any, name: str) -> None:
         raise RuntimeError(f"{name} should contain {input.shape[1]} elements not {running.numel()}")
 
 
-def _batch_norm_at_once(input: np.ndarray, mean: Any, variance: Any, weight: Any, bias: Any,
-                        training: bool, momentum: float, eps: float) -> np.ndarray | None:
-    """By the running statistics, all of one type; None for what the operators have to see to."""
-    if training or mean is None or variance is None or input.ndim < 2:
+def _batch_norm_forth(input: np.ndarray, mean: Any, variance: Any, weight: Any, bias: Any,
+                      training: bool, momentum: float, eps: float) -> tuple | None:
+    """The result, and the statistics and whether they are the batch's; all of one type. None for what
+    the operators have to see to. `mean` and `variance` are tensors, for they may be written to."""
+    kind, channels = input.dtype, input.shape[1:2]
+    if kind not in FLOATS or input.ndim < 2 or not input.size:
         return None
-    for parameter in (mean, variance, weight, bias):
-        if parameter is not None and (
-            parameter.dtype is not input.dtype or parameter.shape != input.shape[1:2]
-        ):
+    for parameter in (weight, bias):
+        if parameter is not None and (parameter.dtype is not kind or parameter.shape != channels):
             return None
-    if input.dtype not in FLOATS:
-        return None
-    scale = np.sqrt(variance + eps)
-    np.divide(1.0 if weight is None else weight, scale, scale)
-    shift = -mean * scale if bias is None else bias - mean * scale
+    for running in (mean, variance):
+        if running is None:
+            if not training:
+                return None
+        elif (type(running) not in PLAIN or running.requires_grad or not running._array.flags.writeable
+              or running._array.dtype is not kind or running._array.shape != channels):
+            return None
+    if training:
+        return _by_batch(input, mean, variance, weight, bias, momentum, eps)
     shape = (-1, *(1,) * (input.ndim - 2))
+    rstd = variance._array + eps
+    np.sqrt(rstd, rstd)
+    np.reciprocal(rstd, rstd)
+    scale = rstd if weight is None else rstd * weight
+    shift = -mean._array * scale
+    if bias is not None:
+        shift += bias
     result = input * scale.reshape(shape)
     result += shift.reshape(shape)
-    return result
+    return result, (mean._array.copy(), rstd, False)
 
 
-@composite(mutates="running_mean running_var", method=False, run=_batch_norm_at_once)
+def _by_batch(input: np.ndarray, mean: Any, variance: Any, weight: Any, bias: Any, momentum: float,
+              eps: float) -> tuple | None:
+    count = input.size // input.shape[1]
+    if count == 1:
+        return None
+    result, means, rstd = batch_norm_forward.function(input, weight, bias, eps)
+    if mean is not None:
+        _move(mean, means, momentum)
+    if variance is not None:
+        unbiased = rstd * rstd
+        np.reciprocal(unbiased, unbiased)
+        unbiased -= eps
+        unbiased *= count / (count - 1)
+        _move(variance, unbiased, momentum)
+    return result, (means, rstd, True)
+
+
+def _batch_norm_at_once(*values: Any) -> np.ndarray | None:
+    found = _batch_norm_forth(*values)
+    return None if found is None else found[0]
+
+
+def _batch_norm_back(g: np.ndarray, kept: tuple, needs: tuple, input: Any, running_mean: Any,
+                     running_var: Any, weight: Any, bias: Any, *how: Any) -> tuple:
+    mean, rstd, training = kept
+    if training:
+        found = batch_norm_backward.function(g, input, mean, rstd, weight)
+        return found[0], None, None, found[1], found[2]
+    shape, axes = (-1, *(1,) * (g.ndim - 2)), (0, *range(2, g.ndim))
+    by_input = by_weight = by_bias = None
+    if needs[0]:
+        by_input = g * (rstd if weight is None else rstd * weight).reshape(shape)
+    if needs[3]:
+        by_weight = (g * ((input - mean.reshape(shape)) * rstd.reshape(shape))).sum(axes)
+    if needs[4]:
+        by_bias = g.sum(axes)
+    return by_input, None, None, by_weight, by_bias
+
+
+def _batch_norm_again(kept: tuple, input: Any, running_mean: Any, running_var: Any, weight: Any,
+                      bias: Any, training: bool, momentum: float, eps: float) -> Any:
+    if training:
+        return ops.batch_norm_forward(input, weight, bias, eps)[0]
+    mean, rstd = Tensor._wrap(kept[0]), Tensor._wrap(kept[1])
+    return _scale_by(input, mean, rstd, weight, bias)
+
+
+@composite(mutates="running_mean running_var", method=False, run=_batch_norm_at_once,
+           forth=_batch_norm_forth, back=_batch_norm_back, again=_batch_norm_again,
+           saves="input weight")
 def batch_norm(input, running_mean, running_var, weight=None, bias=None, training=False,
                momentum=0.1, eps=1e-5):
     """Normalizes by channel: with the batch's statistics in training, also averaging them into the
@@ -172,9 +238,13 @@ def _average(running: Any, value: Any, momentum: float) -> None:
     if running._array.dtype is not value._array.dtype or not running._array.flags.writeable:
         running.mul_(1 - momentum).add_(value, alpha=momentum)
         return
+    _move(running, value._array, momentum)
+
+
+def _move(running: Any, value: np.ndarray, momentum: float) -> None:
     array = running._array
     array *= 1 - momentum
-    array += value._array * momentum
+    array += value * momentum
     running._bump()
 
 
@@ -201,8 +271,11 @@ def native_batch_norm(input, weight, bias, running_mean, running_var, training, 
 
 
 def _normalize_by(input: Any, mean: Any, variance: Any, weight: Any, bias: Any, eps: float) -> Any:
+    return _scale_by(input, mean, ops.rsqrt(variance + eps), weight, bias)
+
+
+def _scale_by(input: Any, mean: Any, scale: Any, weight: Any, bias: Any) -> Any:
     shape = _channel_shape(input)
-    scale = ops.rsqrt(variance + eps)
     if weight is not None:
         scale = scale * widened(weight)
     shift = -mean * scale if bias is None else widened(bias) - mean * scale
@@ -323,9 +396,10 @@ def _normalize_rows(rows: np.ndarray, result: np.ndarray, mean: np.ndarray, rstd
         result += shift
 
 
-def _layer_norm_at_once(input: np.ndarray, normalized_shape: Any, weight: Any, bias: Any,
-                        eps: float) -> np.ndarray | None:
-    """Over the last dimension, all of one type; None for what the operators have to see to."""
+def _layer_norm_forth(input: np.ndarray, normalized_shape: Any, weight: Any, bias: Any,
+                      eps: float) -> tuple | None:
+    """Over the last dimension, all of one type; None for what the operators have to see to. Also the
+    means, and one over the deviations."""
     shape, kind = input.shape[-1:], input.dtype
     if kind not in FLOATS or tuple(normalized_shape) != shape or not input.size:
         return None
@@ -333,22 +407,38 @@ def _layer_norm_at_once(input: np.ndarray, normalized_shape: Any, weight: Any, b
         if parameter is not None and (parameter.shape != shape or parameter.dtype is not kind):
             return None
     if input.size > BLOCK or not input.flags.c_contiguous:
-        return None
-    rows = input.reshape(-1, shape[0])
-    result = rows - np.add.reduce(rows, axis=1, keepdims=True) / shape[0]
-    deviation = np.vecdot(result, result)
-    deviation /= shape[0]
-    deviation += eps
-    np.sqrt(deviation, deviation)
-    result /= deviation[:, None]
+        found = native_layer_norm.function(input, shape, weight, bias, eps)
+        return found[0], found[1:]
+    rows = input if input.ndim == 2 else input.reshape(-1, shape[0])
+    mean = np.add.reduce(rows, axis=1, keepdims=True)
+    mean /= shape[0]
+    result = rows - mean
+    rstd = np.vecdot(result, result).reshape(-1, 1)
+    rstd /= shape[0]
+    rstd += eps
+    np.sqrt(rstd, rstd)
+    np.reciprocal(rstd, rstd)
+    result *= rstd
     if weight is not None:
         result *= weight
     if bias is not None:
         result += bias
-    return result.reshape(input.shape)
+    return result if input.ndim == 2 else result.reshape(input.shape), (mean, rstd)
 
 
-@composite(method=False, run=_layer_norm_at_once)
+def _layer_norm_at_once(*values: Any) -> np.ndarray | None:
+    found = _layer_norm_forth(*values)
+    return None if found is None else found[0]
+
+
+def _layer_norm_back(g: np.ndarray, kept: tuple, needs: tuple, input: Any, normalized_shape: Any,
+                     weight: Any, bias: Any, eps: float) -> tuple:
+    found = layer_norm_backward.function(g, input, *kept, weight, input.ndim - 1)
+    return found[0], None, found[1], found[2]
+
+
+@composite(method=False, run=_layer_norm_at_once, forth=_layer_norm_forth, back=_layer_norm_back,
+           saves="input weight")
 def layer_norm(input, normalized_shape, weight=None, bias=None, eps=1e-5):
     """Normalizes over the last dimensions, which must be `normalized_shape`."""
     if not isinstance(normalized_shape, (tuple, list)):

@@ -73,7 +73,18 @@ def _check_mode(mode: str, shape: Any, widths: list, count: int) -> None:
             raise RuntimeError("Padding value causes wrapping around more than once.")
 
 
-@composite(method=False)
+def _pad_at_once(input: np.ndarray, pad: Any, mode: str, value: Any) -> np.ndarray | None:
+    """By a constant; None for what the operators have to see to."""
+    if mode != "constant":
+        return None
+    return constant_pad_nd.function(input, tuple(pad), 0 if value is None else value)
+
+
+def _pad_back(g: np.ndarray, kept: Any, needs: tuple, input: Any, pad: Any, *how: Any) -> tuple:
+    return (constant_pad_nd.function(g, tuple([-n for n in pad]), 0),)
+
+
+@composite(method=False, run=_pad_at_once, back=_pad_back, saves="")
 def pad(input, pad, mode="constant", value=None):
     """Pads the last dimensions: `pad` holds (left, right) for the last, then for the one before,
     and so on."""

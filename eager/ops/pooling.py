@@ -305,21 +305,51 @@ def _max_pool(rank: int, input: Any, kernel_size: Any, stride: Any, padding: Any
     return op(input, *how, ceil_mode)
 
 
-@composite(method=False)
+def _max_pool_at_once(rank: int) -> Any:
+    def run(input: np.ndarray, kernel_size: Any, stride: Any, padding: Any, dilation: Any,
+            ceil_mode: bool, return_indices: bool) -> np.ndarray | None:
+        if return_indices or input.dtype not in FLOATS:
+            return None
+        how = _parameters(rank, input, kernel_size, stride, padding, dilation)
+        return max_pool.function(input, *how, ceil_mode)
+
+    return run
+
+
+def _max_pool_back(rank: int) -> Any:
+    def back(g: np.ndarray, kept: Any, needs: tuple, input: np.ndarray, kernel_size: Any,
+             stride: Any, padding: Any, dilation: Any, ceil_mode: bool, indices: bool) -> tuple:
+        how = _parameters(rank, input, kernel_size, stride, padding, dilation)
+        return (max_pool_backward.function(g, input, *how, ceil_mode),)
+
+    return back
+
+
+def _pool(back: Any, run: Any, saves: str = "input") -> Any:
+    """A pooling that eager computes at once."""
+
+    def declare(function: Any) -> Any:
+        rank = int(function.__name__[-2])
+        return composite(function, method=False, run=run(rank), back=back(rank), saves=saves)
+
+    return declare
+
+
+@_pool(_max_pool_back, _max_pool_at_once)
 def max_pool1d(input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False,
                return_indices=False):
     """The largest value of each window of a line."""
     return _max_pool(1, input, kernel_size, stride, padding, dilation, ceil_mode, return_indices)
 
 
-@composite(method=False)
+@_pool(_max_pool_back, _max_pool_at_once)
 def max_pool2d(input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False,
                return_indices=False):
     """The largest value of each window of an image."""
     return _max_pool(2, input, kernel_size, stride, padding, dilation, ceil_mode, return_indices)
 
 
-@composite(method=False)
+@_pool(_max_pool_back, _max_pool_at_once)
 def max_pool3d(input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False,
                return_indices=False):
     """The largest value of each window of a volume."""
@@ -412,14 +442,38 @@ def _avg_pool(rank: int, input: Any, kernel_size: Any, stride: Any, padding: Any
                         divisor_override)
 
 
-@composite(method=False)
+def _avg_pool_at_once(rank: int) -> Any:
+    def run(input: np.ndarray, kernel_size: Any, stride: Any, padding: Any, ceil_mode: bool,
+            count_include_pad: bool, divisor_override: Any = None) -> np.ndarray | None:
+        if input.dtype not in FLOATS:
+            return None
+        kernel, steps, widths, _ = _parameters(rank, input, kernel_size, stride, padding, 1)
+        return avg_pool.function(input, kernel, steps, widths, ceil_mode, count_include_pad,
+                                 divisor_override)
+
+    return run
+
+
+def _avg_pool_back(rank: int) -> Any:
+    def back(g: np.ndarray, kept: Any, needs: tuple, input: Any, kernel_size: Any, stride: Any,
+             padding: Any, ceil_mode: bool, count_include_pad: bool,
+             divisor_override: Any = None) -> tuple:
+        kernel, steps, widths, _ = _parameters(rank, input, kernel_size, stride, padding, 1)
+        spatial = input.shape[input.ndim - rank:]
+        return (avg_pool_input_grad.function(g, spatial, kernel, steps, widths, ceil_mode,
+                                             count_include_pad, divisor_override),)
+
+    return back
+
+
+@_pool(_avg_pool_back, _avg_pool_at_once, "")
 def avg_pool1d(input, kernel_size, stride=None, padding=0, ceil_mode=False,
                count_include_pad=True):
     """The mean of each window of a line."""
     return _avg_pool(1, input, kernel_size, stride, padding, ceil_mode, count_include_pad, None)
 
 
-@composite(method=False)
+@_pool(_avg_pool_back, _avg_pool_at_once, "")
 def avg_pool2d(input, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True,
                divisor_override=None):
     """The mean of each window of an image."""
@@ -427,7 +481,7 @@ def avg_pool2d(input, kernel_size, stride=None, padding=0, ceil_mode=False, coun
                      divisor_override)
 
 
-@composite(method=False)
+@_pool(_avg_pool_back, _avg_pool_at_once, "")
 def avg_pool3d(input, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True,
                divisor_override=None):
     """The mean of each window of a volume."""
@@ -517,19 +571,64 @@ def _adaptive_avg(rank: int, input: Any, output_size: Any) -> Any:
     return ops.adaptive_avg_pool(input, size)
 
 
-@composite(method=False)
+def _adaptive_at_once(rank: int) -> Any:
+    def run(input: np.ndarray, output_size: Any) -> np.ndarray | None:
+        if input.dtype not in FLOATS or input.ndim not in (rank + 1, rank + 2):
+            return None
+        spatial = input.shape[input.ndim - rank:]
+        size = expand(output_size, rank, "output_size")
+        size = tuple(n if m is None else m for n, m in zip(spatial, size))
+        if not input.size or min(size) <= 0:
+            return None
+        if any(n % m for n, m in zip(spatial, size)):
+            return adaptive_avg_pool.function(input, size)
+        return _evenly(input, rank, size)
+
+    return run
+
+
+def _evenly(input: np.ndarray, rank: int, size: tuple) -> np.ndarray:
+    """The means of windows of one size that do not overlap."""
+    lead, spatial = input.shape[:input.ndim - rank], input.shape[input.ndim - rank:]
+    if max(size) == 1:
+        result = sums(input, tuple(range(len(lead), input.ndim)), True)
+    else:
+        split = [part for n, m in zip(spatial, size) for part in (m, n // m)]
+        result = input.reshape(*lead, *split).sum(tuple(range(len(lead) + 1, len(lead) + 2 * rank, 2)))
+    result /= _plane(spatial) // _plane(size)
+    return result
+
+
+def _adaptive_back(rank: int) -> Any:
+    def back(g: np.ndarray, kept: Any, needs: tuple, input: Any, output_size: Any) -> tuple:
+        spatial, size = input.shape[input.ndim - rank:], g.shape[g.ndim - rank:]
+        if any(n % m for n, m in zip(spatial, size)):
+            return (adaptive_avg_pool_input_grad.function(g, spatial),)
+        share = g / g.dtype.type(_plane(spatial) // _plane(size))
+        if max(size) == 1:
+            return (np.broadcast_to(share, input.shape),)
+        result, lead = np.empty(input.shape, g.dtype), input.shape[:input.ndim - rank]
+        split = [part for n, m in zip(spatial, size) for part in (m, n // m)]
+        lone = [part for m in size for part in (m, 1)]
+        result.reshape(*lead, *split)[...] = share.reshape(*lead, *lone)
+        return (result,)
+
+    return back
+
+
+@_pool(_adaptive_back, _adaptive_at_once, "")
 def adaptive_avg_pool1d(input, output_size):
     """The means of `output_size` windows that cover a line."""
     return _adaptive_avg(1, input, output_size)
 
 
-@composite(method=False)
+@_pool(_adaptive_back, _adaptive_at_once, "")
 def adaptive_avg_pool2d(input, output_size):
     """The means of `output_size` windows that cover an image; None keeps a size."""
     return _adaptive_avg(2, input, output_size)
 
 
-@composite(method=False)
+@_pool(_adaptive_back, _adaptive_at_once, "")
 def adaptive_avg_pool3d(input, output_size):
     """The means of `output_size` windows that cover a volume; None keeps a size."""
     return _adaptive_avg(3, input, output_size)
