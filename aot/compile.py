@@ -19,6 +19,7 @@ from aot.joint import trace_joint
 from aot.partition import partition
 from aot.runtime import Inference, Program, Training, Unaliased
 from eager import autograd
+from eager.fake import FakeTensor
 from eager.nn.parameter import Parameter
 from eager.op import Op
 from eager.tensor import Tensor
@@ -89,11 +90,48 @@ def compile(
     seen("backward", backward)
     offset = 1 if plan.random_count else 0
     gradients = [i - offset for i in range(offset, primals)]
+    _free_layouts(forward, backward, plan.returned)
     run_forward = forward_compiler(forward, _examples(forward))
+    _take_layouts(forward, backward, plan.returned, getattr(run_forward, "strides", ()))
     run_backward = (backward_compiler or forward_compiler)(backward, _examples(backward))
+    pair = getattr(run_forward, "pair", None)  # halves of a compiler that lets them share memory
+    consumes = pair is not None and pair(run_backward, plan.returned)
     run_backward = _dropping(run_backward, offset)
-    program = Training(plan, run_forward, run_backward, differentiable, gradients)
+    program = Training(plan, run_forward, run_backward, differentiable, gradients, consumes)
     return _unaliased(program, module)
+
+
+def _free_layouts(forward: GraphModule, backward: GraphModule, returned: int) -> None:
+    """Tell the forward compiler which results only the backward half sees: any strides will do.
+
+    Not those whose memory the backward half reads by strides, nor what the caller has too.
+    """
+    output = forward.graph.output_node()
+    results: Any = output.args[0]
+    seen = {id(node) for node in results[:returned]}
+    free = set()
+    for number, mirror in enumerate(backward.graph.find_nodes(op="placeholder")):
+        place = returned + number
+        if place >= len(results):
+            break
+        by_strides = any(getattr(u.target, "name", "") == "strided_view" for u in mirror.users)
+        if id(results[place]) not in seen and not by_strides:
+            free.add(place)
+    output.meta["free"] = frozenset(free)
+
+
+def _take_layouts(
+    forward: GraphModule, backward: GraphModule, returned: int, strides: Sequence[Any]
+) -> None:
+    """Tell the backward compiler the strides that the forward half gives to what is saved."""
+    free = forward.graph.output_node().meta["free"]
+    mirrors = backward.graph.find_nodes(op="placeholder")
+    for place, found in enumerate(strides):
+        if place not in free or found is None:
+            continue
+        node = mirrors[place - returned]
+        value = node.meta["val"]
+        node.meta["val"] = FakeTensor(value.shape, found, value.dtype, value.device)
 
 
 def _unaliased(program: Program, module: GraphModule) -> Callable:
@@ -111,7 +149,7 @@ def _mark_parameters(module: GraphModule, examples: Sequence[Any]) -> None:
 
 def _dropping(run: Callable, offset: int) -> Callable:
     """The backward half without the gradient of the seed, which is always None."""
-    return (lambda *values: run(*values)[offset:]) if offset else run
+    return (lambda *values, **how: run(*values, **how)[offset:]) if offset else run
 
 
 def _requires(node: Any) -> bool:

@@ -23,22 +23,17 @@ LEAST_FILTERS = 8  # of a group, below which vectors of filters would be mostly 
 
 
 def keeps_channels_last(lowering: Lowering) -> bool:
-    """Whether the graph only infers, by several convolutions in a row.
-
-    Gradients of weights, and what is saved for them, are in PyTorch's order, and to bring one image
-    into another order and back costs more than it saves.
+    """Whether the graph has several convolutions in a row, most of whose results the caller does
+    not see: to bring one image into another order and back costs more than it saves.
     """
     count = returned = 0
     for node in lowering.graph.nodes:
         name = getattr(node.target, "name", "")
-        if name == "convolution_weight_grad":
-            return False
-        if name in ("convolution", "convolution_input_grad"):
+        if name in ("convolution", "convolution_input_grad", "convolution_weight_grad"):
             count += 1
+        if name in ("convolution", "convolution_input_grad") and node not in lowering.free:
             returned += any(user.op == "output" for user in node.users)
-    if 3 * returned > count:  # saved for gradients
-        return False
-    return count >= FEWEST
+    return count >= FEWEST and 3 * returned <= count
 
 
 def _convolution(
@@ -145,7 +140,8 @@ def _direct(
 
     if conv.out_width <= 0 or conv.out_height <= 0:
         raise Unsupported(f"a kernel {conv.kernel} that is larger than the padded image")
-    if _is_kept(lowering, lowering.contiguous(weight)) and winograd.handles(conv):
+    kept = _is_kept(lowering, lowering.contiguous(weight))
+    if winograd.handles(conv) and (kept or winograd.pays(conv)):
         return _winograd(lowering, node, conv, image, weight, bias)
     thin = frames.is_thin(conv)
     frame = frames.thin_frame(conv) if thin else frames.frame(conv)
@@ -190,9 +186,14 @@ def _spread(
     lowering: Lowering, node: Node, conv: Any, gradient: Lazy, weight: Lazy
 ) -> Lazy:
     """The gradient by an image with its channels last: a transposed convolution."""
-    from inductor.templates import direct, packing
+    from inductor.templates import direct, packing, winograd
     from inductor.templates.frame import gradient_frames
 
+    if winograd.handles(conv):
+        back = winograd.turned(conv)
+        kept = _is_kept(lowering, lowering.contiguous(weight))
+        if winograd.handles(back) and (kept or winograd.pays(back)):
+            return _winograd(lowering, node, conv, gradient, weight, None, turn=True)
     weights = lowering.contiguous(weight)
     parts = []
     for frame, taps in gradient_frames(conv):
@@ -205,6 +206,42 @@ def _spread(
 
     name = _title("convolution input gradient", conv, len(parts))
     return _tiled(lowering, node, name, kernels, pixels, [packed for _, packed in parts], None)
+
+
+def _sums_channels_last(lowering: Lowering, conv: Any) -> bool:
+    """Whether a weight gradient is to be computed of images with their channels last."""
+    wide = conv.groups == 1 or conv.filters // conv.groups >= LEAST_FILTERS
+    return keeps_channels_last(lowering) and wide and conv.batch * conv.pixels > 0
+
+
+def _outer(lowering: Lowering, node: Node, conv: Any, gradient: Lazy, image: Lazy) -> Lazy:
+    """The gradient by the weights, of images with their channels last; behind the one after
+    Winograd the direct one, as for convolutions.
+    """
+    from inductor.templates import components, outer, winograd
+
+    pixels = lowering.laid_out(image, channels_last(image.shape))
+    slopes = lowering.laid_out(gradient, channels_last(gradient.shape))
+    shape = tuple(map(int, node.meta["val"].shape))
+    out = Buffer(lowering.name(), pixels.dtype, shape, contiguous_strides(shape))
+    flag = Buffer(lowering.name(), "int32", (1,), (1,))
+    name = _title("convolution weight gradient", conv)
+    quick = components.handles(conv)
+
+    def make(reference: Any) -> list[Any]:
+        words = [reference(o.buffer, o.offset) for o in (pixels, slopes)] + [reference(out)]
+        if not quick:
+            return [outer.weight_gradient(conv).step(*words, 0, name=name)]
+        raised = reference(flag)
+        return [
+            winograd.clear().step(raised, name="clear"),
+            components.weight_gradient(conv).step(*words, raised, name=name),
+            outer.weight_gradient(conv, gated=True).step(*words, raised, name="again"),
+        ]
+
+    outputs = [out, flag] if quick else [out]
+    lowering.emit(Step(name, [pixels.buffer, slopes.buffer], outputs, make))
+    return Stored.whole(out)
 
 
 def _title(name: str, conv: Any, parts: int = 1) -> str:
@@ -255,24 +292,30 @@ def _is_kept(lowering: Lowering, weight: Stored) -> bool:
 
 
 def _winograd(
-    lowering: Lowering, node: Node, conv: Any, image: Lazy, weight: Lazy, bias: Stored | None
+    lowering: Lowering, node: Node, conv: Any, image: Lazy, weight: Lazy, bias: Stored | None,
+    turn: bool = False,
 ) -> Lazy:
-    """A convolution by 3x3 after Winograd, behind it the direct one for results that are not
-    finite.
+    """A convolution by 3x3 after Winograd, or if `turn` its gradient by the image; behind it the
+    direct one for results that are not finite.
     """
     from inductor.templates import direct, packing, winograd
     from inductor.templates.finish import EXTRA, Bias, chain
     from inductor.templates.frame import frame as frame_of
+    from inductor.templates.frame import gradient_frames
 
-    frame, shape = frame_of(conv), tuple(map(int, node.meta["val"].shape))
+    name = _title("convolution input gradient" if turn else "convolution", conv)
+    frame, found = frame_of(conv), packing.weights(conv)
+    if turn:
+        ((frame, taps),) = gradient_frames(conv)
+        found, conv = packing.gradient_weights(conv, taps), winograd.turned(conv)
+    shape = tuple(map(int, node.meta["val"].shape))
     weights, size = lowering.contiguous(weight), winograd.Cut(conv).packed
-    kept = _packed(lowering, weights, winograd.pack(conv), size)
+    kept = _packed(lowering, weights, winograd.pack(conv, turn), size)
     pixels = lowering.laid_out(image, channels_last(image.shape))
     out = Buffer(lowering.name(), pixels.dtype, shape, channels_last(shape))
     flag = Buffer(lowering.name(), "int32", (1,), (1,))
     packed = Buffer(lowering.name(), pixels.dtype, (frame.packed,), (1,))
     inputs = [pixels, kept, weights] + ([bias] if bias is not None else [])
-    name = _title("convolution", conv)
 
     def make(
         reference: Any, target: Buffer = out, epilogue: Any = None, more: Sequence[Buffer] = ()
@@ -282,7 +325,7 @@ def _winograd(
         data, transformed, plain, *words = [reference(i.buffer, i.offset) for i in inputs]
         result, raised = reference(target), reference(flag)
         words += map(reference, more)
-        again = packing.pack(frame, packing.weights(conv), gated=True)
+        again = packing.pack(frame, found, gated=True)
         return [
             winograd.clear().step(raised, name="clear"),
             winograd.kernel(conv, last).step(data, transformed, result, raised, *words, name=name),
@@ -294,7 +337,7 @@ def _winograd(
 
     matrix = (shape[0], math.prod(shape[2:]), shape[1])
     lowering.emit(Step(
-        "convolution", [i.buffer for i in inputs], [out, flag, packed], make, matrix,
+        name, [i.buffer for i in inputs], [out, flag, packed], make, matrix,
         1 + (bias is not None),
     ))
     return Stored.whole(out)
@@ -349,6 +392,8 @@ def lower_weight_grad(lowering: Lowering, node: Node, bound: tuple) -> Lazy:
         image.shape, gradient.shape[1], tuple(bound[2]), bound[3:], (gradient, image)
     )
     _fits(conv, gradient)
+    if _sums_channels_last(lowering, conv):
+        return _outer(lowering, node, conv, gradient, image)
     from inductor.templates.convolution import weight_gradient
 
     return _plan_step(

@@ -130,6 +130,7 @@ class Lowering:
         self.wanted: dict[int, tuple[int, ...]] = {}
         self.parameters: set[Buffer] = set()  # inputs that are the same tensor in every call
         self.kept: dict[Any, Buffer] = {}
+        self.free: set[Node] = set()  # results whose strides nobody minds
 
     # -- driver
 
@@ -141,7 +142,7 @@ class Lowering:
                 self.values[node] = self.placeholder(node)
             elif node.op == "get_attr":
                 self.values[node] = self.constant(node)
-            elif node.op == "call_function":
+            elif node.op == "call_function" and node not in self.values:
                 self.values[node] = self.settle(node, self.call(node))
             elif node.op == "output":
                 self.output(node)
@@ -151,7 +152,11 @@ class Lowering:
         """Nodes that are returned, and the strides that they must have."""
         for node in self.graph.nodes:
             if node.op == "output":
-                for argument in _flat(node.args[0]):
+                results = _flat(node.args[0])
+                self.free = {results[n] for n in node.meta.get("free", ())}
+                for argument in results:
+                    if argument in self.free:
+                        continue
                     if isinstance(argument, Node) and hasattr(argument.meta.get("val"), "stride"):
                         value = argument.meta["val"]
                         self.wanted[id(argument)] = tuple(int(n) for n in value.stride())
@@ -518,12 +523,26 @@ class Lowering:
                 done[argument] = self._result(argument, taken)
             self.result.results.append(done[argument])
 
+    def _free_result(self, node: Node, value: Lazy, taken: dict[Buffer, Node]) -> Result:
+        """A result in the strides that it has or that suit it, as long as it is packed."""
+        stored = self.realize(value)
+        order = stride_order(stored.strides, stored.shape)
+        packed = dense_strides(stored.shape, order)
+        free = stored.buffer.kind == "temporary" and stored.buffer not in taken
+        if not free or stored.strides != packed or stored.buffer.size > 2 * max(value.numel, 1):
+            stored = self.copy(value, packed)
+        stored.buffer.kind = "output"
+        taken[stored.buffer] = node
+        return Result(stored.buffer, value.shape, stored.strides, stored.offset)
+
     def _result(self, node: Node, taken: dict[Buffer, Node]) -> Result:
         value = self.values[node]
         if not isinstance(value, Lazy):
             return Result(constant=value)
         if node.op == "placeholder":
             return Result(input=self.result.inputs.index(value.buffer))  # type: ignore[attr-defined]
+        if node in self.free:
+            return self._free_result(node, value, taken)
         fake = node.meta["val"]
         wanted = tuple(map(int, fake.stride()))
         if dense_strides(value.shape, stride_order(wanted, value.shape)) != wanted:

@@ -16,4 +16,6 @@ packing      weights and images in the order in which such a kernel reads them
 direct       convolutions of images with their channels last
 channelwise  depthwise convolutions of such images
 winograd     convolutions by 3x3 of such images, with fewer multiplications
+outer        gradients of convolutions of such images by their weights
+components   the same by 3x3, with fewer multiplications
 """

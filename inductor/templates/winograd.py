@@ -11,6 +11,7 @@ sets a flag, and the direct kernel, which follows behind the flag, does everythi
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from llvmlite import ir
@@ -25,7 +26,13 @@ MOST_ROWS = 8  # tiles that a product keeps in registers
 FEWEST, MOST = 24, 96  # tiles of a block
 NEAR_BYTES = 100 << 10  # transformed pixels of a block of tiles
 COMPONENTS = 16
+FEWEST_TILES = 100
 FLAG = EXTRA  # the argument word with the flag's address; the epilogue's come behind it
+
+
+def pays(conv: Convolution) -> bool:
+    """Are the tiles many enough to transform weights for in every call?"""
+    return conv.batch * -(-conv.out_height // 2) * -(-conv.out_width // 2) >= FEWEST_TILES
 
 
 def handles(conv: Convolution) -> bool:
@@ -60,21 +67,33 @@ class Cut:
         self.room = -(-self.share // rows) * rows
 
 
-def pack(conv: Convolution) -> Template:
-    """A kernel (weight, packed): [block of filters][component][channel][filters of the block]."""
-    cut = Cut(conv)
-    return Template(
-        f"winograd weights {conv.channels} {conv.filters} {vector_bits()}", "pack",
-        lambda: _write_pack(conv, cut), cut.blocks * conv.channels, 20.0 * cut.width,
+def turned(conv: Convolution) -> Convolution:
+    """The convolution that gives the gradient by the image, of the weights turned around."""
+    return replace(
+        conv, channels=conv.filters, filters=conv.channels, height=conv.out_height,
+        width=conv.out_width, padding=(2 - conv.padding[0], 2 - conv.padding[1]),
     )
 
 
-def _write_pack(conv: Convolution, cut: Cut) -> str:
+def pack(conv: Convolution, turn: bool = False) -> Template:
+    """A kernel (weight, packed): [block of filters][component][channel][filters of the block].
+
+    Weights are those of the convolution, or if `turn` those of the one whose gradient it gives.
+    """
+    cut = Cut(conv)
+    return Template(
+        f"winograd weights {conv.channels} {conv.filters} {turn} {vector_bits()}", "pack",
+        lambda: _write_pack(conv, cut, turn), cut.blocks * conv.channels, 20.0 * cut.width,
+    )
+
+
+def _write_pack(conv: Convolution, cut: Cut, turn: bool) -> str:
     module = ir.Module("pack")
     e = Emitter(module, "pack")
     source, target = e.pointer(0), e.pointer(1)
     wide = ir.VectorType(I64, e.lanes)
-    steps = ir.Constant(wide, [i * conv.channels * 9 for i in range(e.lanes)])
+    by_filter, by_channel = (9, 9 * conv.filters) if turn else (9 * conv.channels, 9)
+    steps = ir.Constant(wide, [i * by_filter for i in range(e.lanes)])
     half = e.constant(0.5)
     with e.loop(e.arguments[1], e.arguments[2]) as unit:
         block = e.divide(unit.index, conv.channels)
@@ -85,10 +104,10 @@ def _write_pack(conv: Convolution, cut: Cut) -> str:
             first = e.add(e.multiply(block, cut.width), vector.index)
             mask = e.mask(e.subtract(conv.filters, first))
             start = e.at(source, e.add(
-                e.multiply(first, conv.channels * 9), e.multiply(channel, 9)
+                e.multiply(first, by_filter), e.multiply(channel, by_channel)
             ))
-            taps = [[e.gather(e.at(start, 3 * y + x), steps, mask) for x in range(3)]
-                    for y in range(3)]
+            order = (2, 1, 0) if turn else (0, 1, 2)
+            taps = [[e.gather(e.at(start, 3 * y + x), steps, mask) for x in order] for y in order]
 
             def spread(line: list) -> list:
                 ends = e.builder.fadd(line[0], line[2])
@@ -117,66 +136,28 @@ def kernel(conv: Convolution, epilogue: Epilogue | None = None) -> Template:
     )
 
 
-class Winograd:
-    """Writes the module of one convolution."""
+class Tiles:
+    """Tiles of 2x2 outputs, and the way from their 4x4 pixels to components, which are `component`
+    elements apart in memory."""
 
-    def __init__(self, conv: Convolution, epilogue: Epilogue | None) -> None:
-        self.conv, self.epilogue, self.cut = conv, epilogue, Cut(conv)
+    def __init__(self, conv: Convolution, component: int) -> None:
+        self.conv, self.component = conv, component
+        self.down, self.across = -(-conv.out_height // 2), -(-conv.out_width // 2)
 
-    def write(self) -> str:
-        """The module's text."""
-        conv, cut = self.conv, self.cut
-        self.module = ir.Module("winograd")
-        e = Emitter(self.module, "winograd")
-        multiply, back = self._multiply(), self._back()
-        forth = self._forth()
-        image, weights, out, pixels = (e.pointer(i) for i in (A, B, C, SCRATCH))
-        products = e.at(pixels, COMPONENTS * cut.room * conv.channels)
-        with e.loop(e.arguments[1], e.arguments[2]) as unit:
-            first = e.multiply(unit.index, cut.share)
-            count = e.minimum(cut.share, e.subtract(cut.tiles, first))
-            with e.loop(0, count) as tile:
-                place = e.at(pixels, e.multiply(tile.index, conv.channels))
-                e.call(forth, image, place, e.add(first, tile.index))
-            with e.loop(0, cut.blocks) as block, e.loop(0, COMPONENTS) as component:
-                number = e.add(e.multiply(block.index, COMPONENTS), component.index)
-                b = e.at(weights, e.multiply(number, conv.channels * cut.width))
-                a = e.at(pixels, e.multiply(component.index, cut.room * conv.channels))
-                c = e.at(products, e.multiply(component.index, cut.room * cut.width))
-                with e.loop(0, count, cut.rows) as row:
-                    e.call(
-                        multiply, e.at(a, e.multiply(row.index, conv.channels)), b,
-                        e.at(c, e.multiply(row.index, cut.width)),
-                    )
-                last = e.compare("==", component.index, COMPONENTS - 1)
-
-                def finish(block: Value = block.index) -> None:
-                    column = e.multiply(block, cut.width)
-                    with e.loop(0, count) as tile:
-                        line = e.at(products, e.multiply(tile.index, cut.width))
-                        e.call(back, line, out, e.add(first, tile.index), column, e.arguments[0])
-
-                e.when(last, finish)
-        e.finish()
-        return str(self.module)
-
-    # -- pixels to components -----------------------------------------------------------------
-
-    def _corner(self, e: Emitter, tile: Value) -> tuple[Value, Value, Value]:
+    def corner(self, e: Emitter, tile: Value) -> tuple[Value, Value, Value]:
         """Image, row and column of a tile's first output."""
-        cut = self.cut
-        each = cut.down * cut.across
+        each = self.down * self.across
         image, inside = e.divide(tile, each), e.remainder(tile, each)
-        y, x = e.divide(inside, cut.across), e.remainder(inside, cut.across)
+        y, x = e.divide(inside, self.across), e.remainder(inside, self.across)
         return image, e.multiply(y, 2), e.multiply(x, 2)
 
-    def _forth(self) -> ir.Function:
+    def forth(self, module: ir.Module) -> ir.Function:
         """(image, components of the tile, number of the tile)."""
         conv = self.conv
         kind = ir.FunctionType(ir.VoidType(), [POINTER, POINTER, I64])
-        e = Emitter(self.module, "forth", kind)
+        e = Emitter(module, "forth", kind)
         image, target, tile = e.arguments
-        number, row, column = self._corner(e, tile)
+        number, row, column = self.corner(e, tile)
         y, x = e.subtract(row, conv.padding[0]), e.subtract(column, conv.padding[1])
         line = e.add(e.multiply(e.add(e.multiply(number, conv.height), y), conv.width), x)
         start = e.at(image, e.multiply(line, conv.channels))
@@ -214,7 +195,7 @@ class Winograd:
         return zeros
 
     def _transform(self, e: Emitter, lines: list, target: Any) -> None:
-        conv, cut, b = self.conv, self.cut, e.builder
+        conv, b = self.conv, e.builder
 
         def mix(v: list) -> list:
             return [b.fsub(v[0], v[2]), b.fadd(v[1], v[2]), b.fsub(v[2], v[1]), b.fsub(v[1], v[3])]
@@ -224,7 +205,7 @@ class Winograd:
             columns = [mix([pixels[4 * i + j] for i in range(4)]) for j in range(4)]
             for i in range(4):
                 for j, value in enumerate(mix([columns[j][i] for j in range(4)])):
-                    place = e.add(channel, (4 * i + j) * cut.room * conv.channels)
+                    place = e.add(channel, (4 * i + j) * self.component)
                     e.store_masked(value, target, place, mask)
 
         whole = conv.channels // e.lanes * e.lanes
@@ -232,6 +213,51 @@ class Winograd:
             run(channel.index, _all(e))
         if whole < conv.channels:
             run(e.integer(whole), e.mask(conv.channels - whole))
+
+
+class Winograd:
+    """Writes the module of one convolution."""
+
+    def __init__(self, conv: Convolution, epilogue: Epilogue | None) -> None:
+        self.conv, self.epilogue, self.cut = conv, epilogue, Cut(conv)
+        self.tiles = Tiles(conv, self.cut.room * conv.channels)
+
+    def write(self) -> str:
+        """The module's text."""
+        conv, cut = self.conv, self.cut
+        self.module = ir.Module("winograd")
+        e = Emitter(self.module, "winograd")
+        multiply, back = self._multiply(), self._back()
+        forth = self.tiles.forth(self.module)
+        image, weights, out, pixels = (e.pointer(i) for i in (A, B, C, SCRATCH))
+        products = e.at(pixels, COMPONENTS * cut.room * conv.channels)
+        with e.loop(e.arguments[1], e.arguments[2]) as unit:
+            first = e.multiply(unit.index, cut.share)
+            count = e.minimum(cut.share, e.subtract(cut.tiles, first))
+            with e.loop(0, count) as tile:
+                place = e.at(pixels, e.multiply(tile.index, conv.channels))
+                e.call(forth, image, place, e.add(first, tile.index))
+            with e.loop(0, cut.blocks) as block, e.loop(0, COMPONENTS) as component:
+                number = e.add(e.multiply(block.index, COMPONENTS), component.index)
+                b = e.at(weights, e.multiply(number, conv.channels * cut.width))
+                a = e.at(pixels, e.multiply(component.index, cut.room * conv.channels))
+                c = e.at(products, e.multiply(component.index, cut.room * cut.width))
+                with e.loop(0, count, cut.rows) as row:
+                    e.call(
+                        multiply, e.at(a, e.multiply(row.index, conv.channels)), b,
+                        e.at(c, e.multiply(row.index, cut.width)),
+                    )
+                last = e.compare("==", component.index, COMPONENTS - 1)
+
+                def finish(block: Value = block.index) -> None:
+                    column = e.multiply(block, cut.width)
+                    with e.loop(0, count) as tile:
+                        line = e.at(products, e.multiply(tile.index, cut.width))
+                        e.call(back, line, out, e.add(first, tile.index), column, e.arguments[0])
+
+                e.when(last, finish)
+        e.finish()
+        return str(self.module)
 
     # -- products -----------------------------------------------------------------------------
 
@@ -267,7 +293,7 @@ class Winograd:
         kind = ir.FunctionType(ir.VoidType(), [POINTER, POINTER, I64, I64, POINTER])
         e = Emitter(self.module, "back", kind)
         source, out, tile, first, block = e.arguments
-        image, row, column = self._corner(e, tile)
+        image, row, column = self.tiles.corner(e, tile)
         with e.loop(0, cut.width, e.lanes, [e.constant(0.0)]) as vector:
             left = e.subtract(conv.filters, e.add(first, vector.index))
             mask = _all(e) if conv.filters % cut.width == 0 else e.mask(left)
