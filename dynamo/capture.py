@@ -11,7 +11,8 @@ import os
 import sys
 import sysconfig
 import types
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import eager
@@ -29,6 +30,7 @@ from eager.nn.hooks import RemovableHandle, everywhere
 from eager.nn.module import Module
 from eager.nn.parameter import Buffer, Parameter
 from eager.op import Op
+from eager.spec import Spec
 from eager.tensor import Tensor
 from fx.graph import Graph
 from fx.node import Node, map_aggregate
@@ -91,6 +93,7 @@ class Capture:
         self.steps = 0
         self.inputs: list[TensorValue] = []
         self.generators: list[Any] = []
+        self.inner: InnerGraph | None = None
         self.entry_mode = autograd.is_grad_enabled()
         self.tensor_slots = frozenset(vars(FakeTensor)) | frozenset(Tensor.__annotations__)
         self._last_placeholder: Node | None = None
@@ -210,12 +213,6 @@ class Capture:
                 f"{name} reads or sets the seed or the offset",
                 "random operators are captured; set the seed outside the compiled region",
             )
-        if module == "eager.function":
-            unsupported(
-                "Custom autograd function",
-                f"{name} brings its own derivative",
-                "register an operator with flambeau.library instead",
-            )
         if module == "eager.autograd" and name in ("backward", "grad"):
             unsupported(
                 "Backward pass in the compiled region",
@@ -272,11 +269,24 @@ class Capture:
         self.remember(real, value)
         return self.execute(m, ops.clone, [value.fake], {}, "clone")
 
+    @contextmanager
+    def inner_graph(self) -> Iterator[InnerGraph]:
+        """Record into a graph of its own; tensors of the outer one become inputs of it."""
+        outer = self.graph, self._nodes, self.inner
+        inner = self.inner = InnerGraph(self)
+        self.graph, self._nodes = inner.graph, inner.nodes
+        try:
+            yield inner
+        finally:
+            self.graph, self._nodes, self.inner = outer
+
     def node_of(self, tensor: Any) -> Node:
         """The node of a tensor; an input becomes a placeholder when it is first used."""
         node = self._nodes.get(id(tensor))
         if node is not None:
             return node
+        if self.inner is not None:
+            return self.inner.lift(tensor)
         value = self.known(tensor)
         if value is None and not isinstance(tensor, FakeTensor):
             value = self.input(self.frame, tensor, ConstantSource(tensor))
@@ -470,6 +480,54 @@ class Capture:
                 name = getattr(node.target, "__name__", str(node.target))
                 counts[name] = counts.get(name, 0) + 1
         return counts
+
+
+class InnerGraph:
+    """A graph inside the graph: what is recorded while it is open, over gradients and tensors from outside."""
+
+    def __init__(self, capture: Capture) -> None:
+        self.capture = capture
+        self.graph = Graph()
+        self.nodes: dict[int, Node] = {}
+        self.lifted: list[Any] = []
+        self._last: Node | None = None
+
+    def gradient(self, of: FakeTensor) -> TensorValue:
+        """A new input: the gradient of a tensor."""
+        fake = FakeTensor.of(Spec.of(of))
+        self._placeholder(fake, f"gradient_{len(self.nodes)}")
+        return TensorValue(fake, Tensor)
+
+    def lift(self, tensor: Any) -> Node:
+        """An input for a tensor from outside."""
+        known = self.capture.known(tensor)
+        tensor = tensor if known is None else known.fake
+        if not isinstance(tensor, FakeTensor):
+            unsupported("Tensor of unknown origin", "a backward function makes it from data")
+        if id(tensor) not in self.nodes:
+            self._placeholder(tensor, f"saved_{len(self.lifted)}")
+            self.lifted.append(tensor)
+        return self.nodes[id(tensor)]
+
+    def _placeholder(self, fake: Any, name: str) -> None:
+        graph, last = self.graph, self._last
+        with graph.inserting_after(last) if last is not None else graph.inserting_before(None):
+            node = self._last = self.nodes[id(fake)] = graph.placeholder(name)
+        node.meta.update(val=fake, stack=[])
+        self.capture.hold(fake)
+
+    def close(self, results: Sequence[Any]) -> tuple[Graph, list[Any]]:
+        """The graph with these outputs, and the tensors from outside that it reads."""
+        self.graph.output(tuple(None if r is None else self.capture.node_of(r) for r in results))
+        for node in list(self.graph.nodes):
+            if node.target is autograd.set_grad_enabled_:
+                self.graph.erase_node(node)
+            elif node.op == "call_function" and _is_effect(node):
+                unsupported(
+                    "Custom autograd function",
+                    f"its backward calls {node.target}, which draws random numbers or writes in place",
+                )
+        return self.graph, self.lifted
 
 
 def is_library_file(filename: str) -> bool:

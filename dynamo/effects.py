@@ -53,6 +53,10 @@ class Effects:
         found = self._classes.get((id(owner), name))
         return None if found is None else found[1]
 
+    def count(self) -> int:
+        """How many things have changed."""
+        return len(self._mutated) + len(self._globals) + len(self._classes)
+
     def __bool__(self) -> bool:
         return bool(self._mutated or self._globals or self._classes)
 

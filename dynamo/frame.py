@@ -157,13 +157,15 @@ def _folders() -> tuple[tuple[str, ...], ...]:
 
 
 @functools.lru_cache(maxsize=4096)
-def skip_reason(filename: str) -> str:
+def skip_reason(filename: str, name: str = "") -> str:
     """Why frames of this file are not captured by themselves; "" if they are.
 
-    They may still be inlined into a captured frame.
+    They may still be inlined into a captured frame. Code without a file may be the user's (`exec`); methods of dataclasses and
+    named tuples, by their names, are not.
     """
     if filename.startswith("<"):
-        generated = filename.startswith(("<frozen", "<string>", "<guards>", "<__array_function__"))
+        generated = filename.startswith(("<frozen", "<guards>", "<__array_function__"))
+        generated |= filename == "<string>" and name[:2] == "__" and name != "__call__"
         return f"generated code {filename}" if generated else ""
     layers, libraries, packages, standard = _folders()
     if filename.startswith(layers):
@@ -196,7 +198,7 @@ class Callback:
         where = store()
         if _interpreting():
             return None
-        if not _knows(_roots, code) and skip_reason(code.co_filename):
+        if not _knows(_roots, code) and skip_reason(code.co_filename, code.co_name):
             where.skip(code)
             _remember(_codes, code)
             return None

@@ -20,6 +20,7 @@ from dynamo.source import (
     TypeSource,
 )
 from dynamo.unsupported import NotConcrete, Raised, Unsupported, unsupported
+from dynamo.values import derivative as _derivative  # noqa: F401  its handler is registered
 from dynamo.values.base import NO_KEYWORDS, Value, unwrap_all
 from dynamo.values.builtin import handler_of
 from dynamo.values.constant import Constant, is_literal
@@ -130,7 +131,9 @@ class Services:
 
     def guard(self, kind: str, source: Any, payload: Any = None) -> None:
         """Require something of a value from outside; a constant of the new code needs no guard."""
-        if source is not None and not isinstance(source.root, ConstantSource):
+        if source is None and kind != "EXPRESSION":
+            return
+        if source is None or not isinstance(source.root, ConstantSource):
             self.capture.guard(kind, source, payload, self.position())
 
     def check_owner(self, value: Value) -> None:

@@ -13,5 +13,6 @@
 - `module`: Python modules and nn.Module instances
 - `klass`: classes and what calling them gives
 - `builtin`: built-in functions
+- `derivative`: custom autograd functions
 - `wrap`: from a Python object and its source to a guarded value
 """

@@ -9,12 +9,15 @@ import copy
 import functools
 import inspect
 import itertools
+import logging
 import math
 import operator
+import sys
 import types
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from dynamo.source import ConstantSource
 from dynamo.unsupported import NotConcrete, Raised, unsupported
 from dynamo.values.base import NO_KEYWORDS, RealValue, Value
 from dynamo.values.constant import Constant
@@ -463,6 +466,39 @@ def _outside(m: Frame, *args: Value, **kwargs: Value) -> Value:
         "it reads, writes or runs something outside the program's values",
         "move it out of the compiled region",
     )
+
+
+@handles(sys.exc_info)
+def _exc_info(m: Frame) -> Value:
+    if m.active:
+        unsupported("Traceback of an exception", "sys.exc_info() in an except block")
+    if sys.exc_info()[1] is not None:
+        unsupported("Call while an exception is handled", "sys.exc_info() depends on the caller")
+    text = "{0}.exc_info()[1] is None"
+    m.guard("EXPRESSION", None, (text, (ConstantSource(sys),)))
+    return m.tuple_of([m.constant(None)] * 3)
+
+
+def _logs(function: Any, level: int) -> None:
+    """Logging below a logger's level does nothing; anything else is an effect outside the graph."""
+
+    @handles(function)
+    def log(m: Frame, logger: Value, *args: Value, **kwargs: Value) -> Value:
+        real = getattr(logger, "real", None)
+        if real is None or real.isEnabledFor(level):
+            m.capture.check_call(function)
+        text = f"not {{0}}.isEnabledFor({level})"
+        m.guard("EXPRESSION", None, (text, (logger.source or ConstantSource(real),)))
+        return m.constant(None)
+
+
+for _name in ("debug", "info", "warning", "error", "critical"):
+    _logs(getattr(logging.Logger, _name), getattr(logging, _name.upper()))
+
+
+@handles(logging.getLogger)
+def _get_logger(m: Frame, name: Value | None = None) -> Value:
+    return m.wrap(logging.getLogger(None if name is None else name.unwrap()))
 
 
 def concrete(values: Sequence[Value]) -> bool:

@@ -424,8 +424,11 @@ class SetValue(Value):
     def method(
         self, m: Frame, name: str, args: Sequence[Value], kwargs: dict[str, Value] = NO_KEYWORDS
     ) -> Value:
-        if name in _SET_OPERATORS and len(args) == 1:
-            return self._combine(m, _SET_OPERATORS[name], args[0])
+        if name in _SET_OPERATORS:
+            result: Any = self if args else self.method_copy(m)
+            for other in args:
+                result = result._combine(m, _SET_OPERATORS[name], other)
+            return result
         handler = getattr(self, f"method_{name.strip('_')}", None)
         if handler is None:
             unsupported("Container method that is not known", f"set.{name} is called")

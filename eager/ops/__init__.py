@@ -19,6 +19,7 @@
     recurrent                              RNN, LSTM, GRU and their steps; sequences padded and packed
     fractional                             pooling of windows that random numbers place
     segments                               reductions over segments of a dimension
+    custom                                 results that bring their own derivative
     native                                 ATen's own spellings of operators that live above
     foreach                                lists of tensors, one operator after the other
 """

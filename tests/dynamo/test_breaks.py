@@ -190,11 +190,31 @@ def test_random_module(x):
     return x + 1
 
 
-@program(vector, graphs=2, breaks=2)
-def test_logging(x):
+@program(vector, graphs=1, breaks=0)
+def test_logging_below_the_level(x):
     y = x + 1
-    logging.getLogger("flambeau.test").debug("value")
+    logging.getLogger("flambeau.test").debug("value %s", 3)
     return y * 2
+
+
+def test_logging_is_kept(caplog):
+    logger = logging.getLogger("flambeau.test")
+
+    def f(x):
+        y = x + 1
+        logger.info("seen")
+        return y * 2
+
+    compiled = optimize("eager")(f)
+    assert compiled(tensor([1.0])).item() == 4
+    assert caplog.messages == []
+    with caplog.at_level(logging.INFO, logger="flambeau.test"):
+        assert compiled(tensor([1.0])).item() == 4
+        assert caplog.messages == ["seen"]
+        compiled(tensor([1.0]))
+    assert caplog.messages == ["seen", "seen"]
+    compiled(tensor([1.0]))
+    assert caplog.messages == ["seen", "seen"]
 
 
 def test_warning_is_kept():

@@ -320,7 +320,9 @@ def test_which_files_are_skipped():
     assert frame.skip_reason(f"{site}/transformers/models/bert.py") == ""
     assert frame.skip_reason("<frozen importlib._bootstrap>")
     assert frame.skip_reason("<ipython-input-3>") == ""
-    assert frame.skip_reason("<string>")
+    assert frame.skip_reason("<string>", "__init__")
+    assert frame.skip_reason("<string>", "forward") == ""
+    assert frame.skip_reason("<string>", "__call__") == ""
 
 
 @needs_evaluator

@@ -4,14 +4,18 @@
 # ruff: noqa: B007, B009, B010, F821, UP031, UP032, B018
 
 import collections
+import contextlib
 import dataclasses
 import functools
 import itertools
 import math
 import operator
+import sys
 from typing import NamedTuple
 
+from dynamo import frame
 from dynamo.testing import program
+from eager import nn
 from eager.construct import tensor
 from eager.registry import ops
 
@@ -421,3 +425,67 @@ def test_multiple_results(x):
 @program(vector)
 def test_class_methods_of_builtin_classes(x):
     return list(dict.fromkeys([1, 1, 2])), int.from_bytes(b"\x01", "little"), x + 1
+
+
+@program(vector)
+def test_chain_of_maps(x):
+    chain = collections.ChainMap({"a": 1}, {"a": 2, "b": 5})
+    return x * chain["a"] + chain["b"] + len(chain) + chain.get("z", 7)
+
+
+@contextlib.contextmanager
+def pushed(box, value):
+    box.append(value)
+    try:
+        yield value
+    finally:
+        box.pop()
+
+
+@program(vector)
+def test_stack_of_contexts(x):
+    box = []
+    with contextlib.ExitStack() as stack:
+        for value in range(3):
+            x = x * (1 + stack.enter_context(pushed(box, value)))
+        x = x + len(box)
+        stack.callback(box.append, 9)
+    return x + len(box) + sum(box)
+
+
+@program(vector)
+def test_nobody_handles_an_exception(x):
+    return x * 2 if sys.exc_info()[0] is None else x
+
+
+def test_code_without_a_file():
+    source = """
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.down = nn.ModuleList([nn.Linear(4, 4) for _ in range(3)])
+        self.up = nn.ModuleList([nn.Linear(8, 4) for _ in range(3)])
+
+    def forward(self, x):
+        kept = []
+        for layer in self.down:
+            x = ops.relu(layer(x))
+            kept.append(x)
+        for layer, skip in zip(self.up, reversed(kept)):
+            x = layer(ops.cat([x, skip], 1))
+        return x
+"""
+    scope = {"nn": nn, "ops": ops, "__name__": "made_by_exec"}
+    exec(source, scope)
+    model = scope["Net"]()
+    frame.reset()
+    callback = []
+
+    def backend(module, inputs):
+        callback.append(module)
+        return module.forward
+
+    x = ops.ones((2, 4))
+    compiled = frame.optimize(backend)(model)
+    assert compiled(x).tolist() == model(x).tolist()
+    assert len(callback) == 1
