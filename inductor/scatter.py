@@ -8,12 +8,13 @@ dimension, the scatter is pointwise instead and fuses like anything else.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from fx.node import Node
 from inductor.index import ZERO, Variable, contiguous_strides
 from inductor.indexing import _meta, broadcast_shape, filled
-from inductor.loops import Loop, TypedAlgebra, Value
+from inductor.loops import Buffer, Loop, TypedAlgebra, Value
 from inductor.lower import Lowering, Unsupported, lowers
 from inductor.values import Computed, Coordinates, Lazy, Stored, broadcast
 
@@ -23,6 +24,13 @@ def scatter(
 ) -> Lazy:
     """`base` with `value(s, c)` written at `place(s, c)` for every point c of `shape`."""
     target = lowering.copy(base, contiguous_strides(base.shape)).buffer
+    return _write(lowering, target, shape, place, value, mode)
+
+
+def _write(
+    lowering: Lowering, target: Buffer, shape: tuple[int, ...], place: Any, value: Any, mode: str
+) -> Lazy:
+    """Write into what `target`, a packed buffer, holds."""
     dims = tuple(Variable(f"i{k}", n) for k, n in enumerate(shape))
     lowering.emit(Loop(
         target, dims, ZERO, value, scatter=mode, place=place,
@@ -121,7 +129,36 @@ def lower_embedding_grad(lowering: Lowering, node: Node, bound: tuple) -> Lazy:
         row = s.cast_to(index.at(s, c[:-1]), "int64")
         return s.where(s.eq(row, int(padding) % shape[0]), s.constant(0, dtype), found)
 
-    return scatter(lowering, filled(shape, dtype, 0), gradient.shape, place, value, "add")
+    sum, base = _added_to(lowering, node)
+    if sum is None or base is None:
+        return scatter(lowering, filled(shape, dtype, 0), gradient.shape, place, value, "add")
+    lowering.values[sum] = _write(lowering, base.buffer, gradient.shape, place, value, "add")
+    return lowering.values[sum]
+
+
+def _added_to(lowering: Lowering, node: Node) -> tuple[Node | None, Stored | None]:
+    """The sum that alone reads a gradient, and its other term, if that is memory that nobody else
+    reads: the gradient is then added into it. So tied embeddings have one large matrix less.
+    """
+    (user, *others) = node.users or [None]
+    if others or user is None or getattr(user.target, "name", "") != "add":
+        return None, None
+    first, second, *alpha = user.target.bind(tuple(user.args), dict(user.kwargs))
+    source = second if first is node else first
+    if first is second or alpha != [1] or not isinstance(source, Node):
+        return None, None
+    value = lowering.values.get(source)
+    stored = value.stored() if isinstance(value, Lazy) else None
+    shape, dtype = _meta(node)
+    if stored is None or stored.buffer.kind != "temporary" or stored.dtype != dtype:
+        return None, None
+    whole = (shape, contiguous_strides(shape), 0) == (stored.shape, stored.strides, stored.offset)
+    while source.op == "call_function" and len(source.users) == 1:
+        if getattr(source.target, "kind", "") != "view":
+            fresh = whole and stored.buffer.size == math.prod(shape)
+            return (user, stored) if fresh else (None, None)
+        source = source.args[0]  # type: ignore[assignment]
+    return None, None
 
 
 @lowers("index_put")
