@@ -380,7 +380,7 @@ def test_traceback_of_an_error_in_the_graph():
             lines.append((trace.tb_frame.f_code.co_name, trace.tb_lineno))
             trace = trace.tb_next
         assert ("f", f.__code__.co_firstlineno + 2) in lines
-            assert error.__context__ is None or error.__suppress_context__
+        assert error.__context__ is None or error.__suppress_context__
     else:
         raise AssertionError("nothing was raised")
 
