@@ -81,9 +81,11 @@ def _fetcher(dataset: Any, collate: Callable, batched: bool, drop_last: bool) ->
 class DataLoader:
     """Iterates over a dataset in batches.
 
-    Raises ValueError for options that exclude each other."""
+    Raises ValueError for options that exclude each other, and for attributes set once it is made
+    that would have no effect."""
 
     _iterator: Any = None
+    _made = False
 
     def __init__(
         self, dataset: Any, batch_size: int | None = 1, shuffle: bool | None = None,
@@ -95,6 +97,7 @@ class DataLoader:
         pin_memory_device: str = "", in_order: bool = True,
     ) -> None:
         _check_workers(num_workers, timeout, prefetch_factor, persistent_workers)
+        _check_context(num_workers, multiprocessing_context)
         if pin_memory:
             warnings.warn("'pin_memory' argument is set as true but no accelerator is found, then "
                           "device pinned memory won't be used.", stacklevel=2)
@@ -104,7 +107,9 @@ class DataLoader:
                              f"option, but got shuffle={shuffle}")
         if iterable and (sampler is not None or batch_sampler is not None):
             raise ValueError("DataLoader with IterableDataset: expected unspecified "
-                             f"{'sampler' if sampler is not None else 'batch_sampler'} option")
+                             + (f"sampler option, but got sampler={sampler}"
+                                if sampler is not None else
+                                f"batch_sampler option, but got batch_sampler={batch_sampler}"))
         if sampler is not None and shuffle:
             raise ValueError("sampler option is mutually exclusive with shuffle")
         if batch_sampler is not None:
@@ -130,6 +135,13 @@ class DataLoader:
         self.multiprocessing_context, self.in_order = multiprocessing_context, in_order
         self.collate_fn = collate_fn or (default_collate if self._auto_collation
                                          else default_convert)
+        self._made = True
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if self._made and name in _FIXED:
+            raise ValueError(f"{name} attribute should not be set after {type(self).__name__} is "
+                             "initialized")
+        super().__setattr__(name, value)
 
     @property
     def _auto_collation(self) -> bool:
@@ -182,6 +194,23 @@ def _check_workers(num_workers: int, timeout: float, prefetch_factor: int | None
         raise ValueError("persistent_workers option needs num_workers > 0")
 
 
+_FIXED = frozenset("batch_size batch_sampler sampler drop_last dataset persistent_workers".split())
+
+
+def _check_context(num_workers: int, context: Any) -> None:
+    if context is None:
+        return
+    if num_workers == 0:
+        raise ValueError("multiprocessing_context can only be used with multi-process loading "
+                         f"(num_workers > 0), but got num_workers={num_workers}")
+    if isinstance(context, str) and context not in multiprocessing.get_all_start_methods():
+        raise ValueError("multiprocessing_context option should specify a valid start method in "
+                         f"{multiprocessing.get_all_start_methods()!r}, but got {context!r}")
+    if not isinstance(context, str) and not hasattr(context, "Process"):
+        raise TypeError("multiprocessing_context option should be a valid context object or a "
+                        f"string specifying the start method, but got {context!r}")
+
+
 class _Here:
     """Iterates in this process."""
 
@@ -222,7 +251,7 @@ class _WithWorkers:
 
     def __init__(self, loader: DataLoader) -> None:
         self.loader = loader
-        self.iterable = isinstance(loader.dataset, IterableDataset)
+        self.process = os.getpid()
         context = loader.multiprocessing_context
         if context is None or isinstance(context, str):
             context = multiprocessing.get_context(context)
@@ -349,7 +378,7 @@ class _WithWorkers:
                 worker.process.join()
 
     def __del__(self) -> None:
-        if getattr(self, "workers", None):
+        if getattr(self, "workers", None) and self.process == os.getpid():  # not in a forked copy
             self.close()
 
 

@@ -5,6 +5,7 @@ over a whole training. The last two may move the momentum against the rate.
 from __future__ import annotations
 
 import math
+import types
 from collections.abc import Callable
 from typing import Any
 
@@ -155,6 +156,21 @@ class CyclicLR(_WithMomentum):
         if self._scale_fn_custom is not None:
             return self._scale_fn_custom(x)
         return _SHAPES[self.mode][0](x, self.gamma)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything but the optimizer; a function is left out, a callable object gives its state.
+        """
+        custom, state = self._scale_fn_custom, super().state_dict()
+        own = custom is not None and not isinstance(custom, types.FunctionType)
+        state["_scale_fn_custom"] = custom.__dict__.copy() if own else None
+        return state
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Takes over what `state_dict` returned."""
+        custom = self._scale_fn_custom
+        super().load_state_dict({**state_dict, "_scale_fn_custom": custom})
+        if state_dict.get("_scale_fn_custom") is not None:
+            custom.__dict__.update(state_dict["_scale_fn_custom"])
 
     def get_lr(self) -> list[Any]:
         """The rates of the current epoch; writes the momentum too."""

@@ -3,6 +3,7 @@
 In the order in which a file flows through them:
 
 archive.py    the zip around a `.pt` file: records checked before they are read, aligned when written
+legacy.py     the files from before PyTorch 1.6, which are read
 pickler.py    objects -> the pickle inside the archive, with PyTorch's names for what tensors need
 unpickler.py  the pickle -> objects: a machine of its own that knows an allow-list and nothing else
 load.py       `save`, `load`, and the list of classes a program trusts (`add_safe_globals`)

@@ -15,6 +15,8 @@ import numpy as np
 
 ALIGNMENT = 64
 _LOCAL_HEADER = 30
+# what zipfile raises for a directory or a record whose bytes are wrong
+_DAMAGE = (zipfile.BadZipFile, EOFError, ValueError, NotImplementedError, OSError, struct.error, OverflowError)
 _PADDING_FIELD = 0x4246  # the extra field PyTorch pads with: "FB"
 
 
@@ -39,10 +41,10 @@ class Reader:
         self.file.seek(0)
         try:
             self.zip = zipfile.ZipFile(self.file)
-        except zipfile.BadZipFile as error:
+        except _DAMAGE as error:
             raise RuntimeError(
-                f"{self.path or 'the file'} is not a zip archive ({error}): it is truncated, or it was written before "
-                "PyTorch 1.6 or by something else. flambeau reads the zip format that torch.save writes"
+                f"{self.path or 'the file'} is not a zip archive ({error}): it is truncated, or it was written by "
+                "something else. flambeau reads what torch.save writes"
             ) from None
         self.records = self._check(self.zip.infolist())
         folders = [name[: -len("data.pkl")] for name in self.records if name.endswith("/data.pkl")]
@@ -90,8 +92,15 @@ class Reader:
             ).view(np.ndarray)
         try:
             return np.frombuffer(bytearray(self.zip.read(info)), np.uint8)
-        except (zipfile.BadZipFile, EOFError) as error:
+        except _DAMAGE as error:
             raise RuntimeError(f"record {name} is damaged: {error}") from None
+
+    def storage(self, key: str, size: int) -> np.ndarray:
+        """The bytes of a storage. Raises RuntimeError if it has another size."""
+        found = self.length(f"data/{key}")
+        if found != size:
+            raise RuntimeError(f"storage {key} should have {size} bytes, its record has {found}")
+        return self.read(f"data/{key}")
 
     def _data_offset(self, info: zipfile.ZipInfo) -> int:
         self.file.seek(info.header_offset)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import os
 import pickle
+import reprlib
 from collections.abc import Callable, Iterable
 from typing import IO, Any
 
@@ -17,6 +18,7 @@ import numpy as np
 from eager import dtype as dtypes
 from eager.device import device
 from eager.serialization.archive import Reader, Writer
+from eager.serialization.legacy import Legacy, Outline, recognize
 from eager.serialization.pickler import STORAGES, Pickler, Span
 from eager.serialization.unpickler import PLAIN, Unpickler
 from eager.shape import Size
@@ -63,7 +65,7 @@ def load(
     mmap: bool | None = None,
     **pickle_load_args: Any,
 ) -> Any:
-    """The object in a `.pt` archive, written by `save` or by torch.save.
+    """The object in a `.pt` archive, written by `save` or by torch.save, before PyTorch 1.6 too.
 
     `map_location` is a device, a dict of locations or a function of (storage, location), as in torch; `mmap` maps the file
     copy-on-write. Raises `pickle.UnpicklingError` for globals that are not allowed, RuntimeError for a damaged archive or a
@@ -71,14 +73,20 @@ def load(
     """
     if pickle_module is not None:
         raise ValueError("flambeau loads with its own unpickler only: pickle_module must be None")
+    if recognize(f):
+        if mmap:
+            raise RuntimeError("mmap needs a file in the zip format that torch.save has written since PyTorch 1.6")
+        old = Legacy(f, lambda text, start, archive: _unpickle(text, _Loader(archive, "cpu"), start))
+        return _unpickle(old.text, _Loader(old, map_location), old.start)[0]
     with Reader(f, bool(mmap)) as archive:
-        found = _Loader(archive, map_location)
-        return Unpickler(
-            archive.read("data.pkl").tobytes(),
-            found.globals(),
-            {value for value in _trusted.values() if isinstance(value, type)},
-            found.storage,
-        ).load()
+        return _unpickle(archive.read("data.pkl").tobytes(), _Loader(archive, map_location))[0]
+
+
+def _unpickle(text: bytes, found: _Loader, start: int = 0) -> tuple[Any, int]:
+    """The object of the pickle at `start`, and where the pickle ends."""
+    trusted = {value for value in _trusted.values() if isinstance(value, type)}
+    machine = Unpickler(text, found.globals(), trusted, found.storage, start)
+    return machine.load(), machine.at
 
 
 def add_safe_globals(safe_globals: Iterable[Any]) -> None:
@@ -147,7 +155,7 @@ class _Memory:
 class _Loader:
     """What the names in an archive mean: storages, tensors, parameters, types."""
 
-    def __init__(self, archive: Reader, map_location: MapLocation):
+    def __init__(self, archive: Reader | Legacy | Outline, map_location: MapLocation):
         self.archive, self.map_location = archive, map_location
         self.memories: dict[str, _Memory] = {}
 
@@ -167,20 +175,17 @@ class _Loader:
         return {**known, **_trusted}
 
     def storage(self, identity: Any) -> _Memory:
+        if type(identity) is tuple and len(identity) == 6 and identity[5] is None:
+            identity = identity[:5]  # as files from before PyTorch 1.6 have it
         if type(identity) is not tuple or len(identity) != 5 or identity[0] != "storage":
-            raise pickle.UnpicklingError(f"unknown persistent id {identity!r}")
+            raise pickle.UnpicklingError(f"unknown persistent id {reprlib.repr(identity)}")
         _, kind, key, location, count = identity
         if not isinstance(kind, _Kind) or type(key) is not str or type(count) is not int:
             raise pickle.UnpicklingError("a storage needs a type, a key and a size")
         if key not in self.memories:
             size = count * (kind.dtype.itemsize if kind.dtype else 1)
-            if self.archive.length(f"data/{key}") != size:
-                raise RuntimeError(
-                    f"storage {key} should have {size} bytes, its record has {self.archive.length(f'data/{key}')}"
-                )
-            self.memories[key] = self.place(
-                _Memory(self.archive.read(f"data/{key}"), kind.dtype, location, self.archive.swapped)
-            )
+            data = self.archive.storage(key, size)
+            self.memories[key] = self.place(_Memory(data, kind.dtype, location, self.archive.swapped))
         return self.memories[key]
 
     def place(self, memory: _Memory) -> _Memory:
@@ -227,7 +232,8 @@ def _view(flat: np.ndarray, storage: Storage, offset: Any, size: Any, stride: An
     """The tensor over `flat`, after checking that it stays inside."""
     numbers = (offset, *size, *stride)
     if len(size) != len(stride) or not all(type(number) is int and number >= 0 for number in numbers):
-        raise pickle.UnpicklingError(f"offset {offset}, size {size}, stride {stride} are no tensor")
+        shown = ", ".join(map(reprlib.repr, (offset, size, stride)))
+        raise pickle.UnpicklingError(f"offset, size and stride {shown} are no tensor")
     empty = 0 in size
     last = offset + sum((n - 1) * step for n, step in zip(size, stride))
     if not empty and last >= len(flat):

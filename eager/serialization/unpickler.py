@@ -7,9 +7,10 @@ It is not Python's unpickler with a filter: a global that is not on the list, or
 from __future__ import annotations
 
 import pickle
+import reprlib
 import struct
 from collections import Counter, OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 MARK = object()
@@ -19,6 +20,27 @@ def _encode(text: str, encoding: str) -> bytes:
     if not isinstance(text, str) or encoding != "latin1":
         raise pickle.UnpicklingError("bytes are written as latin1 text")
     return text.encode("latin1")
+
+
+def _bytes(*given: Any) -> bytearray:
+    if given and not isinstance(given[0], (bytes, str, list)):  # a number would ask for as much memory
+        raise pickle.UnpicklingError("a bytearray is written with its contents")
+    return bytearray(*given)
+
+
+_NODES = 10_000
+
+
+def _keys(found: Any) -> Any:
+    """The same keys of a dict or a set; a tuple that holds another twice, and so on, would take forever to hash."""
+    todo, count = [key for key in found if type(key) is tuple], 0
+    while todo:
+        items = todo.pop()
+        count += len(items)
+        if count > _NODES:
+            raise pickle.UnpicklingError("a key of a dict or a set is too large")
+        todo += [item for item in items if type(item) is tuple]
+    return found
 
 
 # Globals of any archive: names in the file -> what they mean here.
@@ -31,10 +53,17 @@ PLAIN: dict[tuple[str, str], Any] = {
     ("__builtin__", "frozenset"): frozenset,
     ("builtins", "complex"): complex,
     ("__builtin__", "complex"): complex,
-    ("builtins", "bytearray"): bytearray,
-    ("__builtin__", "bytearray"): bytearray,
+    ("builtins", "bytearray"): _bytes,
+    ("__builtin__", "bytearray"): _bytes,
     ("_codecs", "encode"): _encode,
 }
+
+
+_COPYING = tuple({id(value): value for value in PLAIN.values() if value is not complex}.values())
+
+
+def _is(value: Any, known: Iterable[Any]) -> bool:
+    return any(value is one for one in known)
 
 
 class Unpickler:
@@ -50,8 +79,10 @@ class Unpickler:
         globals: dict[tuple[str, str], Any],
         trusted: set,
         persistent: Callable[[Any], Any],
+        start: int = 0,
     ):
-        self.data, self.at = data, 0
+        self.data, self.at = data, start
+        self.copied = 0  # elements that calls have taken
         self.globals, self.trusted, self.persistent = globals, trusted, persistent
         self.stack: list = []
         self.memo: dict[int, Any] = {}
@@ -112,13 +143,13 @@ class Unpickler:
         target = self.stack[-1]
         if not isinstance(target, dict):
             raise pickle.UnpicklingError(f"cannot set items of a {type(target).__name__}")
-        target.update(zip(items[::2], items[1::2], strict=True))
+        target.update(zip(_keys(items[::2]), items[1::2], strict=True))
 
     def add(self, items: list) -> None:
         target = self.stack[-1]
         if type(target) is not set:
             raise pickle.UnpicklingError(f"cannot add to a {type(target).__name__}")
-        target.update(items)
+        target.update(_keys(items))
 
     # globals and calls
 
@@ -135,17 +166,29 @@ class Unpickler:
         arguments = self.stack.pop()
         function = self.stack[-1]
         if type(arguments) is not tuple or not self.allowed(function):
-            raise pickle.UnpicklingError(f"a call of {function!r} is not allowed")
+            raise pickle.UnpicklingError(f"a call of {reprlib.repr(function)} is not allowed")
+        if _is(function, _COPYING):
+            self.spend(arguments)
         self.stack[-1] = function(*arguments)
+
+    def spend(self, arguments: tuple) -> None:
+        """Count what calls copy: what a file says once and has copied many times must not fill the memory."""
+        for argument in arguments:
+            if isinstance(argument, (list, tuple, dict, set, frozenset)):
+                pairs = (key for item in argument for key in (item if isinstance(item, (list, tuple)) else ())[:1])
+                _keys([*argument, *pairs])
+            self.copied += len(argument) if hasattr(argument, "__len__") else 1
+        if self.copied > len(self.data) + _NODES:
+            raise pickle.UnpicklingError("the file copies more than it holds")
 
     def make(self, arguments: tuple, keywords: dict) -> None:
         kind = self.stack.pop()
         if not isinstance(kind, type) or not self.allowed(kind) or type(arguments) is not tuple:
-            raise pickle.UnpicklingError(f"an instance of {kind!r} is not allowed")
+            raise pickle.UnpicklingError(f"an instance of {reprlib.repr(kind)} is not allowed")
         self.stack.append(kind.__new__(kind, *arguments, **keywords))
 
     def allowed(self, function: Any) -> bool:
-        return callable(function) and any(function is known for known in self.globals.values())
+        return callable(function) and _is(function, self.globals.values())
 
     def build(self) -> None:
         state = self.stack.pop()
@@ -249,7 +292,7 @@ ACTIONS: dict[int, Callable[[Unpickler], Any]] = {
     pickle.SETITEMS[0]: lambda m: m.assign(m.marked()),
     pickle.EMPTY_SET[0]: lambda m: m.push(set()),
     pickle.ADDITEMS[0]: lambda m: m.add(m.marked()),
-    pickle.FROZENSET[0]: lambda m: m.push(frozenset(m.marked())),
+    pickle.FROZENSET[0]: lambda m: m.push(frozenset(_keys(m.marked()))),
     pickle.GLOBAL[0]: lambda m: m.push(m.look_up(m.line(), m.line())),
     pickle.STACK_GLOBAL[0]: _stack_global,
     pickle.REDUCE[0]: lambda m: m.reduce(),

@@ -196,6 +196,8 @@ def test_options_that_exclude_each_other():
         (dict(persistent_workers=True), "num_workers > 0"),
         (dict(timeout=-1), "non-negative"),
         (dict(batch_size=0), "positive integer"),
+        (dict(multiprocessing_context="fork"), "multi-process loading"),
+        (dict(multiprocessing_context="nope", num_workers=1), "valid start method"),
     ]
     for how, match in cases:
         with pytest.raises(ValueError, match=match):
@@ -215,3 +217,15 @@ def test_signature_is_torchs():
     assert [(p.name, p.default, p.kind) for p in mine] == [
         (p.name, p.default, p.kind) for p in theirs
     ]
+
+
+def test_attributes_that_would_have_no_effect_are_refused():
+    loader = data.DataLoader(Squares())
+    for name in ("batch_size", "batch_sampler", "sampler", "drop_last", "dataset", "persistent_workers"):
+        with pytest.raises(ValueError, match="should not be set after"):
+            setattr(loader, name, None)
+    loader.collate_fn = len
+    with pytest.raises(TypeError, match="valid context object"):
+        data.DataLoader(Squares(), num_workers=1, multiprocessing_context=3)
+    with pytest.raises(ValueError, match="positive integer"):
+        data.DataLoader(Squares(0), shuffle=True)

@@ -165,3 +165,25 @@ def test_signatures_are_torchs():
             for s in (lr_scheduler, torch.optim.lr_scheduler)
         )
         assert [(p.name, p.default) for p in mine] == [(p.name, p.default) for p in theirs], name
+
+
+class _Scale:
+    def __init__(self, factor):
+        self.factor = factor
+
+    def __call__(self, x):
+        return self.factor
+
+
+def _cyclic(scale):
+    optimizer = optim.SGD([tensor([1.0], requires_grad=True)], lr=0.1)
+    return lr_scheduler.CyclicLR(optimizer, 0.1, 1.0, scale_fn=scale, cycle_momentum=False)
+
+
+def test_a_function_is_no_state_of_a_cyclic_schedule():
+    assert _cyclic(lambda x: x).state_dict()["_scale_fn_custom"] is None
+    saved = _cyclic(_Scale(0.25)).state_dict()
+    assert saved["_scale_fn_custom"] == {"factor": 0.25}
+    other = _cyclic(_Scale(0.5))
+    other.load_state_dict(saved)
+    assert other.scale_fn(1.0) == 0.25

@@ -246,3 +246,20 @@ def test_large_parameters_are_updated_in_blocks(name, how):
             optimizer.step()
     found = np.concatenate([part.detach().numpy() for part in parts], 1)
     np.testing.assert_allclose(whole.detach().numpy(), found, rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["SGD", "Adagrad", "Adam", "AdamW"])
+def test_fused_and_foreach_exclude_each_other(name):
+    weight = tensor([1.0], requires_grad=True)
+    with pytest.raises(RuntimeError, match="cannot be `True` together"):
+        getattr(optim, name)([weight], fused=True, foreach=True)
+    with pytest.raises(RuntimeError, match="differentiable"):
+        getattr(optim, name)([weight], fused=True, differentiable=True)
+
+
+def test_representation_is_torchs():
+    torch = pytest.importorskip("torch")
+    mine = [tensor([1.0], requires_grad=True) for _ in range(2)]
+    theirs = [torch.ones(1, requires_grad=True) for _ in range(2)]
+    groups = lambda weights: [dict(params=[weights[0]]), dict(params=[weights[1]], lr=0.5)]  # noqa: E731
+    assert repr(optim.Adam(groups(mine))) == repr(torch.optim.Adam(groups(theirs)))

@@ -352,3 +352,112 @@ def test_agrees_with_the_safetensors_package(tmp_path):
     save_safetensors({name: from_numpy(array) for name, array in arrays.items()}, tmp_path / "ours")
     for name, found in package.load_file(tmp_path / "ours").items():
         np.testing.assert_array_equal(found, arrays[name])
+
+
+# Files from before PyTorch 1.6, and pickles that ask for more than they hold
+
+
+def legacy(value):
+    torch = pytest.importorskip("torch")
+    file = io.BytesIO()
+    torch.save(value, file, _use_new_zipfile_serialization=False)
+    return file.getvalue()
+
+
+def old_content(torch):
+    base = torch.arange(10.0)
+    return {
+        "views": [base, base[2:5], torch.arange(6).reshape(2, 3).t()],
+        "kinds": [torch.ones(3).to(kind) for kind in (torch.bool, torch.bfloat16, torch.int8, torch.complex64, torch.float64)],
+        "empty": torch.ones(0, 2),
+        "weight": torch.nn.Parameter(torch.ones(2)),
+        "names": ("a", 1),
+    }
+
+
+def test_files_from_before_zip_archives(tmp_path):
+    torch = pytest.importorskip("torch")
+    wanted = old_content(torch)
+    path = tmp_path / "old.pth"
+    path.write_bytes(legacy(wanted))
+    for found in (load(path), load(str(path)), load(io.BytesIO(path.read_bytes()))):
+        for mine, theirs in zip(found["views"], wanted["views"]):
+            np.testing.assert_array_equal(mine.numpy(), theirs.numpy())
+            assert mine.stride() == theirs.stride() and mine.storage_offset() == theirs.storage_offset()
+        for mine, theirs in zip(found["kinds"], wanted["kinds"]):
+            assert mine.tolist() == theirs.tolist() and str(mine.dtype) == str(theirs.dtype)
+        found["views"][0][3] = 50.0
+        assert found["views"][1][1] == 50.0
+        assert tuple(found["empty"].shape) == (0, 2) and found["names"] == ("a", 1)
+        assert type(found["weight"]).__name__ == "Parameter"
+    with pytest.raises(RuntimeError, match="mmap"):
+        load(path, mmap=True)
+    with pytest.raises(RuntimeError, match="map_location"):
+        load(path, map_location="cuda")
+
+
+def test_old_files_cut_short_or_changed():
+    torch = pytest.importorskip("torch")
+    data = legacy(old_content(torch))
+    for cut in range(20, len(data), len(data) // 40):
+        with pytest.raises((RuntimeError, pickle.UnpicklingError)):
+            load(io.BytesIO(data[:cut]))
+    choose = np.random.default_rng(0)
+    for _ in range(60):
+        changed = bytearray(data)
+        changed[choose.integers(20, len(data))] ^= 1 << int(choose.integers(8))
+        try:
+            load(io.BytesIO(bytes(changed)))  # a changed number is a number
+        except (RuntimeError, pickle.UnpicklingError):
+            pass
+
+
+def test_old_files_run_nothing(tmp_path):
+    mark = tmp_path / "ran"
+    data = legacy({"a": _Runs(str(mark))})
+    with pytest.raises(pickle.UnpicklingError, match="not an allowed global"):
+        load(io.BytesIO(data))
+    assert not mark.exists()
+
+
+class _Runs:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return (open, (self.path, "w"))
+
+
+NESTED = b")" + b"2\x86" * 60  # a tuple of twice itself, and so on: 2**60 leaves
+
+
+@pytest.mark.parametrize(
+    "pickled",
+    [
+        b"\x80\x02cbuiltins\nbytearray\n\x8a\x05\0\0\0\0\x20\x85R.",
+        b"\x80\x02}" + NESTED + b"K\1s.",
+        b"\x80\x02cbuiltins\nset\n](" + NESTED + b"e\x85R.",
+        b"\x80\x02ccollections\nOrderedDict\n](" + NESTED + b"K\1\x86e\x85R.",
+        b"\x80\x02" + NESTED + b")R.",
+        b"\x80\x02" + NESTED + b"Q.",
+        b"\x80\x02X\0\0\1\0" + b"a" * 65536 + b"q\0](" + b"ccollections\nCounter\nh\0\x85R" * 3000 + b"e.",
+    ],
+    ids="bytes key set order call identity copies".split(),
+)
+def test_pickles_that_ask_for_more_than_they_hold(tmp_path, pickled):
+    with pytest.raises(pickle.UnpicklingError):
+        load(archive(tmp_path / "a.pt", pickled))
+
+
+def test_every_damaged_archive_is_a_clear_error(tmp_path):
+    path = tmp_path / "a.pt"
+    save({"x": tensor([1.0] * 50), "y": tensor([1, 2, 3])}, path)
+    data, choose = path.read_bytes(), np.random.default_rng(1)
+    for _ in range(150):
+        changed = bytearray(data)
+        for place in choose.integers(0, len(data), 3):
+            changed[place] = choose.integers(256)
+        try:
+            load(io.BytesIO(bytes(changed)))
+        except (RuntimeError, pickle.UnpicklingError):
+            pass

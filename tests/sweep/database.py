@@ -24,7 +24,8 @@ GAUGES = frozenset("linalg.svd svd linalg.eigh linalg.eig linalg.qr qr svd_lowra
 # Of equal elements they may name any: compared is what stands at the indices.
 TIES = frozenset("kthvalue topk mode median nanmedian sort argsort".split())
 _FILES = {
-    "nn.functional": "activation attention convolution ctc dropout embedding interpolate linear loss normalization padding pooling fractional native recurrent",
+    "nn.functional": "activation attention convolution ctc dropout embedding interpolate linear loss normalization padding pooling fractional "
+    "native recurrent",
     "linalg": "decomposition einsum inverse triangular orthogonal spectrum norms linalg",
     "pointwise": "pointwise copying",
     "reduction": "reduction moments order scan statistics histogram segments",
