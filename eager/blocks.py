@@ -78,7 +78,9 @@ def weigh(ufunc: np.ufunc, target: np.ndarray, other: np.ndarray, alpha: float) 
 def row_sums(x: np.ndarray, keepdim: bool = False) -> np.ndarray:
     """Sums along the last dimension, by BLAS where the rows are of a size that it adds up well."""
     length = x.shape[-1] if x.ndim else 0
-    if 32 <= length <= 4096 and x.flags.c_contiguous and x.dtype.kind == "f" and x.itemsize > 2:
+    if 2 <= length <= 4096 and x.flags.c_contiguous and x.dtype.kind == "f" and x.itemsize > 2:
+        if x.ndim == 2 and not keepdim:
+            return x.dot(_ones(length, x.dtype))
         found = x.reshape(-1, length).dot(_ones(length, x.dtype))
         return found.reshape((*x.shape[:-1], 1) if keepdim else x.shape[:-1])
     return np.asarray(np.add.reduce(x, axis=-1, keepdims=keepdim))  # type: ignore[call-overload]
@@ -99,7 +101,7 @@ def column_sums(x: np.ndarray) -> np.ndarray:
 def sums(x: np.ndarray, axes: tuple[int, ...], keepdim: bool) -> np.ndarray:
     """Sums over dimensions."""
     count, rank = len(axes), x.ndim
-    if rank and axes == tuple(range(rank - count, rank)) and x.size >= 1024:
+    if rank and axes == tuple(range(rank - count, rank)) and (x.size >= 1024 or count == 1):
         if count == 1:
             return row_sums(x, keepdim)
         if x.flags.c_contiguous and x.dtype.kind == "f":

@@ -24,6 +24,7 @@ from eager.call import MISSING, is_default
 from eager.fake import DataDependent, FakeTensor
 from eager.outputs import EXACT, TYPED_BY_OUT
 from eager.packing import packed_in
+from eager.recording import record_call
 from eager.registry import ops as ops
 from eager.registry import registry
 from eager.shape import broadcast_shapes, contiguous_strides, like_strides, normalize_dims
@@ -126,9 +127,14 @@ class Op:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         # the first call: from then on the operator's class has the operator's own
         kind = type(self)
-        own = {"__call__": staticmethod(self.straight), "__module__": kind.__module__}
+        own = {"__call__": staticmethod(self.entry), "__module__": kind.__module__}
         self.__class__ = type(kind.__name__, (kind,), own)
-        return self.straight(*args, **kwargs)
+        return self.entry(*args, **kwargs)
+
+    @property
+    def entry(self) -> Callable:
+        """What a call by the operator's name runs."""
+        return self.straight
 
     def call(self, args: tuple, kwargs: dict[str, Any]) -> Any:
         """A call of any form: through the interpreters if there are any."""
@@ -234,6 +240,7 @@ class Op:
 
 
 TAKES: dict[str, frozenset] = {
+    "ordered": frozenset((dtypes.BOOL, dtypes.INTEGER, dtypes.FLOATING)),
     "floating": frozenset((dtypes.FLOATING,)),
     "inexact": frozenset((dtypes.FLOATING, dtypes.COMPLEX)),
     "real": frozenset((dtypes.INTEGER, dtypes.FLOATING)),
@@ -257,8 +264,9 @@ def _fronted(kind: type[Op]) -> type[Op]:
     brings PyTorch's other forms of a call into the declared one (`zeros(2, 3)`) or names the results."""
 
     class Fronted(kind):  # type: ignore[misc, valid-type]
-        def __call__(self, *args: Any, **kwargs: Any) -> Any:
-            return self.front(self.straight, *args, **kwargs)
+        @property
+        def entry(self) -> Callable:
+            return functools.partial(self.front, self.straight)
 
     Fronted.__name__ = kind.__name__
     return Fronted
@@ -587,6 +595,8 @@ class Reduction(Op):
         """The type that values are cast to before they are combined."""
         wanted = bound[self.dtype_at] if self.dtype_at is not None else None
         found = wanted or bound[0].dtype
+        if self.takes:
+            require(self.name, self.takes, found)
         if self.promote == "sum" and found.category < dtypes.FLOATING and wanted is None:
             return dtypes.int64
         if self.promote == "float" and found.category < dtypes.FLOATING:
@@ -810,6 +820,47 @@ class Extern(Op):
     def __init__(self, function: Callable, *, spec: Callable, **given: Any):
         super().__init__(function, **given)
         self.rule = positional(spec)
+        self.plain = type(self).compute is Extern.compute  # computes as all do
+
+    def eager(self, bound: tuple) -> Any:
+        """In one loop where no argument is a list."""
+        if not self.plain or self.name in faster:
+            return super().eager(bound)
+        wanted, bit, i, lists = 0, 1, 0, False
+        values = [*bound]
+        for value in bound:
+            if isinstance(value, Tensor):
+                if type(value) not in PLAIN:
+                    return super().eager(bound)
+                values[i] = value._array
+                base = value._base
+                if value._requires_grad or (base is not None and base._requires_grad):
+                    wanted += bit
+            elif (type(value) is list or type(value) is tuple) and autograd.holds_tensors(value):
+                arrays, lists = [], True
+                for item in value:
+                    if type(item) not in PLAIN:
+                        return super().eager(bound)
+                    arrays.append(item._array)
+                    base = item._base
+                    if item._requires_grad or (base is not None and base._requires_grad):
+                        wanted |= bit
+                values[i] = arrays if type(value) is list else tuple(arrays)
+            i += 1
+            bit += bit
+        if self.takes:
+            require(self.name, self.takes, bound[0].dtype)
+        try:
+            result = self.function(*values)
+        except (ValueError, TypeError) as error:
+            raise _describe(self, error, bound) from None
+        recorded = wanted and self.recorded and _MODE.grad
+        if lists or type(result) is not np.ndarray:
+            result = wrap(result)
+            return autograd.record(self, bound, result) if recorded else result
+        made = _new(Tensor)
+        made._array = result
+        return record_call(self, bound, wanted, made) if recorded else made
 
     def compute(self, bound: tuple) -> Any:
         if self.takes:

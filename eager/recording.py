@@ -45,6 +45,47 @@ def record(op: Any, bound: tuple, result: Any) -> Any:
     return result
 
 
+def record_call(op: Any, bound: tuple, wanted: int, result: Tensor) -> Tensor:
+    """`record` of a call without lists of tensors; `wanted` says by bits which arguments require a gradient."""
+    if result._array.dtype.num not in _FLOATS:
+        return result
+    node = _new(OpNode)
+    node.op, node.sequence = op, count()
+    if anomaly[0]:
+        node.traceback = trace()
+    keeps = op.keeps.get(wanted) or keeping(op, wanted)
+    parameters = keeps.parameters
+    edges: list = []
+    versions: list[int] = []
+    node.saved = saved = [*bound]
+    i, some = 0, False
+    for value in bound:
+        if isinstance(value, Tensor):
+            base = value._base
+            if wanted >> i & 1:
+                before = value._node if base is None else node_of(value)
+                edges.append(value if before is None else (before, value._output_nr))
+            else:
+                edges.append(None)
+            if parameters[i]:
+                some = True
+                storage = (value if base is None else base)._storage
+                versions.append(0 if storage is None else storage.version)
+            else:
+                saved[i] = value._spec()
+                versions.append(0)
+        i += 1
+    node._edges = edges
+    if some:
+        node.versions = versions
+    if keeps.out:
+        node.out = (SavedOutput(result, 0),)
+    if packed_in[0]:
+        node.pack()
+    result._node, result._requires_grad = node, True
+    return result
+
+
 def record_unary(op: Any, bound: tuple, result: Tensor) -> Tensor:
     """`record` of an elementwise call where the first argument, which requires a gradient, is the only tensor and has
     the type of the result."""

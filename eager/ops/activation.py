@@ -386,7 +386,7 @@ def softmax(input, dim, dtype=None):
     if _is_small(input, dim, dtype):
         result = np.subtract(input, np.maximum.reduce(input, axis=-1, keepdims=True))
         np.exp(result, result)
-        result /= row_sums(result, True)
+        result /= row_sums(result)[..., None]
         return result
     work, kind = _floating_rows("softmax", input, dim, dtype)
     result = np.empty(work.shape, work.dtype)

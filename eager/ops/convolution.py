@@ -8,6 +8,7 @@ their own way. All results are contiguous.
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Iterator
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from eager.call import FLOATS
+from eager.dtype import float32
 from eager.op import composite, extern, placed
 from eager.ops.activation import widen
 from eager.registry import ops
@@ -91,11 +93,18 @@ def _check(input: Any, weight: Any, bias: Any, stride: tuple, padding: tuple, di
 def _pad(input: np.ndarray, padding: tuple) -> np.ndarray:
     if not any(padding):
         return np.ascontiguousarray(input)
-    shape = input.shape[:2] + tuple(n + 2 * p for n, p in zip(input.shape[2:], padding))
+    shape, inner = _padding(input.shape, padding)
     padded = np.zeros(shape, input.dtype)
-    inner = tuple(slice(p, p + n) for n, p in zip(input.shape[2:], padding))
-    padded[(slice(None), slice(None), *inner)] = input
+    padded[inner] = input
     return padded
+
+
+@functools.lru_cache(256)
+def _padding(shape: tuple, padding: tuple) -> tuple:
+    """The shape of a padded array, and where the array is in it."""
+    outer = tuple([n + 2 * p for n, p in zip(shape[2:], padding)])
+    inner = [slice(p, p + n) for n, p in zip(shape[2:], padding)]
+    return shape[:2] + outer, (slice(None), slice(None), *inner)
 
 
 def _taps(kernel: tuple, size: tuple, stride: tuple, dilation: tuple) -> Iterator[tuple]:
@@ -359,27 +368,36 @@ def _forward(rank: int, input: Any, weight: Any, bias: Any, stride: Any, padding
 
 
 def _prepared(input: np.ndarray, weight: np.ndarray, bias: Any, stride: Any, padding: Any,
-              dilation: Any) -> tuple | None:
-    """Stride, padding and dilation by dimension, where operands are batched and of one type; None for
-    what the operators have to see to."""
-    rank, kind = weight.ndim - 2, input.dtype
+              dilation: Any, groups: int) -> tuple | None:
+    """The geometry, where operands are batched and of one type; None for what the operators have to
+    see to."""
+    kind = input.dtype
     if kind not in FLOATS or weight.dtype is not kind or input.ndim != weight.ndim:
         return None
     if type(padding) is str or bias is not None and bias.dtype is not kind:
         return None
-    return (expand(stride, rank, "stride"), expand(padding, rank, "padding"),
-            expand(dilation, rank, "dilation"))
+    return _geometry(input.shape, weight.shape, None if bias is None else bias.shape, stride,
+                     padding, dilation, groups)
+
+
+@functools.lru_cache(256)
+def _geometry(input: tuple, weight: tuple, bias: tuple | None, stride: Any, padding: Any,
+              dilation: Any, groups: int) -> tuple:
+    """The output's spatial size; stride, padding and dilation by dimension."""
+    rank = len(weight) - 2
+    how = (expand(stride, rank, "stride"), expand(padding, rank, "padding"),
+           expand(dilation, rank, "dilation"))
+    operands = [None if shape is None else Spec(shape, float32) for shape in (input, weight, bias)]
+    return _check(*operands, *how, groups), *how
 
 
 def _convolve_at_once(rank: int) -> Any:
     def run(input: np.ndarray, weight: np.ndarray, bias: Any, stride: Any, padding: Any,
             dilation: Any, groups: int) -> np.ndarray | None:
-        how = _prepared(input, weight, bias, stride, padding, dilation)
+        how = _prepared(input, weight, bias, stride, padding, dilation, groups)
         if how is None or weight.ndim != rank + 2:
             return None
-        stride, padding, dilation = how
-        size = _check(input, weight, bias, stride, padding, dilation, groups)
-        result = _convolve(input, weight, size, stride, padding, dilation, groups)
+        result = _convolve(input, weight, *how, groups)
         if bias is not None:
             result += bias.reshape(-1, *[1] * rank)
         return result
@@ -389,9 +407,8 @@ def _convolve_at_once(rank: int) -> Any:
 
 def _convolve_back(g: np.ndarray, kept: Any, needs: tuple, input: Any, weight: Any, bias: Any,
                    stride: Any, padding: Any, dilation: Any, groups: int) -> tuple:
-    rank = len(weight.shape) - 2
-    how = (expand(stride, rank, "stride"), expand(padding, rank, "padding"),
-           expand(dilation, rank, "dilation"), groups)
+    shape = None if bias is None else bias.shape
+    how = (*_geometry(input.shape, weight.shape, shape, stride, padding, dilation, groups)[1:], groups)
     return (_scatter(g, weight, input.shape[2:], *how) if needs[0] else None,
             _correlate(g, input, weight.shape[2:], *how) if needs[1] else None,
             g.sum((0, *range(2, g.ndim))) if needs[2] else None)

@@ -8,7 +8,7 @@ from eager import dtype as dtypes
 from eager.op import Extern, Pointwise, composite, extern, ops, pointwise, view
 from eager.shape import broadcast_shapes
 from eager.spec import Spec
-from eager.tensor import Tensor
+from eager.tensor import PLAIN, Tensor
 
 
 def _convert(input, dtype):
@@ -37,11 +37,13 @@ convert = Convert(
 
 
 def _clone(input, memory_format):
+    if memory_format is None:
+        return input.copy(order="K")
     if memory_format is not None and "channels_last" in str(memory_format) and input.ndim in (4, 5):
         order = (0, *range(2, input.ndim), 1)
         back = np.argsort(order)
         return np.ascontiguousarray(input.transpose(order)).transpose(back)
-    contiguous = memory_format is not None and "contiguous" in str(memory_format)
+    contiguous = "contiguous" in str(memory_format)
     return input.copy(order="C" if contiguous else "K")
 
 
@@ -69,6 +71,10 @@ def clone(input, *, memory_format=None):
 @composite
 def contiguous(input, memory_format=None):
     """The tensor itself if its memory is row-major, else such a copy."""
+    if memory_format is None and type(input) in PLAIN:
+        if input._array.flags.c_contiguous:
+            return input
+        return clone.straight(input, "torch.contiguous_format")
     if input.is_contiguous(memory_format):
         return input
     return ops.clone(input, memory_format=memory_format or "torch.contiguous_format")

@@ -75,6 +75,13 @@ def sized(place: int = 0) -> Any:
     return front
 
 
+def filled(shape: tuple, value: Any, kind: np.dtype) -> np.ndarray:
+    """An array of one value."""
+    result = np.empty(shape, kind)
+    result.fill(value)
+    return result
+
+
 def sizes_of(size: Any) -> tuple:
     """Sizes as a tuple. Raises TypeError for what is no size, RuntimeError for a negative one."""
     if type(size) is tuple:  # the usual case
@@ -112,7 +119,7 @@ def zeros(size, *, dtype=None, layout=None, device=None, requires_grad=False, pi
 @creation(spec=_sized_spec, front=sized())
 def ones(size, *, dtype=None, layout=None, device=None, requires_grad=False, pin_memory=False):
     """A tensor of ones."""
-    return np.ones(sizes_of(size), _float(dtype).numpy)
+    return filled(sizes_of(size), 1, _float(dtype).numpy)
 
 
 @creation(spec=_sized_spec, front=sized())
@@ -171,7 +178,7 @@ def full(
         found = (dtype or dtypes.from_numpy(fill_value.dtype)).numpy
         return np.full(sizes_of(size), fill_value.astype(found), found)
     found = dtype or dtypes.of_scalar(fill_value)
-    return np.full(sizes_of(size), checked_scalar(fill_value, found), found.numpy)
+    return filled(sizes_of(size), checked_scalar(fill_value, found), found.numpy)
 
 
 def checked_scalar(value: Any, found: dtypes.dtype) -> Any:

@@ -42,9 +42,10 @@ def embedding(input, weight, padding_idx=None, scale_grad_by_freq=False):
         raise TypeError("expected integer numbers and a table")
     if input.size and np.minimum.reduce(input, None) < 0:
         raise IndexError("index out of range in self")
-    if input.size and np.maximum.reduce(input, None) >= weight.shape[0]:
-        raise IndexError("index out of range in self")
-    return weight.take(input, 0)
+    try:
+        return weight.take(input, 0)
+    except IndexError:
+        raise IndexError("index out of range in self") from None
 
 
 def _weight_grad_vjp(u: Any, out: Any, g: Any, indices: Any, rows: Any, padding_idx: int | None,

@@ -72,6 +72,8 @@ def _cat_vjp(g, out, tensors, dim):
 
 
 def _cat_front(call, tensors, dim=0, *, out=None):
+    if type(tensors) is list and out is None:
+        return call(tensors, dim)
     if isinstance(tensors, Tensor):
         raise TypeError("cat(): argument 'tensors' (position 1) must be tuple of Tensors, not Tensor")
     given = list(tensors) if not isinstance(tensors, (list, tuple)) else tensors
@@ -80,7 +82,7 @@ def _cat_front(call, tensors, dim=0, *, out=None):
 
 def _cat(tensors: Any, dim: int) -> np.ndarray:
     try:
-        if not tensors or any([t.ndim == 0 for t in tensors]):
+        if not tensors or 0 in [t.ndim for t in tensors]:
             raise ValueError
     except AttributeError:  # not a tensor: the shape rule says which
         raise ValueError from None

@@ -109,8 +109,10 @@ def _nll_steps(input: Any, target: Any, weight: Any, reduction: str, ignore_inde
 def _picked_rows(input: np.ndarray, target: np.ndarray, reduction: str,
                  ignore_index: int) -> tuple | None:
     """The usual case: rows of logarithms, every target a class and none ignored. None elsewhere."""
-    low, count = int(target.min()), input.shape[0]
-    if low < 0 or int(target.max()) >= input.shape[1] or input.dtype not in FLOATS:
+    count = input.shape[0]
+    if input.dtype not in FLOATS or np.minimum.reduce(target) < 0:
+        return None
+    if np.maximum.reduce(target) >= input.shape[1]:
         return None
     if ignore_index >= 0 and (target == ignore_index).any():
         return None

@@ -5,6 +5,7 @@ returns them with the result, for the derivative reads them.
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -92,18 +93,25 @@ def batch_norm_forward(input, weight, bias, eps):
     """Each channel to mean 0 and variance 1 over batch and space, then scaled and shifted.
 
     Returns the result, the means, and one over the standard deviations."""
-    _batch_norm_spec(input_spec(input), weight, bias, eps)
+    if input.ndim < 2 or any(p is not None and p.shape != input.shape[1:2] for p in (weight, bias)):
+        _batch_norm_spec(input_spec(input), weight, bias, eps)
     work = widen(input)
     rows = np.ascontiguousarray(work).reshape(*work.shape[:2], numel(work.shape[2:]))
     count = work.dtype.type(max(rows.shape[0] * rows.shape[2], 1))
-    mean = rows.sum(axis=(0, 2)) / count
+    mean = _over_samples(row_sums(rows)) / count
     centred = rows - mean[:, None]
-    variance = np.einsum("ncl,ncl->c", centred, centred) / count
-    rstd = 1 / np.sqrt(variance + work.dtype.type(eps))
-    centred *= (rstd if weight is None else rstd * weight.astype(work.dtype))[:, None]
+    rstd = _over_samples(np.vecdot(centred, centred)) / count
+    rstd += work.dtype.type(eps)
+    np.sqrt(rstd, rstd)
+    np.reciprocal(rstd, rstd)
+    centred *= (rstd if weight is None else rstd * weight.astype(work.dtype, copy=False))[:, None]
     if bias is not None:
-        centred += bias.astype(work.dtype)[:, None]
+        centred += bias.astype(work.dtype, copy=False)[:, None]
     return centred.reshape(work.shape).astype(input.dtype, copy=False), mean, rstd
+
+
+def _over_samples(sums: np.ndarray) -> np.ndarray:
+    return sums[0] if len(sums) == 1 else np.add.reduce(sums, axis=0)
 
 
 def input_spec(array: np.ndarray) -> Any:
@@ -410,20 +418,26 @@ def _layer_norm_forth(input: np.ndarray, normalized_shape: Any, weight: Any, bia
         found = native_layer_norm.function(input, shape, weight, bias, eps)
         return found[0], found[1:]
     rows = input if input.ndim == 2 else input.reshape(-1, shape[0])
-    mean = np.add.reduce(rows, axis=1, keepdims=True)
-    mean /= shape[0]
+    shares, least, root = _row_constants(shape[0], eps, kind)
+    mean = rows.dot(shares)
     result = rows - mean
-    rstd = np.vecdot(result, result).reshape(-1, 1)
-    rstd /= shape[0]
-    rstd += eps
+    rstd = np.vecdot(result, result)[:, None]  # of the sum: eps and the size's root make up for it
+    rstd += least
     np.sqrt(rstd, rstd)
-    np.reciprocal(rstd, rstd)
+    np.divide(root, rstd, rstd)
     result *= rstd
     if weight is not None:
         result *= weight
     if bias is not None:
         result += bias
     return result if input.ndim == 2 else result.reshape(input.shape), (mean, rstd)
+
+
+@functools.lru_cache(64)
+def _row_constants(length: int, eps: float, kind: np.dtype) -> tuple:
+    """What averages a row as a matrix product; the size times eps; the size's root."""
+    return (np.full((length, 1), 1 / length, kind), np.array(length * eps, kind),
+            np.array(np.sqrt(length), kind))
 
 
 def _layer_norm_at_once(*values: Any) -> np.ndarray | None:

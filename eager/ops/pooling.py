@@ -16,7 +16,7 @@ import numpy as np
 from eager.autograd import is_grad_enabled
 from eager.blocks import BLOCK, sums
 from eager.call import FLOATS
-from eager.dtype import int64
+from eager.dtype import float32, int64
 from eager.op import composite, extern, require
 from eager.ops.convolution import expand
 from eager.registry import ops
@@ -305,13 +305,31 @@ def _max_pool(rank: int, input: Any, kernel_size: Any, stride: Any, padding: Any
     return op(input, *how, ceil_mode)
 
 
+@functools.lru_cache(256)
+def _plan(rank: int, shape: tuple, kernel_size: Any, stride: Any, padding: Any, dilation: Any,
+          ceil_mode: bool) -> tuple:
+    """Kernel, stride, padding and dilation by dimension; the shape of the result; and where few
+    enough elements meet, where they are: the shape of the planes, and the windows' members."""
+    how = _parameters(rank, Spec(shape, float32), kernel_size, stride, padding, dilation)
+    spatial = shape[len(shape) - rank:]
+    size = _windows(spatial, *how, ceil_mode)
+    result, count = (*shape[:len(shape) - rank], *size), _plane(shape)
+    if count * _plane(how[0]) > _GATHERED or not count:
+        return how, result, None, None
+    return how, result, (-1, _plane(spatial)), _members(spatial, size, *how)
+
+
 def _max_pool_at_once(rank: int) -> Any:
     def run(input: np.ndarray, kernel_size: Any, stride: Any, padding: Any, dilation: Any,
             ceil_mode: bool, return_indices: bool) -> np.ndarray | None:
         if return_indices or input.dtype not in FLOATS:
             return None
-        how = _parameters(rank, input, kernel_size, stride, padding, dilation)
-        return max_pool.function(input, *how, ceil_mode)
+        how, shape, planes, members = _plan(rank, input.shape, kernel_size, stride, padding,
+                                            dilation, ceil_mode)
+        if members is None:
+            return max_pool.function(input, *how, ceil_mode)
+        found = input.reshape(planes).take(members, 1)
+        return np.maximum.reduce(found, axis=1).reshape(shape)
 
     return run
 
@@ -447,9 +465,14 @@ def _avg_pool_at_once(rank: int) -> Any:
             count_include_pad: bool, divisor_override: Any = None) -> np.ndarray | None:
         if input.dtype not in FLOATS:
             return None
-        kernel, steps, widths, _ = _parameters(rank, input, kernel_size, stride, padding, 1)
-        return avg_pool.function(input, kernel, steps, widths, ceil_mode, count_include_pad,
-                                 divisor_override)
+        how, shape, planes, members = _plan(rank, input.shape, kernel_size, stride, padding, 1,
+                                            ceil_mode)
+        if members is None or ceil_mode or divisor_override is not None or any(how[2]):
+            return avg_pool.function(input, *how[:3], ceil_mode, count_include_pad,
+                                     divisor_override)
+        total = np.add.reduce(input.reshape(planes).take(members, 1), axis=1)
+        total /= len(members)
+        return total.reshape(shape)
 
     return run
 
