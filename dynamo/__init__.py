@@ -9,7 +9,7 @@ A call reaches a frame, the frame is interpreted, the graph compiled, and the fr
 - `opcodes/`: handlers of the instructions
 - `values/`: what a Python object is meanwhile
 - `services`: what values ask of the machine; `calls` inlines a call
-- `capture`: the graph, its inputs, the recorder of operators
+- `capture`: the graph, its inputs, the recorder of operators; `inner` a graph inside it, scalars that are known
 - `source`: how to read a value again; `guard` the conditions, compiled to one function; `conditions` their text
 - `structure`: what a model looked like when its guards held, so that only changes are looked at; `words` that natively
 - `effects`: what changed, and how it is replayed after the graph

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import eager
 from dynamo.effects import Effects
 from dynamo.guard import GuardSet, TensorSpec
+from dynamo.inner import InnerGraph, fold, is_effect
 from dynamo.source import AttributeSource, ConstantSource, ItemSource
 from dynamo.unsupported import Position, Raised, Unsupported, unsupported
 from dynamo.values.base import Value
@@ -30,7 +31,6 @@ from eager.nn.hooks import RemovableHandle, everywhere
 from eager.nn.module import Module
 from eager.nn.parameter import Buffer, Parameter
 from eager.op import Op
-from eager.spec import Spec
 from eager.tensor import Tensor
 from fx.graph import Graph
 from fx.node import Node, map_aggregate
@@ -267,6 +267,8 @@ class Capture:
 
         value = self.input(m, real, ConstantSource(real))
         self.remember(real, value)
+        if not real.ndim:
+            value.fake._known = real._array.copy()
         return self.execute(m, ops.clone, [value.fake], {}, "clone")
 
     @contextmanager
@@ -334,13 +336,16 @@ class Capture:
         return m.wrap_result(result)
 
     def record(self, op: Op, args: tuple, kwargs: dict[str, Any], fake: FakeMode) -> Any:
+        args = tuple(map(_sizes, _numbers(op, args)))
         node_args = map_aggregate(args, self._argument)
         node_kwargs = {name: map_aggregate(value, self._argument) for name, value in kwargs.items()}
         args = map_aggregate(args, self._fake_of)
         kwargs = {name: map_aggregate(value, self._fake_of) for name, value in kwargs.items()}
         if op.mutates:
             self._check_mutation(op, args, kwargs)
-        result = fake.interpret(op, _plain(args), {k: _plain(v) for k, v in kwargs.items()})
+        args, kwargs = _plain(args), {name: _plain(value) for name, value in kwargs.items()}
+        result = fake.interpret(op, args, kwargs)
+        fold(op, args, kwargs, result)
         if isinstance(result, FakeTensor):
             if id(result) in self._nodes and not op.mutates:
                 return result
@@ -427,7 +432,7 @@ class Capture:
 
     def _remove_dead_code(self) -> None:
         for node in reversed(self.graph.nodes):
-            if node.op == "call_function" and not node.users and not _is_effect(node):
+            if node.op == "call_function" and not node.users and not is_effect(node):
                 self.graph.erase_node(node)
         used: list[TensorValue] = []
         for value in self.inputs:
@@ -482,64 +487,29 @@ class Capture:
         return counts
 
 
-class InnerGraph:
-    """A graph inside the graph: what is recorded while it is open, over gradients and tensors from outside."""
-
-    def __init__(self, capture: Capture) -> None:
-        self.capture = capture
-        self.graph = Graph()
-        self.nodes: dict[int, Node] = {}
-        self.lifted: list[Any] = []
-        self._last: Node | None = None
-
-    def gradient(self, of: FakeTensor) -> TensorValue:
-        """A new input: the gradient of a tensor."""
-        fake = FakeTensor.of(Spec.of(of))
-        self._placeholder(fake, f"gradient_{len(self.nodes)}")
-        return TensorValue(fake, Tensor)
-
-    def lift(self, tensor: Any) -> Node:
-        """An input for a tensor from outside."""
-        known = self.capture.known(tensor)
-        tensor = tensor if known is None else known.fake
-        if not isinstance(tensor, FakeTensor):
-            unsupported("Tensor of unknown origin", "a backward function makes it from data")
-        if id(tensor) not in self.nodes:
-            self._placeholder(tensor, f"saved_{len(self.lifted)}")
-            self.lifted.append(tensor)
-        return self.nodes[id(tensor)]
-
-    def _placeholder(self, fake: Any, name: str) -> None:
-        graph, last = self.graph, self._last
-        with graph.inserting_after(last) if last is not None else graph.inserting_before(None):
-            node = self._last = self.nodes[id(fake)] = graph.placeholder(name)
-        node.meta.update(val=fake, stack=[])
-        self.capture.hold(fake)
-
-    def close(self, results: Sequence[Any]) -> tuple[Graph, list[Any]]:
-        """The graph with these outputs, and the tensors from outside that it reads."""
-        self.graph.output(tuple(None if r is None else self.capture.node_of(r) for r in results))
-        for node in list(self.graph.nodes):
-            if node.target is autograd.set_grad_enabled_:
-                self.graph.erase_node(node)
-            elif node.op == "call_function" and _is_effect(node):
-                unsupported(
-                    "Custom autograd function",
-                    f"its backward calls {node.target}, which draws random numbers or writes in place",
-                )
-        return self.graph, self.lifted
-
-
 def is_library_file(filename: str) -> bool:
     """Whether a file belongs to this library."""
     return filename.startswith(_LIBRARY)
 
 
-def _is_effect(node: Node) -> bool:
-    target = node.target
-    if target is autograd.set_grad_enabled_:
-        return True
-    return bool(getattr(target, "mutates", ())) or getattr(target, "random", False)
+def _numbers(op: Op, args: tuple) -> tuple:
+    """Where an operator wants places and sizes, a tensor is read."""
+    if op.parameters[:1] == ("size",):
+        first = 0
+    elif op.kind == "view" or op.name == "narrow":
+        first = 1
+    else:
+        return args
+    return (*args[:first], *(a.item() if isinstance(a, Tensor) else a for a in args[first:]))
+
+
+def _sizes(value: Any) -> Any:
+    """Among numbers, a tensor is a size too, and is read."""
+    if type(value) not in (tuple, list) or not any(type(item) is int for item in value):
+        return value
+    if not any(isinstance(item, Tensor) for item in value):
+        return value
+    return type(value)(item.item() if isinstance(item, Tensor) else item for item in value)
 
 
 def _plain(value: Any) -> Any:

@@ -27,6 +27,7 @@ class FakeTensor(Tensor, plain=False):
 
     _proxy: Any = None  # a recorder's mark: the node that computes this value
     _leaf: bool = False  # of a program's input: whether autograd knows it as a leaf
+    _known: Any = None  # the array, where a recorder knows that it is always this one
 
     def __init__(
         self,
@@ -69,6 +70,8 @@ class FakeTensor(Tensor, plain=False):
 
     @property
     def _array(self) -> Any:  # type: ignore[override]
+        if self._known is not None:
+            return self._known
         raise DataDependent(
             "the values of a fake tensor were asked for: only its shape, strides and dtype are"
             " known here"

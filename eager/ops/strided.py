@@ -62,7 +62,12 @@ def as_strided(input, size, stride, storage_offset=None):
     if len(size) != len(stride):
         raise RuntimeError("mismatch in length of strides and shape")
     start = 0 if storage_offset is None else storage_offset - input.storage_offset()
-    return ops.strided_view(input, tuple(size), tuple(stride), start)
+    return ops.strided_view(input, _numbers(size), _numbers(stride), start)
+
+
+def _numbers(sizes: Any) -> tuple:
+    """Sizes that are given as tensors are read."""
+    return tuple(n.item() if isinstance(n, Tensor) else n for n in sizes)
 
 
 def _as_strided_(self: Tensor, size: Any, stride: Any, storage_offset: Any = None) -> Tensor:

@@ -259,3 +259,21 @@ def test_views_of_inputs_keep_their_history():
     assert flat.requires_grad and turned.requires_grad
     (flat.sum() + turned.sum()).backward()
     assert x.grad.tolist() == [[2.0] * 3] * 2
+
+
+@program(vector)
+def test_numbers_computed_as_tensors(x):
+    half = torch.div(x.shape[0], 2, rounding_mode="trunc") + 1
+    y = x.as_strided((2, half), (1, 1)) + x.new_zeros(half) + torch.zeros(2, half)
+    y = y + x.narrow(0, 0, half) + x[:1].expand(half)
+    if torch.tensor(3) > half:
+        y = y * half
+    return y.reshape(half, -1), torch.tensor(2.5).item()
+
+
+@program(vector, graphs=2, breaks=1)
+def test_numbers_that_are_written_to(x):
+    step = torch.tensor(1)
+    part = step.view(1)
+    part.add_(1)
+    return x * step, x[: step.item()]
