@@ -76,7 +76,7 @@ class CompiledNode(Node):
         ]
         if not keep:
             self.saved = None
-        return self.program.backward(*saved, *tangents)
+        return self.program.backward((*saved, *tangents), keep)
 
 
 def _laid_out(grad: Tensor, spec: Spec) -> Tensor:
@@ -189,7 +189,7 @@ class Inference(Program):
 
 class Training(Program):
     """A program with a backward half: `forward(*primals) -> (*returned, *saved)`, `backward(*saved,
-    *tangents)`.
+    *tangents)`; where it `consumes` what is saved, it takes `keep=True` to work on a copy.
     """
 
     def __init__(
@@ -199,14 +199,17 @@ class Training(Program):
         backward: Callable,
         differentiable: list[int],
         gradients: list[int],
+        consumes: bool = False,
     ):
         super().__init__(plan)
         self.forward, self.differentiable, self.gradients = forward, differentiable, gradients
-        self._backward = backward
+        self._backward, self.consumes = backward, consumes
         # gradients that are not None, by primal number without the seed
         self.offset = 1 if plan.random_count else 0
 
-    def backward(self, *values: Tensor) -> Sequence[Tensor | None]:
+    def backward(self, values: Sequence[Tensor], keep: bool) -> Sequence[Tensor | None]:
+        if keep and self.consumes:
+            return self._backward(*values, keep=True)
         return self._backward(*values)
 
     def __call__(self, *inputs: Any) -> tuple:

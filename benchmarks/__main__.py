@@ -139,7 +139,8 @@ def write(rows: list[dict[str, Any]], options: argparse.Namespace, arguments: Se
         f"Written by `python -m benchmarks {words}` on {machine()}; {count} for every library, all variants in turn; load of the "
         f"machine while it ran {min(loads):.1f} to {max(loads):.1f}. {', '.join(versions)}. Medians in milliseconds; \"times it\" is the best "
         "peer's time over ours. Memory is what a call needs beyond parameters and inputs, at its peak: for eager what NumPy "
-        "and Python hold (tracemalloc); for compiled code that, and the workspaces and results that its programs keep."
+        "and Python hold (tracemalloc); for compiled code that, and what its programs hold between calls, less the copies of weights "
+        "that an inference keeps packed, which have a column of their own."
     )
     replace(options.write, f"Whole models, {count}", [introduction, "", *document(rows)])
 

@@ -21,6 +21,7 @@ COLUMNS = (
     "compression_ratio",
     "eager_peak_mem",
     "dynamo_peak_mem",
+    "packed_weights_mem",
     "calls_captured",
     "unique_graphs",
     "graph_breaks",
@@ -148,6 +149,7 @@ DOCUMENT = (
     ("speedup_over_best_peer", "times it", 1),
     ("eager_peak_mem", "eager MB", 1e3),
     ("dynamo_peak_mem", "compiled MB", 1e3),
+    ("packed_weights_mem", "packed weights MB", 1e3),
     ("status", "", 1),
 )
 

@@ -71,7 +71,7 @@ def observed(
     run: Callable[[], Any], repeat: int, clock: Callable[[], float]
 ) -> list[tuple[str, float]]:
     """The steps of all programs that `run` runs, in order, with the least of their seconds."""
-    from inductor.compile import Segment
+    from inductor.compiled import Segment
 
     found: list[tuple[str, float]] = []
 

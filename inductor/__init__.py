@@ -1,7 +1,8 @@
 """Pure graphs to native programs, in the order in which a graph flows through them.
 
 config        the settings, from the environment or set in the process
-compile       the pipeline: `compile_graph(graph_module, example_inputs)`, and the callable it gives
+compile       the pipeline: `compile_graph(graph_module, example_inputs)`
+compiled      the callable that it gives
 lower         operators to loops, one method per kind; what cannot be lowered becomes a fallback
 values        what a tensor is meanwhile: stored memory, or a computation inlined into its readers
 indexing      lowerings: creation, concatenation, padding, gathering, gradients of views
@@ -23,7 +24,8 @@ trigonometry  sine, cosine, tangent and their inverses, likewise
 specialmath   rarely used scalar functions
 cache         object code on disk, without pickle
 weights       weights in the order in which kernels read them, kept between calls
-memory        temporaries to offsets in one workspace
+memory        where buffers live: blocks, and one workspace of temporaries
+pair          the memory that forward and backward half of a training step share
 templates/    kernels written as LLVM IR: matrix products, convolutions
 native        LLVM IR or object code to callable addresses
 program       the launch program: one native call per graph

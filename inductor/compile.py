@@ -10,14 +10,11 @@ are to arrive whole. The callable's `report` says what became of the graph.
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
-
-import numpy as np
 
 import inductor.attention  # noqa: F401
 import inductor.convolution  # noqa: F401
@@ -29,22 +26,20 @@ import inductor.shifting  # noqa: F401
 import inductor.window  # noqa: F401
 from eager.op import Op
 from eager.registry import registry
-from eager.tensor import Tensor
 from fx.graph_module import GraphModule
-from inductor import config, native, threads
+from inductor import config, threads
 from inductor.cache import Cache
 from inductor.codegen import build, crew
 from inductor.codegen.kernel import Source, generate
+from inductor.compiled import Compiled
 from inductor.dump import Dump
 from inductor.epilogue import fuse
-from inductor.loops import ITEMSIZE, Buffer, Loop
-from inductor.lower import LOWERINGS, Fallback, Lowered, Lowering, Result, Step
-from inductor.memory import lifetimes, plan
-from inductor.program import Program, Reference, aligned, constant, input, output, workspace
-from inductor.program import Step as ProgramStep
+from inductor.loops import Buffer, Loop
+from inductor.lower import LOWERINGS, Fallback, Lowered, Lowering, Step
+from inductor.memory import FOREVER, Block, Place, lifetimes, plan, spans
+from inductor.program import Reference, workspace
 from inductor.progress import Progress
 from inductor.scheduler import Group, Scheduler, reads_of, writes_of
-from inductor.weights import Kept
 
 
 @dataclass
@@ -86,7 +81,10 @@ class Compilation:
     debug: bool = False  # kernels run as Python
     lowered: Lowered = field(default_factory=Lowered)
     units: list[Unit] = field(default_factory=list)
-    offsets: dict[Buffer, int] = field(default_factory=dict)
+    blocks: list[Block] = field(default_factory=list)
+    homes: dict[Buffer, Place] = field(default_factory=dict)  # of results
+    places: dict[Buffer, Place] = field(default_factory=dict)  # of temporaries
+    workspace: Block = field(default_factory=Block)
     run: Callable | None = None
 
 
@@ -193,12 +191,22 @@ def crossing(units: Sequence[Unit]) -> set[Buffer]:
 
 
 def place(c: Compilation) -> None:
-    """Temporaries to offsets in the workspace."""
+    """Results to blocks, temporaries to what is free of them and to the workspace."""
     exchanged = crossing(c.units)
     for buffer in exchanged:
         buffer.kind = "exchanged"
-    lives = lifetimes([(u.reads, u.writes) for u in c.units])
-    c.offsets, c.report.workspace = plan(lives)
+    steps = [(u.reads, u.writes) for u in c.units]
+    for buffer, (first, last) in spans(steps).items():
+        if buffer.kind in ("output", "exchanged"):
+            if buffer not in c.homes:
+                c.homes[buffer] = Block(max(buffer.bytes, 1)), 0
+            block, offset = c.homes[buffer]
+            last = FOREVER if buffer.kind == "output" else last
+            block.take(first, last, offset, buffer.bytes)
+            if block not in c.blocks:
+                c.blocks.append(block)
+    c.workspace = Block()
+    c.places = plan(lifetimes(steps), c.blocks, c.workspace)
 
 
 def link(c: Compilation) -> None:
@@ -239,7 +247,7 @@ def _describe(c: Compilation) -> None:
     c.dump.text("loops", "\n".join(_operation(o) for o in c.lowered.operations))
     groups = ["\n".join(map(_operation, _members(unit))) for unit in c.units]
     c.dump.text("fusion", "\n\n".join(f"# {n}\n{text}" for n, text in enumerate(groups)))
-    c.dump.text("memory", "\n".join(f"{start:10} {b}" for b, start in c.offsets.items()))
+    c.dump.text("memory", "\n".join(map(_place, c.places.items())))
     c.dump.text("fallbacks", "\n".join(f"{name}: {why}" for name, why in c.report.fallbacks))
     c.dump.text("timing", "\n".join(f"{s:8.3f} {name}" for name, s in c.report.seconds.items()))
     c.dump.record("report", c.report.__dict__)
@@ -262,6 +270,12 @@ def _operation(operation: Any) -> str:
     return f"{operation.target} = {kind}{over or ''}({reads})  # {' '.join(operation.origins)}"
 
 
+def _place(item: tuple[Buffer, Place]) -> str:
+    """Where a temporary lies, in one line."""
+    buffer, (block, start) = item
+    return f"{'workspace' if block.number < 0 else f'block {block.number}':>12} {start:10} {buffer}"
+
+
 def keep(inferring: bool = False) -> frozenset[Op]:
     """Operators to be left whole by aot; `inferring`, those for graphs without gradients only."""
     if inferring:
@@ -272,256 +286,3 @@ def keep(inferring: bool = False) -> frozenset[Op]:
         and name not in ("zeros_like", "ones_like", "full_like", "contiguous", *INFERRING)
     ]
     return frozenset(registry[name] for name in names)
-
-
-def title(source: Source) -> str:
-    """What a kernel computes, by the operators in it: for profiles."""
-    names = [o.split(":")[0] for m in source.members for o in m.loop.origins]
-    return "kernel " + "_".join(dict.fromkeys(names))
-
-
-class Segment:
-    """A run of native units: one program."""
-
-    def __init__(self, compiled: Compiled, units: list[Unit], c: Compilation):
-        self.slots: dict[int, int] = {}
-        self.inputs: list[int] = []
-        outputs: list[int] = []
-        used = {b for u in units for b in (*u.reads, *u.writes)}
-        written = {b for u in units for b in u.writes}
-        for number, buffer in enumerate(compiled.buffers):
-            if buffer in used:
-                (outputs if buffer in written else self.inputs).append(number)
-        self.arrays = (*self.inputs, *outputs)
-        self.places = {n: k for k, n in enumerate(self.inputs)}
-        self.out_places = {n: k for k, n in enumerate(outputs)}
-        self.compiled = compiled
-        self.constants: list[np.ndarray] = []
-        steps: list[ProgramStep] = []
-        self.keep: list[Any] = []
-        for unit in units:
-            steps.extend(self._steps(unit, c))
-        self.program = Program(
-            steps, len(self.inputs), len(outputs), compiled.workspace_bytes, self.constants,
-            self.keep,
-        )
-
-    def _steps(self, unit: Unit, c: Compilation) -> list[ProgramStep]:
-        if unit.source is not None:
-            self.keep.append(unit.function)
-            arguments = tuple(self.reference(b) for b in unit.source.arguments)
-            cost = 0.0 if c.debug else unit.source.cost  # of no cost is what one thread runs
-            return [ProgramStep(
-                unit.function.address, arguments, unit.source.rows, cost, name=title(unit.source),
-            )]
-        assert unit.step is not None
-        return unit.step.make(self.reference)
-
-    def reference(self, buffer: Buffer, offset: int = 0) -> Reference:
-        """Where a buffer is when this program runs; `offset` in elements."""
-        shift = offset * ITEMSIZE[buffer.dtype]
-        if buffer.kind == "constant":
-            self.constants.append(buffer.value)
-            return constant(len(self.constants) - 1, shift)
-        number = self.compiled.numbers.get(buffer)
-        if number is None:
-            return workspace(self.compiled.offsets[buffer] + shift)
-        if number in self.places:
-            return input(self.places[number], shift)
-        return output(self.out_places[number], shift)
-
-    def run(self, arrays: list[Any]) -> None:
-        code, _ = self.program.call(tuple([arrays[n] for n in self.arrays]))
-        if code:
-            raise_for(code)
-
-
-def raise_for(code: int) -> None:
-    """The exception that eager would have raised for a kernel's error code."""
-    if code & native.RAISED:
-        from inductor.codegen import plain
-
-        plain.reraise()
-    if code & 1:
-        raise IndexError("index out of range in self")
-    if code & 2:
-        raise RuntimeError("ZeroDivisionError")
-    raise RuntimeError(f"a compiled kernel failed with code {code}")
-
-
-class Compiled:
-    """The callable: checks inputs, allocates outputs, runs the segments."""
-
-    def __init__(self, c: Compilation):
-        self.report = c.report
-        lowered = c.lowered
-        self.results = lowered.results
-        # for who compiles what reads the results: the strides of each, or None for an input
-        self.strides = [None if r.buffer is None else r.strides for r in lowered.results]
-        # what has an address of its own at run time: inputs, outputs, and what fallbacks exchange
-        self.buffers: list[Buffer] = list(lowered.inputs)
-        self.fresh: list[Buffer] = []
-        self.numbers: dict[Buffer, int] = {b: n for n, b in enumerate(self.buffers)}
-        for unit in c.units:
-            for buffer in (*unit.reads, *unit.writes):
-                if buffer.kind in ("output", "exchanged") and buffer not in self.numbers:
-                    self.numbers[buffer] = len(self.buffers)
-                    self.buffers.append(buffer)
-                    self.fresh.append(buffer)
-        self.kept: list[Kept] = []
-        for buffer in dict.fromkeys(b for u in c.units for b in u.reads if b.kind == "kept"):
-            self.numbers[buffer] = len(self.buffers)
-            self.buffers.append(buffer)
-            self.kept.append(buffer.value)
-        c.report.kept = sum(kept.bytes for kept in self.kept)
-        self.offsets, self.workspace_bytes = c.offsets, c.report.workspace
-        self.expected = [
-            (np.dtype(_numpy(b.dtype)), b.shape, tuple(s * ITEMSIZE[b.dtype] for s in b.strides))
-            for b in lowered.inputs
-        ]
-        placeholders = c.module.graph.find_nodes(op="placeholder")
-        self.parameters = {n for n, p in enumerate(placeholders) if p.meta.get("parameter")}
-        self.known: list[np.ndarray | None] = [None] * len(placeholders)
-        self.sizes = [max(b.bytes, 1) for b in self.fresh]
-        self.blocks: list[np.ndarray | None] = [None] * len(self.fresh)
-        self.segments: list[Any] = []
-        self._cut(c)
-        self.views = [self._view(r) for r in self.results]
-        numbers = [v[0] for v in self.views if not isinstance(v, Result)]
-        inputs = len(lowered.inputs)
-        self.exclusive = {n for n in numbers if n >= inputs and numbers.count(n) == 1}
-        c.report.segments = sum(isinstance(s, Segment) for s in self.segments)
-
-    def _cut(self, c: Compilation) -> None:
-        """Split the units at fallbacks into segments."""
-        run: list[Unit] = []
-        for unit in c.units:
-            if unit.fallback is None:
-                run.append(unit)
-                continue
-            if run:
-                self.segments.append(Segment(self, run, c))
-                run = []
-            self.segments.append(unit.fallback)
-        if run:
-            self.segments.append(Segment(self, run, c))
-
-    def _view(self, result: Result) -> Any:
-        """How a result is made from the arrays: (number, dtype, shape, byte strides, byte offset).
-        """
-        if result.buffer is None:
-            return result
-        size = ITEMSIZE[result.buffer.dtype]
-        dtype = np.dtype(_numpy(result.buffer.dtype))
-        strides = tuple(s * size for s in result.strides)
-        return (
-            self.numbers[result.buffer], dtype, result.shape, strides, result.offset * size
-        )
-
-    def __call__(self, *tensors: Any) -> tuple:
-        arrays: list[Any] = [
-            known if known is not None and getattr(tensor, "_array", None) is known
-            else self._take(number, tensor)
-            for number, (tensor, known) in enumerate(zip(tensors, self.known, strict=True))
-        ]
-        arrays += [self._memory(k) for k in range(len(self.sizes))]
-        arrays += [k.get(tensors[k.number], arrays[k.number]) for k in self.kept]
-        for segment in self.segments:
-            if isinstance(segment, Segment):
-                segment.run(arrays)
-            else:
-                self._fall_back(segment, arrays)
-        return tuple([self._result(v, tensors, arrays) for v in self.views])
-
-    def _memory(self, number: int) -> np.ndarray:
-        """Fresh memory for a result: that of an earlier call's, where nobody holds it any more."""
-        block = self.blocks[number]
-        # views made by NumPy hold the memory's owner, calls under way hold the block
-        if block is None or sys.getrefcount(block) > 3 or sys.getrefcount(block.base) > 2:
-            block = self.blocks[number] = aligned(self.sizes[number])
-        return block
-
-    def _take(self, number: int, tensor: Any) -> Any:
-        """Input `number`, checked; a parameter's array is remembered, for it will come again."""
-        array = self._array(tensor, self.expected[number])
-        if number in self.parameters and array is getattr(tensor, "_array", None):
-            self.known[number] = array
-        return array
-
-    def _array(self, tensor: Any, expected: tuple) -> Any:
-        """The input's array, laid out as it was compiled for."""
-        if not isinstance(tensor, Tensor):
-            return np.asarray(tensor)
-        array = tensor._array
-        dtype, shape, strides = expected
-        if array.strides == strides and array.shape == shape and array.dtype == dtype:
-            return array
-        if array.shape != shape or array.dtype != dtype:
-            raise RuntimeError(
-                f"a compiled graph was called with a tensor of {array.dtype} {list(array.shape)} where it was "
-                f"compiled for {dtype} {list(shape)}"
-            )
-        if all(n == 1 or a == b for n, a, b in zip(shape, array.strides, strides, strict=True)):
-            return array
-        laid_out = _strided(aligned(_bytes(dtype, shape, strides)), dtype, shape, strides, 0)
-        laid_out[...] = array
-        return laid_out
-
-    def _result(self, how: Any, tensors: tuple, arrays: list[Any]) -> Any:
-        if isinstance(how, Result):
-            return tensors[how.input] if how.input >= 0 else how.constant
-        number, dtype, shape, strides, offset = how
-        result = Tensor._wrap(_strided(arrays[number], dtype, shape, strides, offset))
-        result._exclusive = number in self.exclusive
-        return result
-
-    def _fall_back(self, fallback: Fallback, arrays: list[Any]) -> None:
-        """The eager kernel on views of our memory, its results copied into our buffers."""
-
-        def convert(argument: Any) -> Any:
-            if isinstance(argument, (list, tuple)):
-                return type(argument)(convert(a) for a in argument)
-            if not hasattr(argument, "buffer"):
-                return argument
-            buffer = argument.buffer
-            size = ITEMSIZE[buffer.dtype]
-            dtype = np.dtype(_numpy(buffer.dtype))
-            strides = tuple(s * size for s in argument.strides)
-            base = buffer.value if buffer.kind == "constant" else arrays[self.numbers[buffer]]
-            return Tensor._wrap(
-                _strided(base, dtype, argument.shape, strides, argument.offset * size)
-            )
-
-        from eager.autograd import no_grad
-
-        with no_grad():
-            values = fallback.op.compute(tuple(convert(a) for a in fallback.arguments))
-        for buffer, value in zip(
-            fallback.outputs, values if isinstance(values, tuple) else (values,), strict=True
-        ):
-            dtype = np.dtype(_numpy(buffer.dtype))
-            strides = tuple(s * dtype.itemsize for s in buffer.strides)
-            array = _strided(arrays[self.numbers[buffer]], dtype, buffer.shape, strides, 0)
-            array[...] = value._array
-
-
-def _numpy(dtype: str) -> Any:
-    from eager.dtype import from_name
-
-    return from_name(dtype).numpy
-
-
-def _bytes(dtype: np.dtype, shape: Sequence[int], strides: Sequence[int]) -> int:
-    if 0 in shape:
-        return 1
-    return dtype.itemsize + sum((n - 1) * s for n, s in zip(shape, strides, strict=True))
-
-
-def _strided(
-    array: np.ndarray, dtype: np.dtype, shape: Sequence[int], strides: Sequence[int], offset: int
-) -> np.ndarray:
-    """A typed view of raw memory (or of another array's)."""
-    if array.dtype == np.uint8 and array.ndim == 1 and array.flags.c_contiguous:
-        return np.ndarray(shape, dtype, array.data, offset, strides)
-    view = np.lib.stride_tricks.as_strided(array, tuple(shape), tuple(strides))
-    return view if not offset else np.ndarray(shape, dtype, array, offset, strides)

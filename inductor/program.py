@@ -24,6 +24,8 @@ from inductor import launcher, pool, threads
 from inductor.launcher import Field, Header
 
 ALIGNMENT = 64
+KEPT = 1 << 16
+"""Bytes of working memory that a program keeps rather than allocates in every call."""
 WORTH = 16_000
 """Nanoseconds of work that are worth a thread of their own, where that is awake."""
 WAKING = 60_000
@@ -65,7 +67,7 @@ class Step:
 
     `cost` is the estimated time of one item of the range in nanoseconds; it decides about threads. `oversplit` is the number of pieces per
     thread (more balance better, fewer reuse packed data longer). `scratch` bytes of memory of its own are given to each thread, their address
-    in argument `scratch_slot`.
+    in argument `scratch_slot`; it lies at `scratch_at` if that is given, `threads_at_most()` times `scratch` rounded up.
     """
 
     function: int
@@ -76,6 +78,7 @@ class Step:
     scratch: int = 0
     scratch_slot: int = 0
     name: str = ""
+    scratch_at: Reference | None = None
 
     @property
     def grain(self) -> int:
@@ -87,9 +90,18 @@ class Step:
 
 def aligned(size: int) -> np.ndarray:
     """Fresh memory of `size` bytes that starts at a cache line."""
-    block = np.empty(size + ALIGNMENT, np.uint8)
-    start = -block.ctypes.data % ALIGNMENT
-    return block[start : start + size]
+    return within(np.empty(size + ALIGNMENT, np.uint8), size)
+
+
+def within(memory: np.ndarray, size: int) -> np.ndarray:
+    """The first `size` bytes of an array of bytes that start at a cache line."""
+    start = -memory.__array_interface__["data"][0] % ALIGNMENT
+    return memory[start : start + size]
+
+
+def threads_at_most() -> int:
+    """How many threads a program that is made now may be run by."""
+    return max(threads.get_num_threads(), threads.available())
 
 
 class _MethodDefinition(ctypes.Structure):
@@ -155,7 +167,8 @@ def _python(name: str) -> int:
 class Program:
     """Steps over inputs, outputs, one workspace and constants; `call` runs them.
 
-    `keep` holds whatever must outlive the program (loaded code, for one).
+    `keep` holds whatever must outlive the program (loaded code, for one). Workspace and scratch
+    memory of more than `KEPT` bytes are allocated by each call: nothing is held between calls.
     """
 
     def __init__(
@@ -172,17 +185,20 @@ class Program:
         self.constants, self.keep = tuple(constants), keep
         self._clones: list[Program] = []
         self._lock = threading.Lock()
-        self._capacity = max(threads.get_num_threads(), threads.available())
+        self._capacity = threads_at_most()
         self._build()
 
     def _build(self) -> None:
         """Lay header, steps, patches and argument blocks out in native memory."""
-        scratch = max((-(-step.scratch // ALIGNMENT) * ALIGNMENT for step in self.steps), default=0)
-        self._memory = aligned(self.workspace + 2 * ALIGNMENT)
-        self._scratch = aligned(scratch * self._capacity)
+        own = (s.scratch for s in self.steps if s.scratch_at is None)
+        scratch = -(-max(own, default=0) // ALIGNMENT) * ALIGNMENT
+        start = -(-self.workspace // ALIGNMENT) * ALIGNMENT
+        self.needs = start + scratch * self._capacity
+        self._memory = aligned(self.needs + ALIGNMENT) if self.needs <= KEPT else None
         self._blocks = np.zeros(sum(len(s.arguments) for s in self.steps) + 1, np.int64)
         self._table = np.zeros((len(self.steps), Field.SIZE), np.int64)
-        self._pointers = np.zeros(self.inputs + self.outputs + 1, np.int64)
+        self._count = self.inputs + self.outputs + (self._memory is None)
+        self._pointers = np.zeros(self._count + 1, np.int64)
         patches: list[tuple[int, int, int]] = []
         position = self._blocks.ctypes.data
         for row, step in zip(self._table, self.steps, strict=True):
@@ -193,8 +209,10 @@ class Program:
             row[Field.GRAIN] = step.grain
             row[Field.OVERSPLIT] = step.oversplit
             row[Field.SCRATCH_SLOT] = step.scratch_slot
-            row[Field.SCRATCH_BASE] = self._scratch.ctypes.data
             row[Field.SCRATCH_STRIDE] = -(-step.scratch // ALIGNMENT) * ALIGNMENT
+            if step.scratch:
+                slot = row.ctypes.data + 8 * Field.SCRATCH_BASE
+                self._place(slot, step.scratch_at or workspace(start), patches)
             for argument in step.arguments:
                 self._place(position, argument, patches)
                 position += 8
@@ -220,12 +238,15 @@ class Program:
             patches.append((slot, index, argument.offset))
             return
         elif argument.kind == "workspace":
-            if not 0 <= argument.offset <= self.workspace:
+            if not 0 <= argument.offset <= max(self.workspace, self.needs):
                 raise IndexError(f"program: {argument} but the workspace has {self.workspace} bytes")
+            if self._memory is None:
+                patches.append((slot, self._count - 1, argument.offset))
+                return
             value = self._memory.ctypes.data + argument.offset
         else:
             value = self.constants[argument.index].ctypes.data + argument.offset
-        self._blocks[(slot - self._blocks.ctypes.data) // 8] = value
+        ctypes.c_int64.from_address(slot).value = value
 
     def _fill_header(self, patches: int) -> np.ndarray:
         header = np.zeros(Header.SIZE, np.int64)
@@ -240,7 +261,7 @@ class Program:
             Header.THREADS: threads.cell_address(),
             Header.CAPACITY: self._capacity,
             Header.POINTERS: self._pointers.ctypes.data,
-            Header.POINTER_COUNT: self.inputs + self.outputs,
+            Header.POINTER_COUNT: self._count,
             Header.TUPLE_TYPE: id(tuple),
             Header.ARRAY_TYPE: id(np.ndarray),
             Header.TUPLE_ITEMS: items,
@@ -254,12 +275,18 @@ class Program:
             header[word] = value
         return header
 
-    def call(self, arrays: tuple[np.ndarray, ...]) -> tuple[int, int]:
+    def call(
+        self, arrays: tuple[np.ndarray, ...], memory: np.ndarray | None = None
+    ) -> tuple[int, int]:
         """Run on the data of `arrays`, inputs before outputs; the result is (code, step), (0, 0) for success.
 
+        `memory` is what a program that keeps none is to work in, `needs` bytes, rather than in fresh memory.
         Raises TypeError unless `arrays` is a tuple of as many NumPy arrays as the program has inputs and outputs.
         """
-        result = self._call(arrays)
+        given = arrays
+        if self._memory is None and isinstance(arrays, tuple):
+            given = (*arrays, aligned(self.needs) if memory is None else memory)
+        result = self._call(given)
         if result == 0:
             return (0, 0)
         if result == launcher.BUSY:
@@ -271,23 +298,26 @@ class Program:
 
     def run(self, pointers: Sequence[int]) -> tuple[int, int]:
         """Run on raw addresses, inputs before outputs; not to be entered by two threads at once."""
+        memory = aligned(self.needs) if self._memory is None else None
         self._pointers[: len(pointers)] = pointers
+        if memory is not None:
+            self._pointers[self._count - 1] = memory.ctypes.data
         result = _launch()(*self._addresses)
         return result & 0xFFFFFFFF, result >> 32
 
     def _call_slowly(self, arrays: tuple[np.ndarray, ...]) -> int:
         # Where the interpreter's layouts are not the known ones: the same answers through ctypes.
-        count = self.inputs + self.outputs
-        fits = isinstance(arrays, tuple) and len(arrays) == count
+        fits = isinstance(arrays, tuple) and len(arrays) == self._count
         if not fits or any(type(array) is not np.ndarray for array in arrays):
             return launcher.MISMATCH
         with self._lock:
             if self._header[Header.BUSY]:
                 return launcher.BUSY
             self._header[Header.BUSY] = 1
-        code, step = self.run([array.__array_interface__["data"][0] for array in arrays])
+        self._pointers[: self._count] = [a.__array_interface__["data"][0] for a in arrays]
+        result = _launch()(*self._addresses)
         self._header[Header.BUSY] = 0
-        return step << 32 | code
+        return result
 
     def _elsewhere(self, arrays: tuple[np.ndarray, ...]) -> tuple[int, int]:
         """Run on a clone with a workspace of its own, because another thread is in this one."""
@@ -309,17 +339,18 @@ class Program:
     ) -> list[tuple[str, float]]:
         """Run step by step; the result is (name, seconds by the clock) for each."""
         result = []
+        memory = aligned(self.needs)  # steps leave each other what they made
         for index, step in enumerate(self.steps):
             self._header[Header.FIRST], self._header[Header.LAST] = index, index + 1
             begin = clock()
-            self.call(arrays)
+            self.call(arrays, memory)
             result.append((step.name, clock() - begin))
         self._header[Header.FIRST], self._header[Header.LAST] = 0, len(self.steps)
         return result
 
     def scratch_bytes(self) -> int:
-        """Bytes of native memory this program owns: workspace and the threads' scratch memory."""
-        return self._memory.nbytes + self._scratch.nbytes
+        """Bytes of native memory that this program holds between calls, for workspace and scratch memory."""
+        return 0 if self._memory is None else self._memory.nbytes
 
 
 def _describe(arrays: object) -> str:

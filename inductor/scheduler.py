@@ -82,15 +82,18 @@ def simplify(loop: Loop) -> None:
 
 
 def live_operations(operations: Sequence[Any], results: Iterable[Buffer]) -> list[Any]:
-    """Operations that something needs, each after what it reads."""
+    """Operations that something needs, each after what it reads: what gives results in the order in
+    which it was emitted, all else right before its first reader. The gradient of a weight is then
+    next to that of what the weight was multiplied with, and neither waits for the other in memory.
+    """
+    wanted = set(results)
     writers: dict[Buffer, list[Any]] = {}
     for operation in operations:
         for buffer in writes_of(operation):
             writers.setdefault(buffer, []).append(operation)
     order: list[Any] = []
     state: dict[int, int] = {}
-    stack = [(op, False) for b in results for op in writers.get(b, ())]
-    stack.reverse()
+    stack = [(o, False) for o in reversed(operations) if not wanted.isdisjoint(writes_of(o))]
     while stack:
         operation, entered = stack.pop()
         if entered:
@@ -119,7 +122,8 @@ class Scheduler:
     def __init__(self, operations: Sequence[Any], results: Iterable[Buffer]):
         self.results = set(results)
         self.groups: list[Group] = []
-        self.depends: list[int] = []
+        self.depends: list[int] = []  # all that a group needs, as bits
+        self.direct: list[set[int]] = []
         self.owner: dict[Buffer, list[Group]] = {}
         self.readers: dict[Buffer, list[Group]] = {}
         for operation in live_operations(operations, self.results):
@@ -141,6 +145,7 @@ class Scheduler:
         for other in needed:
             if other is not group:
                 bits |= 1 << other.number | self.depends[other.number]
+                self.direct[group.number].add(other.number)
         self.depends[group.number] |= bits
         mark = 1 << group.number
         for number, known in enumerate(self.depends):
@@ -155,6 +160,7 @@ class Scheduler:
         group = Group(len(self.groups), operation=operation)
         self.groups.append(group)
         self.depends.append(0)
+        self.direct.append(set())
         if isinstance(operation, Loop):
             self._add_first(group, operation)
         return group
@@ -206,21 +212,33 @@ class Scheduler:
     # ------------------------------------------------------------------------------------
 
     def ordered(self) -> list[Group]:
-        """The groups, each after those that it depends on, otherwise as they were made."""
-        done, order = 0, []
-        waiting = list(self.groups)
-        while waiting:
-            rest = []
-            for group in waiting:
-                if self.depends[group.number] & ~done & ~(1 << group.number):
-                    rest.append(group)
-                else:
+        """The groups, each after those that it depends on and otherwise as late as may be: what
+        gives results in the order in which that was asked for, all else right before its first
+        reader, so that values live briefly.
+        """
+        order: list[Group] = []
+        state = [0] * len(self.groups)  # 1: its dependencies are under way, 2: done
+        roots = [g for g in self.groups if any(b in self.results for b in self._written(g))]
+        stack = [g for g in reversed([*roots, *self.groups])]
+        while stack:
+            group = stack[-1]
+            if state[group.number]:
+                stack.pop()
+                if state[group.number] == 1:
+                    state[group.number] = 2
                     order.append(group)
-                    done |= 1 << group.number
-            if len(rest) == len(waiting):
+                continue
+            state[group.number] = 1
+            # what itself needs nothing can be made last; the stack turns the order round
+            needed = sorted(self.direct[group.number], key=lambda n: (bool(self.direct[n]), -n))
+            if any(state[number] == 1 for number in needed):
                 raise RuntimeError("the scheduler made a cycle of kernels")
-            waiting = rest
+            stack.extend(self.groups[number] for number in needed if not state[number])
         return order
+
+    def _written(self, group: Group) -> list[Buffer]:
+        operations = group.loops if group.members else [group.operation]
+        return [b for operation in operations for b in writes_of(operation)]
 
     def plan(self, group: Group) -> Plan:
         """The kernel of a group."""

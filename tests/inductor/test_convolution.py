@@ -67,9 +67,10 @@ def run(plan, first, second, shape, *extra):
     out = np.full(shape, np.nan, first.dtype)
     words = [program.input(i + 2) for i in range(len(extra))]
     steps = plan.steps(program.input(0), program.input(1), program.output(0), 64, *words)
-    table = program.Program(steps, 2 + len(extra), 1, plan.workspace + 64)
-    table._memory[:] = 255  # not a number: nothing may depend on what was there
-    assert table.call((first, second, *extra, out)) == (0, 0)
+    table = program.Program(steps, 2 + len(extra), 1, plan.workspace + program.KEPT + 64)
+    memory = program.aligned(table.needs)
+    memory[:] = 255  # not a number: nothing may depend on what was there
+    assert table.call((first, second, *extra, out), memory) == (0, 0)
     return out
 
 

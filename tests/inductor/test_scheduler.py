@@ -5,7 +5,7 @@ import pytest
 
 from eager.registry import ops
 from inductor.loops import Buffer
-from inductor.memory import Life, lifetimes, plan
+from inductor.memory import FOREVER, Block, Life, lifetimes, plan
 
 
 def count(harness, function, *shapes, grad=False):
@@ -105,9 +105,22 @@ def test_memory_is_used_again():
     a, b, c = (Buffer(n, "float32", (1000,), (1,)) for n in "abc")
     lives = lifetimes([((), (a,)), ((a,), (b,)), ((b,), (c,))])
     assert lives == [Life(a, 0, 1), Life(b, 1, 2), Life(c, 2, 2)]
-    offsets, total = plan(lives)
-    assert offsets[a] == offsets[c] != offsets[b]
-    assert total == 2 * 4032
+    workspace = Block()
+    places = plan(lives, [], workspace)
+    assert places[a] == places[c] != places[b]
+    assert workspace.used == 2 * 4032
+
+
+def test_results_and_saved_values_lend_their_memory():
+    a, b, c = (Buffer(n, "float32", (5000,), (1,)) for n in "abc")
+    lives = [Life(a, 0, 2), Life(b, 2, 5), Life(c, 4, 6)]
+    result, saved = Block(20000), Block(30000)
+    result.take(3, FOREVER, 0, 20000)
+    saved.take(-1, 3, 0, 30000)
+    workspace = Block()
+    places = plan(lives, [result, saved], workspace)
+    assert places[a] == (result, 0) and places[c] == (saved, 0) and places[b] == (workspace, 0)
+    assert workspace.used == 20032
 
 
 def test_lives_that_meet_never_share_memory():
@@ -118,7 +131,10 @@ def test_lives_that_meet_never_share_memory():
         size = int(random.integers(1, 5000))
         buffer = Buffer(f"b{k}", "float32", (size,), (1,))
         lives.append(Life(buffer, begin, begin + int(random.integers(0, 10))))
-    offsets, total = plan(lives)
+    workspace = Block()
+    places = plan(lives, [], workspace)
+    total = workspace.used
+    offsets = {buffer: start for buffer, (_, start) in places.items()}
     for one in lives:
         assert offsets[one.buffer] % 64 == 0
         assert offsets[one.buffer] + one.buffer.bytes <= total
