@@ -87,6 +87,12 @@ def row_sums(x: np.ndarray, keepdim: bool = False) -> np.ndarray:
 
 
 @functools.lru_cache(64)
+def places(count: int) -> np.ndarray:
+    """The numbers below `count`."""
+    return np.arange(count)
+
+
+@functools.lru_cache(64)
 def _ones(length: int, kind: np.dtype) -> np.ndarray:
     return np.ones(length, kind)
 

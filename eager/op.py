@@ -37,6 +37,7 @@ faster: dict[str, Callable] = {}
 _SAME_NAME = {"axis": "dim", "keepdims": "keepdim", "x": "input", "self": "input", "x1": "input", "x2": "other"}
 _MODE = autograd._MODE
 _new = object.__new__
+_SIMPLE = frozenset((int, float, bool, str, type(None)))  # types of arguments that hold no tensors
 
 class Op:
     """One operator. Calling it dispatches; `compute` runs its kernel, `fake` its shape rule."""
@@ -622,6 +623,16 @@ class Reduction(Op):
             error = RuntimeError if whole and self.promote != "index" else IndexError
             raise error(f"{self.name}(): Expected reduction dim to be specified for input.numel() == 0 or to have non-zero size.")
 
+    def eager(self, bound: tuple) -> Any:
+        input = bound[0]
+        if type(input) not in PLAIN:
+            return super().eager(bound)
+        result = self.compute(bound)
+        base = input._base
+        if not (input._requires_grad or (base is not None and base._requires_grad)):
+            return result
+        return record_call(self, bound, 1, result) if self.recorded and _MODE.grad else result
+
     def compute(self, bound: tuple) -> Tensor:
         array, axes, keepdim = bound[0]._array, self.dims(bound), bool(bound[2])
         if not self.empty:
@@ -766,13 +777,14 @@ class Composite(Op):
         values = [*bound]
         i = 0
         for value in bound:
-            if isinstance(value, Tensor):
-                if type(value) not in PLAIN:
-                    return None
+            kind = type(value)
+            if kind in PLAIN:
                 values[i] = value._array
                 base = value._base
                 if value._requires_grad or (base is not None and base._requires_grad):
                     wanted += bit
+            elif kind not in _SIMPLE and isinstance(value, Tensor):
+                return None
             i += 1
             bit += bit
         for i in self.written:  # with their version counters
@@ -829,14 +841,17 @@ class Extern(Op):
         wanted, bit, i, lists = 0, 1, 0, False
         values = [*bound]
         for value in bound:
-            if isinstance(value, Tensor):
-                if type(value) not in PLAIN:
-                    return super().eager(bound)
+            kind = type(value)
+            if kind in PLAIN:
                 values[i] = value._array
                 base = value._base
                 if value._requires_grad or (base is not None and base._requires_grad):
                     wanted += bit
-            elif (type(value) is list or type(value) is tuple) and autograd.holds_tensors(value):
+            elif kind in _SIMPLE:
+                pass
+            elif isinstance(value, Tensor):
+                return super().eager(bound)
+            elif (kind is list or kind is tuple) and autograd.holds_tensors(value):
                 arrays, lists = [], True
                 for item in value:
                     if type(item) not in PLAIN:

@@ -6,9 +6,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
+from eager import rng
 from eager.dtype import float32
 from eager.op import composite, require
 from eager.registry import ops
+from eager.tensor import Tensor
 
 
 def check_probability(p: float) -> None:
@@ -28,7 +32,27 @@ def _drop(input: Any, shape: Any, p: float) -> Any:
     return input * _keep(shape, p, input) * (1 / (1 - p))
 
 
-@composite(method=False, random=True)
+def _dropout_at_once(input: np.ndarray, p: float, training: bool) -> np.ndarray | None:
+    found = _dropout_forth(input, p, training)
+    return None if found is None else found[0]
+
+
+def _dropout_forth(input: np.ndarray, p: float, training: bool) -> tuple | None:
+    """In training, of single precision; None for what the operators have to see to. Also the factors."""
+    if not training or not 0 < p < 1 or input.dtype != np.float32:
+        return None
+    count = input.size
+    state = rng.default_generator.reserve(rng.advance(count, False))
+    drawn = rng.uniform(*state, count, input.dtype)
+    factors = (drawn >= np.float32(p)).astype(input.dtype)
+    factors *= np.float32(1 / (1 - p))
+    factors = factors.reshape(input.shape)
+    return input * factors, factors
+
+
+@composite(method=False, random=True, run=_dropout_at_once, forth=_dropout_forth, saves="",
+           back=lambda g, factors, needs, *rest: (g * factors, None, None),
+           again=lambda factors, input, *rest: input * Tensor._wrap(factors))
 def dropout(input, p=0.5, training=True):
     """Zeroes each element with probability p."""
     check_probability(p)

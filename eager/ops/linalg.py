@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from eager import dtype as dtypes
+from eager.call import FLOATS
 from eager.lapack import conjugate, same_type, turned
 from eager.op import composite, extern, ops
 from eager.shape import broadcast_shapes, normalize_dim, numel
@@ -172,7 +173,38 @@ def ger(input, vec2):
     return ops.outer(input, vec2)
 
 
-@composite
+def _matmul_at_once(input: np.ndarray, other: np.ndarray) -> np.ndarray | None:
+    """Matrices, or stacks of them with the same leading dimensions, of one type; None for what the operators have to
+    see to."""
+    kind, rank = input.dtype, input.ndim
+    if kind not in FLOATS or rank < 2 or other.dtype is not kind:
+        return None
+    if rank == 2 == other.ndim:
+        return input.dot(other)
+    if other.ndim == 2 and input.size:
+        product = input.reshape(-1, input.shape[-1]).dot(other)
+        return product.reshape(*input.shape[:-1], other.shape[1])
+    if rank != other.ndim or input.shape[:-2] != other.shape[:-2]:
+        return None
+    return np.matmul(input, other)
+
+
+def _matmul_back(g: np.ndarray, kept: Any, needs: tuple, input: Any, other: Any) -> tuple:
+    by_input = by_other = None
+    if needs[0]:
+        by_input = _matmul_at_once(g, other.swapaxes(-1, -2))
+        by_input = np.zeros(input.shape, g.dtype) if by_input is None else by_input
+    if needs[1]:
+        if len(input.shape) > len(other.shape):
+            g, input = g.reshape(-1, g.shape[-1]), input.reshape(-1, input.shape[-1])
+        if g.ndim == 2 and other.strides and other.strides[0] == 1 < other.strides[1]:
+            by_other = g.T.dot(input).T  # in the layout of that matrix: a transposed weight is column-major
+        else:
+            by_other = _matmul_at_once(input.swapaxes(-1, -2), g)
+    return by_input, by_other
+
+
+@composite(run=_matmul_at_once, back=_matmul_back, saves="input:other other:input")
 def matmul(input, other):
     """The matrix product with broadcasting over batch dimensions; vectors take part as in
     `numpy.matmul`."""

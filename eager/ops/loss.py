@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from eager.blocks import BLOCK, row_sums
+from eager.blocks import BLOCK, places, row_sums
 from eager.call import FLOATS
 from eager.dtype import FLOATING, INTEGER, result_type
 from eager.op import composite, extern, require
@@ -189,15 +189,17 @@ def _entropy_at_once(input: np.ndarray, target: np.ndarray, weight: Any, size_av
     total = input.dtype.type(0)
     for start in range(0, count, step):
         rows, classes = input[start : start + step], target[start : start + step]
+        if np.minimum.reduce(classes) < 0 or ignore_index >= 0 and (classes == ignore_index).any():
+            return None
         highest = np.maximum.reduce(rows, axis=1, keepdims=True)
         apart = np.subtract(rows, highest, None if likely is None else likely[start : start + step])
-        picked = _picked_rows(apart, classes, "sum", ignore_index)
-        if picked is None:
-            return None
-        sums = row_sums(np.exp(apart, apart), True)
+        picked = apart[places(len(classes)), classes]
+        sums = row_sums(np.exp(apart, apart))
         if likely is not None:
-            apart /= sums
-        total = total + picked[0] + np.add.reduce(np.log(sums, sums), axis=None)
+            apart /= sums[:, None]
+        np.log(sums, sums)
+        sums -= picked
+        total = total + np.add.reduce(sums)
     return total / input.dtype.type(count) if reduction == "mean" else total
 
 
@@ -206,7 +208,7 @@ def _entropy_back(g: np.ndarray, likely: np.ndarray, needs: tuple, input: Any, t
                   label_smoothing: float) -> tuple:
     share = g / g.dtype.type(len(target)) if reduction == "mean" else g
     by_input = likely * share
-    by_input[np.arange(len(target)), target] -= share
+    by_input[places(len(target)), target] -= share
     return by_input, *(None,) * 7
 
 

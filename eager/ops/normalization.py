@@ -159,19 +159,37 @@ def _batch_norm_forth(input: np.ndarray, mean: Any, variance: Any, weight: Any, 
 
 def _by_batch(input: np.ndarray, mean: Any, variance: Any, weight: Any, bias: Any, momentum: float,
               eps: float) -> tuple | None:
-    count = input.size // input.shape[1]
+    count, kind = input.size // input.shape[1], input.dtype
     if count == 1:
         return None
-    result, means, rstd = batch_norm_forward.function(input, weight, bias, eps)
-    if mean is not None:
-        _move(mean, means, momentum)
-    if variance is not None:
-        unbiased = rstd * rstd
-        np.reciprocal(unbiased, unbiased)
-        unbiased -= eps
-        unbiased *= count / (count - 1)
-        _move(variance, unbiased, momentum)
-    return result, (means, rstd, True)
+    share, least, kept, part, unbiased = _batch_constants(count, eps, momentum, kind)
+    rows = input.reshape(*input.shape[:2], -1)
+    means = _over_samples(row_sums(rows))
+    means *= share
+    result = rows - means[:, None]
+    rstd = _over_samples(np.vecdot(result, result))
+    rstd *= share
+    for running, found, amount in ((mean, means, part), (variance, rstd, unbiased)):
+        if running is not None:
+            array = running._array
+            array *= kept
+            array += found * amount
+            running._bump()
+    rstd += least
+    np.sqrt(rstd, rstd)
+    np.reciprocal(rstd, rstd)
+    result *= (rstd if weight is None else rstd * weight)[:, None]
+    if bias is not None:
+        result += bias[:, None]
+    return result.reshape(input.shape), (means, rstd, True)
+
+
+@functools.lru_cache(64)
+def _batch_constants(count: int, eps: float, momentum: float, kind: np.dtype) -> tuple:
+    """One over the count, eps, what running statistics keep, and what they take of a new mean and of
+    a new variance, as arrays: NumPy's loops are slow to take a number."""
+    return tuple(np.array(value, kind) for value in (
+        1 / count, eps, 1 - momentum, momentum, momentum * count / (count - 1)))
 
 
 def _batch_norm_at_once(*values: Any) -> np.ndarray | None:

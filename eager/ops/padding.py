@@ -4,6 +4,7 @@ wrapping the input, which are selections along one dimension after another.
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -33,19 +34,30 @@ def _padded_shape(shape: Any, pad: tuple) -> tuple:
     return result
 
 
+@functools.lru_cache(256)
+def _places(shape: tuple, pad: tuple) -> tuple:
+    """The padded shape, and which part of it shows which part of the input; None for the whole."""
+    inner, outer, result = [], [], _padded_shape(shape, pad)
+    for n, (left, right) in zip(shape, _widths(len(shape), pad)):
+        inner.append(slice(max(-left, 0), n - max(-right, 0)))
+        outer.append(slice(max(left, 0), max(left, 0) + n - max(-left, 0) - max(-right, 0)))
+    return (result, tuple(outer) if any(n > 0 for n in pad) else None,
+            tuple(inner) if any(n <= 0 for n in pad) else None)
+
+
 @extern(spec=lambda input, pad, value: Spec(_padded_shape(input.shape, pad), input.dtype,
                                             input.device),
         vjp=lambda g, out, input, pad, value: ops.constant_pad_nd(g, tuple(-n for n in pad), 0),
         saves="", method=False)
 def constant_pad_nd(input, pad, value=0):
     """The input with constants around it; a negative width cuts off."""
-    shape = _padded_shape(input.shape, pad)
+    shape, outer, inner = _places(input.shape, pad)
+    if outer is None:
+        return input[inner].copy()
+    if type(value) in (int, float):
+        value = fitting(value, from_numpy(input.dtype))
     result = np.zeros(shape, input.dtype) if value == 0 else np.full(shape, value, input.dtype)
-    inner, outer = [], []
-    for n, (left, right) in zip(input.shape, _widths(input.ndim, pad)):
-        inner.append(slice(max(-left, 0), n - max(-right, 0)))
-        outer.append(slice(max(left, 0), max(left, 0) + n - max(-left, 0) - max(-right, 0)))
-    result[tuple(outer)] = input[tuple(inner)]
+    result[outer] = input if inner is None else input[inner]
     return result
 
 
