@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from eager.dtype import fitting, from_numpy
 from eager.op import composite, extern
 from eager.registry import ops
 from eager.spec import Spec
