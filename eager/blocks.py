@@ -131,11 +131,18 @@ def _tail_sums(x: np.ndarray, axes: tuple[int, ...], keepdim: bool) -> np.ndarra
     return np.asarray(found).reshape(lead + (1,) * len(axes)) if keepdim else found
 
 
+def _is_half(value: Any) -> bool:
+    return type(value) is np.ndarray and value.dtype.itemsize == 2 and value.dtype.kind in "fV"
+
+
 def in_blocks(body: Callable) -> Callable[..., Any]:
-    """A kernel that runs a scalar body; arrays that are large and lie alike go through in blocks."""
+    """A kernel that runs a scalar body; arrays that are large and lie alike go through in blocks. The
+    steps on half precision are computed in float32: the caller rounds once."""
 
     def run(*values: Any) -> Any:
         first = values[0]
+        if type(first) is np.ndarray and first.dtype.itemsize == 2 and first.dtype.kind in "fV":
+            return run(*[v.astype(np.float32) if _is_half(v) else v for v in values])
         if type(first) is np.ndarray and first.size < 2 * BLOCK:
             return body(NUMPY, *values)
         arrays = [v for v in values if type(v) is np.ndarray and v.ndim]

@@ -64,7 +64,7 @@ def legacy_dtype(value: Any) -> dtypes.dtype:
     for known, name in LEGACY_NAMES.items():
         if value == name:
             return known
-    raise RuntimeError(f"invalid type: {value!r}")
+    raise ValueError(f"invalid type: {value!r}")
 
 
 def legacy(*args: Any, dtype: dtypes.dtype | None = None, device: Any = None) -> Tensor:
@@ -144,6 +144,8 @@ def tensor(
         )
     array = _array_of(data)
     if array.dtype == object or array.dtype.kind in "USV" and array.dtype != dtypes.bfloat16.numpy:
+        if data is None or type(data).__module__ != "builtins":
+            raise RuntimeError(f"Could not infer dtype of {type(data).__name__}")
         raise TypeError(
             f"tensor(): could not convert data of type {type(data).__name__} to numbers"
         )

@@ -6,6 +6,7 @@ A `dtype` is a singleton; `dtype.numpy` is the NumPy type that stores it (bfloat
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import ml_dtypes
@@ -155,6 +156,9 @@ _PROMOTED = {(a, b): _promote(a, b) for a in ALL for b in ALL}
 
 def promote(a: dtype, b: dtype) -> dtype:
     """PyTorch's `promote_types`."""
+    for place, given in (("type1", a), ("type2", b)):
+        if not isinstance(given, dtype):
+            raise TypeError(f"promote_types(): argument {place!r} must be torch.dtype, not {type(given).__name__}")
     return _PROMOTED[a, b]
 
 
@@ -187,6 +191,26 @@ def result_type(*operands: Any) -> dtype:
     if result is None:
         raise ValueError("result_type needs at least one tensor or number")
     return result
+
+
+_LARGEST: dict[dtype, float] = {}
+
+
+def fitting(value: Any, found: dtype) -> Any:
+    """A Python number as a type stores it: an integer for integer types. RuntimeError for one that it cannot hold; negative ones wrap
+    in types without sign, as in PyTorch."""
+    if found.category == INTEGER:
+        low, high = (int(limit) for limit in (np.iinfo(found.numpy).min, np.iinfo(found.numpy).max))
+        number = int(value) if abs(value) < math.inf else None
+        if number is None or not (low or -high) <= number <= high:
+            raise RuntimeError(f"value cannot be converted to type {found.name} without overflow: {value}")
+        return number if number >= low else number + high + 1
+    if found.category == FLOATING and type(value) in (int, float):
+        if found not in _LARGEST:
+            _LARGEST[found] = float(ml_dtypes.finfo(found.numpy).max)
+        if _LARGEST[found] < abs(value) < math.inf:
+            raise RuntimeError(f"value cannot be converted to type {found.name} without overflow: {value}")
+    return value
 
 
 class finfo:

@@ -98,7 +98,8 @@ def format_tensor(tensor: Any) -> str:
     notes = []
     if array.size == 0 and array.ndim != 1:
         notes.append(f"size={tuple(array.shape)}")
-    if found not in (dtypes.get_default_dtype(), dtypes.int64, dtypes.bool_):
+    default = dtypes.get_default_dtype()
+    if found not in (default, default.to_complex(), dtypes.int64, dtypes.bool_):
         notes.append(f"dtype={found}")
     if tensor.grad_fn is not None:
         notes.append(f"grad_fn=<{tensor.grad_fn.name()}>")

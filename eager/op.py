@@ -22,7 +22,7 @@ from eager.algebra import NUMPY
 from eager.blocks import in_blocks, weigh
 from eager.call import MISSING, is_default
 from eager.fake import DataDependent, FakeTensor
-from eager.outputs import EXACT, TYPED_BY_OUT
+from eager.outputs import EXACT, FITTING, TYPED_BY_OUT
 from eager.packing import packed_in
 from eager.recording import record_call
 from eager.registry import ops as ops
@@ -392,6 +392,8 @@ def _describe(op: Op, error: Exception, bound: tuple) -> Exception:
         pass  # no words about what is wrong
     except Exception as better:
         return better
+    if isinstance(error, OverflowError):
+        return RuntimeError(f"{op.name}(): value cannot be converted without overflow: {error}")
     if isinstance(error, (ValueError, TypeError)):
         return RuntimeError(f"{op.name}(): {error}")
     return error
@@ -487,7 +489,7 @@ class Pointwise(Op):
             result = quick(*values) if quick is not None else NotImplemented
             if result is NotImplemented:
                 result = self.run(*values)
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, OverflowError) as error:
             raise _describe(self, error, bound) from None
         if type(result) is not np.ndarray:
             result = np.asarray(result)
@@ -524,6 +526,10 @@ class Pointwise(Op):
     def _convert(self, bound: tuple, values: list) -> dtypes.dtype:
         """Operands in the type in which the body computes, which is the result."""
         target = self.compute_dtype(bound)
+        if self.name in FITTING:
+            for value in values:
+                if type(value) in (int, float):
+                    dtypes.fitting(value, target)
         for i in self.operands:
             value = values[i]
             if type(value) is np.ndarray:
@@ -549,6 +555,8 @@ def coerce(value: Any, target: dtypes.dtype) -> Any:
         return float(value) if not isinstance(value, complex) else value
     if target.category == dtypes.INTEGER:
         value = int(value)
+        if not -(2**63) <= value < 2**64:
+            raise OverflowError(f"int too big to convert: {value} is no integer of 64 bits")
         low, high = np.iinfo(target.numpy).min, np.iinfo(target.numpy).max
         return value if low <= value <= high else int(np.array(value & (2**64 - 1), np.uint64).astype(target.numpy))
     if target.category == dtypes.BOOL:
@@ -867,7 +875,7 @@ class Extern(Op):
             require(self.name, self.takes, bound[0].dtype)
         try:
             result = self.function(*values)
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, OverflowError) as error:
             raise _describe(self, error, bound) from None
         recorded = wanted and self.recorded and _MODE.grad
         if lists or type(result) is not np.ndarray:
@@ -891,7 +899,7 @@ class Extern(Op):
             result = quick(*values) if quick is not None else NotImplemented
             if result is NotImplemented:
                 result = self.function(*values)
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, OverflowError) as error:
             raise _describe(self, error, bound) from None
         if type(result) is np.ndarray:
             made = object.__new__(Tensor)

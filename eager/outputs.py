@@ -1,6 +1,9 @@
-"""What `out=` means for the type of a result: which operators want it to have exactly that type, as PyTorch's do, while the others
-convert what they compute; and which compute in its type where the call names none.
+"""Names of operators by how types meet in them, as PyTorch has it. What `out=` means for the type of a result: which operators want it
+to have exactly that type, while the others convert what they compute; and which compute in its type where the call names none. And
+which refuse a Python number that the type they compute in cannot hold, where the others let it wrap.
 """
+
+FITTING = frozenset("clamp hardtanh leaky_relu pow select_where threshold where".split())
 
 TYPED_BY_OUT = frozenset("empty eye full linspace logspace ones rand randn zeros".split())
 

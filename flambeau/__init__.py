@@ -9,6 +9,8 @@ alias.py            `with alias("torch")`: source that says `import torch` runs 
 __main__.py         `python -m flambeau run script.py`
 missing.py          the AttributeError for what is not here
 _VF.py              torch._VF: operators with the parameters of torch.NAME
+questions.py        what a tensor is, what may be cast; debugging modes
+control.py          `cond` and `while_loop`
 settings.py         defaults, threads, determinism: what a program sets once
 operators.py        torch.ops
 compiler.py         `compile`, `explain`, and torch.compiler
@@ -146,8 +148,43 @@ from flambeau._VF import (
 from flambeau.alias import alias
 from flambeau.amp import GradScaler, autocast
 from flambeau.compiler import compile, explain
+from flambeau.control import cond, while_loop
 from flambeau.missing import lookup
 from flambeau.operators import ops  # type: ignore[assignment]
+from flambeau.questions import (
+    asarray,
+    binomial,
+    can_cast,
+    from_file,
+    get_deterministic_debug_mode,
+    get_device,
+    has_lapack,
+    has_mkl,
+    has_openmp,
+    has_spectral,
+    is_anomaly_check_nan_enabled,
+    is_anomaly_enabled,
+    is_conj,
+    is_deterministic_algorithms_warn_only_enabled,
+    is_distributed,
+    is_neg,
+    is_same_size,
+    is_signed,
+    is_warn_always_enabled,
+    range,
+    set_anomaly_enabled,
+    set_deterministic_debug_mode,
+    set_flush_denormal,
+    set_warn_always,
+    sym_float,
+    sym_int,
+    sym_ite,
+    sym_max,
+    sym_min,
+    sym_not,
+    sym_sqrt,
+    sym_sum,
+)
 from flambeau.random import (
     Generator,
     default_generator,
@@ -175,7 +212,6 @@ from flambeau.settings import (  # type: ignore[assignment]
     is_nonzero,
     is_storage,
     is_tensor,
-    is_warn_always_enabled,
     layout,
     memory_format,
     numel,
@@ -185,7 +221,11 @@ from flambeau.settings import (  # type: ignore[assignment]
     set_float32_matmul_precision,
     set_num_interop_threads,
     set_num_threads,
+    sparse_bsc,
+    sparse_bsr,
     sparse_coo,
+    sparse_csc,
+    sparse_csr,
     strided,
     typename,
     use_deterministic_algorithms,

@@ -37,7 +37,8 @@ class layout(memory_format):
 
 contiguous_format, preserve_format = memory_format("contiguous_format"), memory_format("preserve_format")
 channels_last, channels_last_3d = memory_format("channels_last"), memory_format("channels_last_3d")
-strided, sparse_coo = layout("strided"), layout("sparse_coo")
+strided = layout("strided")
+sparse_coo, sparse_csr, sparse_csc, sparse_bsr, sparse_bsc = (layout(f"sparse_{name}") for name in "coo csr csc bsr bsc".split())
 
 _interop = [1]
 _precision = ["highest"]
@@ -101,10 +102,6 @@ def use_deterministic_algorithms(mode: bool, *, warn_only: bool = False) -> None
 
 def are_deterministic_algorithms_enabled() -> bool:
     return _deterministic[0]
-
-
-def is_warn_always_enabled() -> bool:
-    return False
 
 
 def is_autocast_enabled(device_type: str | None = None) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from eager import dtype as dtypes
@@ -150,7 +152,14 @@ def copy(input, src, non_blocking=False):
 
 
 def _fill_into(target, value):
-    target[...] = value
+    target[...] = _held(value, target)
+
+
+def _held(value: Any, target: np.ndarray) -> Any:
+    """A number that the target's type can hold, or that becomes infinite in half precision; what is no number as it is."""
+    if type(value) not in (int, float) or target.dtype.itemsize == 2 and target.dtype.kind in "fV":
+        return value
+    return dtypes.fitting(value, dtypes.from_numpy(target.dtype))
 
 
 def _fill_spec(input, value):
@@ -172,7 +181,7 @@ def _fill_spec(input, value):
 )
 def fill(input, value):
     """A tensor like `input` with one value."""
-    return np.full_like(input, value)
+    return np.full_like(input, _held(value, input))
 
 
 @composite(inplace=True, method=False)

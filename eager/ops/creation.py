@@ -182,13 +182,10 @@ def full(
 
 
 def checked_scalar(value: Any, found: dtypes.dtype) -> Any:
-    """A number as NumPy will store it. Raises RuntimeError if an integer type cannot hold it."""
-    if found.category != dtypes.INTEGER:
+    """A number as NumPy will store it. Raises RuntimeError if the type cannot hold it; in half precision it becomes infinite."""
+    if type(value) not in (int, float, bool) or found in (dtypes.float16, dtypes.bfloat16):
         return value
-    limits, number = np.iinfo(found.numpy), int(value)
-    if not limits.min <= number <= limits.max:
-        raise RuntimeError(f"value cannot be converted to type {found.name} without overflow")
-    return number
+    return dtypes.fitting(value, found)
 
 
 # -- like another tensor ---------------------------------------------------------------------------

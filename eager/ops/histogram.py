@@ -112,7 +112,7 @@ def _hash_spec(input, dim, keepdim, mode):
     return Spec(shape, dtypes.uint64, input.device)
 
 
-@extern(spec=_hash_spec)
+@extern(spec=_hash_spec, takes="ordered")
 def hash_tensor(input, dim=None, keepdim=False, *, mode=0):
     """The exclusive or of the bits of all values along dimensions, floating ones taken as float64, integers as int64."""
     if mode != 0 or (input.size == 0 and (dim is None or dim == ())):

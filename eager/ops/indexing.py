@@ -13,7 +13,7 @@ import numpy as np
 
 from eager import dtype as dtypes
 from eager.fake import DataDependent
-from eager.op import composite, extern, ops
+from eager.op import composite, extern, ops, require
 from eager.shape import broadcast_shapes, like_strides, normalize_dim, numel
 from eager.spec import Spec
 
@@ -149,7 +149,12 @@ def add_slices(target: np.ndarray, index: np.ndarray, values: np.ndarray) -> Non
 
 def accumulate_at(target: np.ndarray, places: tuple, values: np.ndarray) -> None:
     """`target[places] += values`, places that repeat adding up (`numpy.add.at`, faster for the
-    usual forms)."""
+    usual forms). Half precision adds up in float32."""
+    if target.dtype.itemsize == 2 and target.dtype.kind in "fV":
+        wide = target.astype(np.float32)
+        accumulate_at(wide, places, values.astype(np.float32))
+        target[...] = wide
+        return
     first = places[0]
     width = target[0].size if target.ndim and len(target) else 0
     if len(places) == 1 and not isinstance(first, slice) and width >= _WIDE:
@@ -383,6 +388,7 @@ def index_add(input, dim, index, source, *, alpha=1):
 @composite(inplace=True)
 def index_reduce(input, dim, index, source, reduce, *, include_self=True):
     """Slices of `source` combined into the input at `index` along a dimension: prod, mean, amax or amin."""
+    require("index_reduce", "ordered", input.dtype)
     if reduce not in ("prod", "mean", "amax", "amin"):
         raise RuntimeError(f"index_reduce(): Expected reduce to be one of prod, mean, amax or amin but got {reduce}.")
     _slices_spec("index_reduce", input, dim, index, source)

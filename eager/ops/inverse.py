@@ -67,6 +67,8 @@ def _info_spec(name: str, A: Any) -> tuple:
 )
 def linalg_inv_ex(A, *, check_errors=False):
     """The inverse of square matrices and where each is singular (0: nowhere)."""
+    if A.ndim < 2 or A.shape[-1] != A.shape[-2]:
+        raise ValueError("not square")
     try:
         return lapack("inv", np.linalg.inv, A), np.zeros(A.shape[:-2], _INFO)
     except LinAlgError:

@@ -292,6 +292,16 @@ def _addmm_spec(input, mat1, mat2, beta, alpha):
 )
 def addmm(input, mat1, mat2, *, beta=1, alpha=1):
     """`beta * input + alpha * (mat1 @ mat2)`."""
+    if input.dtype == mat1.dtype == mat2.dtype and _is_half(input.dtype):
+        return _added(*(x.astype(np.float32) for x in (input, mat1, mat2)), beta, alpha).astype(input.dtype)
+    return _added(input, mat1, mat2, beta, alpha)
+
+
+def _is_half(kind: np.dtype) -> bool:
+    return kind.itemsize == 2 and kind.kind in "fV"
+
+
+def _added(input: np.ndarray, mat1: np.ndarray, mat2: np.ndarray, beta: Any, alpha: Any) -> np.ndarray:
     result = _product(mat1, mat2)
     if (
         np.broadcast_shapes(result.shape, input.shape) != result.shape
@@ -306,9 +316,19 @@ def addmm(input, mat1, mat2, *, beta=1, alpha=1):
     return result
 
 
+def _in_single(name: str, input: Any, a: Any, b: Any, beta: Any, alpha: Any) -> Any:
+    """An operator of this file on half precision, rounded once; None for other types."""
+    if not input.dtype is a.dtype is b.dtype or input.dtype not in (dtypes.float16, dtypes.bfloat16):
+        return None
+    wide = (x.to(dtypes.float32) for x in (input, a, b))
+    return getattr(ops, name)(*wide, beta=beta, alpha=alpha).to(input.dtype)
+
+
 @composite(inplace=True)
 def addmv(input, mat, vec, *, beta=1, alpha=1):
     """`beta * input + alpha * (mat @ vec)`."""
+    if (found := _in_single("addmv", input, mat, vec, beta, alpha)) is not None:
+        return found
     product = _scaled(ops.mv(mat, vec), alpha)
     return product if beta == 0 else product + _scaled(input, beta)
 
@@ -316,6 +336,8 @@ def addmv(input, mat, vec, *, beta=1, alpha=1):
 @composite(inplace=True)
 def addr(input, vec1, vec2, *, beta=1, alpha=1):
     """`beta * input + alpha * outer(vec1, vec2)`."""
+    if (found := _in_single("addr", input, vec1, vec2, beta, alpha)) is not None:
+        return found
     product = _scaled(ops.outer(vec1, vec2), alpha)
     return product if beta == 0 else product + _scaled(input, beta)
 
@@ -323,6 +345,8 @@ def addr(input, vec1, vec2, *, beta=1, alpha=1):
 @composite(inplace=True)
 def baddbmm(input, batch1, batch2, *, beta=1, alpha=1):
     """`beta * input + alpha * (batch1 @ batch2)`."""
+    if (found := _in_single("baddbmm", input, batch1, batch2, beta, alpha)) is not None:
+        return found
     product = _scaled(ops.bmm(batch1, batch2), alpha)
     return product if beta == 0 else product + _scaled(input, beta)
 
@@ -330,6 +354,8 @@ def baddbmm(input, batch1, batch2, *, beta=1, alpha=1):
 @composite(inplace=True)
 def addbmm(input, batch1, batch2, *, beta=1, alpha=1):
     """`beta * input + alpha * sum(batch1 @ batch2)`."""
+    if (found := _in_single("addbmm", input, batch1, batch2, beta, alpha)) is not None:
+        return found
     product = _scaled(ops.sum(ops.bmm(batch1, batch2), 0), alpha)
     return product if beta == 0 else product + _scaled(input, beta)
 

@@ -37,6 +37,8 @@ def _masked_fill_spec(input, mask, value):
 
 
 def _mask_fill_into(target, mask, value):
+    if type(value) in (int, float):
+        value = dtypes.fitting(value, dtypes.from_numpy(target.dtype))
     if target.shape == mask.shape and type(value) in (int, float):
         np.putmask(target, mask, value)
         return
@@ -71,6 +73,8 @@ def masked_fill(input, mask, value):
     """The input with one value where the mask holds."""
     if mask.dtype != np.bool_ or getattr(value, "ndim", 0) or (np.iscomplexobj(value) and input.dtype.kind != "c"):
         raise ValueError
+    if type(value) in (int, float):
+        value = dtypes.fitting(value, dtypes.from_numpy(input.dtype))
     if input.shape == mask.shape and type(value) in (int, float):
         result = input.copy(order="K")
         np.putmask(result, mask, value)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from eager import dtype as dtypes
-from eager.op import composite, extern, ops
+from eager.op import composite, extern, ops, require
 from eager.ops.reduction import along, pair_spec, pair_vjp, reduced_shape
 from eager.results import named
 from eager.tensor import Tensor
@@ -56,6 +56,7 @@ def nanmedian_dim(input, dim, keepdim=False):
 @composite
 def median(input, dim=None, keepdim=False):
     """The median, of two middle values the lower; along a dimension, values and indices."""
+    require("median", "ordered", input.dtype)
     if dim is None:
         return ops.median_dim(ops.reshape(input, (-1,)), 0)[0]
     return _Median(*ops.median_dim(input, dim, keepdim))
@@ -64,6 +65,7 @@ def median(input, dim=None, keepdim=False):
 @composite
 def nanmedian(input, dim=None, keepdim=False):
     """`median` of the elements that are not NaN."""
+    require("nanmedian", "ordered", input.dtype)
     if dim is None:
         return ops.nanmedian_dim(ops.reshape(input, (-1,)), 0)[0]
     return _Nanmedian(*ops.nanmedian_dim(input, dim, keepdim))
@@ -84,7 +86,8 @@ def _mode_kernel(input, dim, keepdim):
 
 
 @extern(
-    spec=pair_spec, vjp=pair_vjp, saves="out1", front=lambda call, *a, **k: _Mode(*call(*a, **k))
+    spec=pair_spec, vjp=pair_vjp, saves="out1", front=lambda call, *a, **k: _Mode(*call(*a, **k)),
+    takes="ordered",
 )
 def mode(input, dim=-1, keepdim=False):
     """The most frequent values along a dimension and the last index of each."""

@@ -41,7 +41,7 @@ def _single(function):
 def _times(other, alpha):
     """`alpha * other`; integers wrap."""
     if isinstance(other, np.ndarray) and other.dtype.kind in "iu":
-        alpha = np.asarray(alpha).astype(other.dtype)
+        alpha = np.asarray(dtypes.fitting(alpha, dtypes.from_numpy(other.dtype)), other.dtype)
     return np.multiply(other, alpha)
 
 
@@ -154,7 +154,7 @@ def _steps(g, out, a, b):
     return ops.zeros_like(g)
 
 
-@pointwise(vjp=(_steps, _steps), saves="", run=_floor_divide)
+@pointwise(vjp=(_steps, _steps), saves="", run=_floor_divide, takes="real")
 def floor_divide(s, input, other):
     """The quotient rounded down. Raises RuntimeError for an integer division by zero."""
     return s.floor_div(input, other)
@@ -174,7 +174,7 @@ def trunc_divide(s, input, other):
     return s.int_div(input, other)
 
 
-@pointwise(vjp=(lambda g, out, a, b: g, lambda g, out, a, b: -g * ops.floor_divide(a, b)), saves="input other", numbers="one")
+@pointwise(vjp=(lambda g, out, a, b: g, lambda g, out, a, b: -g * ops.floor_divide(a, b)), saves="input other", numbers="one", takes="real")
 def remainder(s, input, other):
     """The remainder with the sign of the divisor (Python's `%`)."""
     return s.remainder(input, other)
@@ -186,7 +186,10 @@ def _fmod(input, other):
     return np.fmod(input, other)
 
 
-@pointwise(vjp=(lambda g, out, a, b: g, lambda g, out, a, b: -g * ops.trunc_divide(a, b)), saves="input other", run=_fmod, numbers="right")
+@pointwise(
+    vjp=(lambda g, out, a, b: g, lambda g, out, a, b: -g * ops.trunc_divide(a, b)), saves="input other", run=_fmod, numbers="right",
+    takes="real",
+)
 def fmod(s, input, other):
     """The remainder with the sign of the dividend (C's `fmod`)."""
     return s.fmod(input, other)
@@ -284,7 +287,7 @@ def _sgn(input):
     return np.where(size == 0, 0, input / np.where(size == 0, 1, size))
 
 
-@pointwise(vjp=lambda g, out, x: ops.zeros_like(g), saves="", run=lambda x: np.sign(x) if x.dtype.kind != "b" else x.copy())
+@pointwise(vjp=lambda g, out, x: ops.zeros_like(g), saves="", run=lambda x: np.sign(x) if x.dtype.kind != "b" else x.copy(), takes="ordered")
 def sign(s, input):
     """-1, 0 or 1."""
     return s.sign(input)
@@ -368,11 +371,16 @@ asinh = _unary("asinh", "The inverse hyperbolic sine.", lambda g, out, x: g * op
 acosh = _unary("acosh", "The inverse hyperbolic cosine.", lambda g, out, x: g * ops.rsqrt(x * x - 1), "input", run=np.arccosh)
 atanh = _unary("atanh", "The inverse hyperbolic tangent.", lambda g, out, x: g / (1 - x * x), "input", run=np.arctanh)
 _TWO_OVER_SQRT_PI = 2 / math.sqrt(math.pi)
-erf = _unary("erf", "The error function.", lambda g, out, x: g * (ops.exp(-(x * x)) * _TWO_OVER_SQRT_PI), "input")
-erfc = _unary("erfc", "`1 - erf(input)`, accurate for large inputs.", lambda g, out, x: g * (ops.exp(-(x * x)) * -_TWO_OVER_SQRT_PI), "input")
-erfinv = _unary("erfinv", "The inverse error function.", lambda g, out, x: g * (ops.exp(out * out) / _TWO_OVER_SQRT_PI), "out")
-lgamma = _unary("lgamma", "The logarithm of the absolute value of the gamma function.", lambda g, out, x: g * ops.digamma(x), "input")
-digamma = _unary("digamma", "The derivative of `lgamma`.", lambda g, out, x: g * ops.polygamma(1, x), "input")
+erf = _unary("erf", "The error function.", lambda g, out, x: g * (ops.exp(-(x * x)) * _TWO_OVER_SQRT_PI), "input", takes="ordered")
+erfc = _unary(
+    "erfc", "`1 - erf(input)`, accurate for large inputs.", lambda g, out, x: g * (ops.exp(-(x * x)) * -_TWO_OVER_SQRT_PI), "input",
+    takes="ordered",
+)
+erfinv = _unary("erfinv", "The inverse error function.", lambda g, out, x: g * (ops.exp(out * out) / _TWO_OVER_SQRT_PI), "out", takes="ordered")
+lgamma = _unary(
+    "lgamma", "The logarithm of the absolute value of the gamma function.", lambda g, out, x: g * ops.digamma(x), "input", takes="ordered"
+)
+digamma = _unary("digamma", "The derivative of `lgamma`.", lambda g, out, x: g * ops.polygamma(1, x), "input", takes="ordered")
 i0 = _unary("i0", "The modified Bessel function of the first kind of order 0.", lambda g, out, x: g * ops.special_i1(x), "input")
 sigmoid = _unary("sigmoid", "`1 / (1 + exp(-input))`.", lambda g, out, x: g * ((1 - out) * out), "out", quick=lambda x: steps(_sigmoid_steps, x))
 
@@ -386,16 +394,16 @@ def _rounding(function):
     return lambda x: x.copy() if x.dtype.kind in "iub" else function(x)
 
 
-floor = _unary("floor", "Rounded down.", _flat, promote="default", run=_rounding(np.floor))
-ceil = _unary("ceil", "Rounded up.", _flat, promote="default", run=_rounding(np.ceil))
-trunc = _unary("trunc", "Rounded towards zero.", _flat, promote="default", run=_rounding(np.trunc))
+floor = _unary("floor", "Rounded down.", _flat, promote="default", run=_rounding(np.floor), takes="real")
+ceil = _unary("ceil", "Rounded up.", _flat, promote="default", run=_rounding(np.ceil), takes="real")
+trunc = _unary("trunc", "Rounded towards zero.", _flat, promote="default", run=_rounding(np.trunc), takes="real")
 
 
 def _round(input, decimals):
     return np.round(input, decimals) if decimals or input.dtype.kind in "iu" else np.rint(input)
 
 
-@pointwise(vjp=lambda g, out, x, decimals: ops.zeros_like(g), saves="", run=_round)
+@pointwise(vjp=lambda g, out, x, decimals: ops.zeros_like(g), saves="", run=_round, takes="real")
 def round(s, input, *, decimals=0):
     """To the nearest integer (or decimal place), halves to even."""
     if decimals == 0:
@@ -428,7 +436,10 @@ def atan2(s, input, other):
     return s.atan2(input, other)
 
 
-@pointwise(vjp=(lambda g, out, a, b: g * (a / out), lambda g, out, a, b: g * (b / out)), saves="input other out", run=np.hypot, numbers="none")
+@pointwise(
+    vjp=(lambda g, out, a, b: g * (a / out), lambda g, out, a, b: g * (b / out)), saves="input other out", run=np.hypot, numbers="none",
+    takes="real",
+)
 def hypot(s, input, other):
     """`sqrt(input**2 + other**2)` without overflow."""
     return s.hypot(input, other)
@@ -443,7 +454,7 @@ def copysign(s, input, other):
     return s.copysign(input, other)
 
 
-@pointwise(run=np.nextafter, vjp=(lambda g, out, a, b: g, _steps), saves="", numbers="none")
+@pointwise(run=np.nextafter, vjp=(lambda g, out, a, b: g, _steps), saves="", numbers="none", takes="real")
 def nextafter(s, input, other):
     """The next number after `input` towards `other`."""
     return s.nextafter(input, other)
@@ -506,6 +517,7 @@ def _extremum(g: Any, chosen: Any, tie: Any) -> Tensor:
     run=np.maximum,
     inplace=False,
     numbers="none",
+    takes="ordered",
 )
 def maximum(s, input, other):
     """The larger of two values; NaN if either is."""
@@ -521,6 +533,7 @@ def maximum(s, input, other):
     run=np.minimum,
     inplace=False,
     numbers="none",
+    takes="ordered",
 )
 def minimum(s, input, other):
     """The smaller of two values; NaN if either is."""
@@ -535,6 +548,7 @@ def minimum(s, input, other):
     run=np.fmax,
     inplace=False,
     numbers="none",
+    takes="ordered",
 )
 def fmax(s, input, other):
     """The larger of two values; of a NaN and a number, the number."""
@@ -549,6 +563,7 @@ def fmax(s, input, other):
     run=np.fmin,
     inplace=False,
     numbers="none",
+    takes="ordered",
 )
 def fmin(s, input, other):
     """The smaller of two values; of a NaN and a number, the number."""
@@ -585,6 +600,7 @@ def _clamp_input(g, out, input, min, max):
         lambda g, out, x, low, high: ops.where((x > high) if low is None else (x > high) | (low >= high), g, ops.zeros_like(g)),
     ),
     operands="input min max", run=_clamp,
+    takes="real",
 )
 def clamp(s, input, min=None, max=None):
     """The input between bounds (numbers or tensors)."""
@@ -680,10 +696,10 @@ def _bits(name: str) -> dict[str, Any]:
 
 eq = _binary("eq", "`input == other`.", "bool", np.equal, numbers="right")
 ne = _binary("ne", "`input != other`.", "bool", np.not_equal, numbers="right")
-lt = _binary("lt", "`input < other`.", "bool", np.less, numbers="right")
-le = _binary("le", "`input <= other`.", "bool", np.less_equal, numbers="right")
-gt = _binary("gt", "`input > other`.", "bool", np.greater, numbers="right")
-ge = _binary("ge", "`input >= other`.", "bool", np.greater_equal, numbers="right")
+lt = _binary("lt", "`input < other`.", "bool", np.less, numbers="right", takes="ordered")
+le = _binary("le", "`input <= other`.", "bool", np.less_equal, numbers="right", takes="ordered")
+gt = _binary("gt", "`input > other`.", "bool", np.greater, numbers="right", takes="ordered")
+ge = _binary("ge", "`input >= other`.", "bool", np.greater_equal, numbers="right", takes="ordered")
 logical_and = _binary("logical_and", "Whether both are non-zero.", "bool", np.logical_and, numbers="none")
 logical_or = _binary("logical_or", "Whether either is non-zero.", "bool", np.logical_or, numbers="none")
 logical_xor = _binary("logical_xor", "Whether exactly one is non-zero.", "bool", np.logical_xor, numbers="none")

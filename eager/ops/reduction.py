@@ -25,8 +25,26 @@ def _wide(array: np.ndarray) -> np.ndarray:
     )
 
 
+_GROUP, _TALL = 64, 4096
+
+
+def _total(array: np.ndarray, axes: tuple[int, ...], keepdim: bool) -> np.ndarray:
+    """Sums. NumPy adds one row of the first dimension after the other, which loses digits where
+    there are many: their sums in groups come first."""
+    tall = array.ndim and 0 in axes and array.ndim - 1 not in axes and array.dtype.kind in "fc"
+    if not tall or len(array) <= _TALL:
+        return sums(array, axes, keepdim)
+    while len(array) > _GROUP:
+        whole = len(array) - len(array) % _GROUP
+        groups = np.add.reduce(array[:whole].reshape(-1, _GROUP, *array.shape[1:]), axis=1)
+        if whole < len(array):
+            groups = np.concatenate([groups, np.add.reduce(array[whole:], axis=0, keepdims=True)])
+        array = groups
+    return sums(array, axes, keepdim)
+
+
 def _sum(array, axes, keepdim, dtype):
-    return sums(_wide(array), axes, keepdim)
+    return _total(_wide(array), axes, keepdim)
 
 
 @reduction(
@@ -52,7 +70,7 @@ def _mean(array, axes, keepdim, dtype):
     count = _count(array.shape, axes)
     if count == 0:
         return np.full(np.add.reduce(array, axis=axes, keepdims=keepdim).shape, np.nan)
-    return sums(_wide(array), axes, keepdim) / count
+    return _total(_wide(array), axes, keepdim) / count
 
 
 def _mean_vjp(g, out, input, dim, keepdim, dtype):
@@ -146,13 +164,13 @@ def _extremum_vjp(g, out, input, dim, keepdim):
     return g * chosen / ops.sum(chosen, normalize_dims(dim, input.ndim), True)
 
 
-@reduction(combine="max", empty=False, saves="input out", vjp=_extremum_vjp)
+@reduction(combine="max", empty=False, saves="input out", vjp=_extremum_vjp, takes="ordered")
 def amax(s, input, dim=None, keepdim=False):
     """The largest value; NaN if there is one."""
     return input
 
 
-@reduction(combine="min", empty=False, saves="input out", vjp=_extremum_vjp)
+@reduction(combine="min", empty=False, saves="input out", vjp=_extremum_vjp, takes="ordered")
 def amin(s, input, dim=None, keepdim=False):
     """The smallest value; NaN if there is one."""
     return input
@@ -168,13 +186,13 @@ def _arg(function):
     return run
 
 
-@reduction(combine="argmax", promote="index", empty=False, run=_arg(np.argmax))
+@reduction(combine="argmax", promote="index", empty=False, run=_arg(np.argmax), takes="ordered")
 def argmax(s, input, dim=None, keepdim=False):
     """The index of the first largest value, along a dimension or in the flattened tensor."""
     return input
 
 
-@reduction(combine="argmin", promote="index", empty=False, run=_arg(np.argmin))
+@reduction(combine="argmin", promote="index", empty=False, run=_arg(np.argmin), takes="ordered")
 def argmin(s, input, dim=None, keepdim=False):
     """The index of the first smallest value, along a dimension or in the flattened tensor."""
     return input
@@ -235,13 +253,13 @@ _max_pair, _min_pair = (
 _Max, _Min = named("max", "values indices"), named("min", "values indices")
 
 
-@extern(spec=pair_spec, vjp=pair_vjp, saves="out1", method=False)
+@extern(spec=pair_spec, vjp=pair_vjp, saves="out1", method=False, takes="ordered")
 def max_dim(input, dim, keepdim=False):
     """The largest values along a dimension and their indices."""
     return _max_pair(input, dim, keepdim)
 
 
-@extern(spec=pair_spec, vjp=pair_vjp, saves="out1", method=False)
+@extern(spec=pair_spec, vjp=pair_vjp, saves="out1", method=False, takes="ordered")
 def min_dim(input, dim, keepdim=False):
     """The smallest values along a dimension and their indices."""
     return _min_pair(input, dim, keepdim)

@@ -20,6 +20,10 @@ def _spec(input, dim, dtype=None):
     return Spec(input.shape, found, input.device)
 
 
+# What running sums are kept in, for their errors add up along the way.
+_LONG: dict[Any, Any] = {np.dtype(np.float32): np.dtype(np.float64), np.dtype(np.complex64): np.dtype(np.complex128)}
+
+
 def _accumulate(function: Any, input: np.ndarray, dim: int, dtype: Any) -> np.ndarray:
     d = normalize_dim(dim, input.ndim)
     want = (
@@ -30,7 +34,7 @@ def _accumulate(function: Any, input: np.ndarray, dim: int, dtype: Any) -> np.nd
         else input.dtype
     )
     half = want.itemsize == 2 and want.kind in "fV"
-    array = input.astype(np.float32 if half else want, copy=False)
+    array = input.astype(np.float32 if half else _LONG.get(want, want), copy=False)
     if input.ndim == 0:
         return array.astype(want)
     return np.ascontiguousarray(function.accumulate(array, axis=d)).astype(want, copy=False)
@@ -139,6 +143,7 @@ _Cummax, _Cummin = named("cummax", "values indices"), named("cummin", "values in
     vjp=_running_vjp,
     saves="out1",
     front=lambda call, *a, **k: _Cummax(*call(*a, **k)),
+    takes="ordered",
 )
 def cummax(input, dim):
     """The largest value so far, and its last index."""
@@ -150,6 +155,7 @@ def cummax(input, dim):
     vjp=_running_vjp,
     saves="out1",
     front=lambda call, *a, **k: _Cummin(*call(*a, **k)),
+    takes="ordered",
 )
 def cummin(input, dim):
     """The smallest value so far, and its last index."""

@@ -270,6 +270,11 @@ def _neutral(reduce: str, kind: np.dtype) -> Any:
 
 
 def _scatter_reduce_into(target, dim, index, src, reduce, include_self):
+    if target.dtype.itemsize == 2 and target.dtype.kind in "fV":  # rounded once
+        wide = target.astype(np.float32)
+        _scatter_reduce_into(wide, dim, index, src.astype(np.float32), reduce, include_self)
+        target[...] = wide
+        return
     goal, places = _scatter_places(target, dim, index)
     values = _part(src, index)
     if not include_self:

@@ -8,7 +8,7 @@ import numpy as np
 
 from eager import dtype as dtypes
 from eager.fake import DataDependent
-from eager.op import composite, extern, ops
+from eager.op import composite, extern, ops, require
 from eager.ops.reduction import along, pair_spec, place_gradient
 from eager.results import named
 from eager.shape import normalize_dim
@@ -47,7 +47,7 @@ def _sort_vjp(g, out, input, dim, descending, stable):
     return None if g[0] is None else place_gradient(g[0], out[1], input, dim, True)
 
 
-@extern(spec=_sort_spec, vjp=_sort_vjp, saves="out1", front=_sort_front)
+@extern(spec=_sort_spec, vjp=_sort_vjp, saves="out1", front=_sort_front, takes="ordered")
 def sort(input, dim=-1, descending=False, *, stable=False):
     """The values in order along a dimension, and where they were."""
     array, d = along(input, dim)
@@ -96,7 +96,8 @@ def _first(array: np.ndarray, k: int, dim: int, largest: bool) -> np.ndarray:
 
 
 @extern(
-    spec=_topk_spec, vjp=_topk_vjp, saves="out1", front=lambda call, *a, **k: _Topk(*call(*a, **k))
+    spec=_topk_spec, vjp=_topk_vjp, saves="out1", front=lambda call, *a, **k: _Topk(*call(*a, **k)),
+    takes="ordered",
 )
 def topk(input, k, dim=-1, largest=True, sorted=True):
     """The k largest (or smallest) values along a dimension, in order, and where they were."""
@@ -120,7 +121,7 @@ def _kth_vjp(g, out, input, k, dim, keepdim):
     return None if g[0] is None else place_gradient(g[0], out[1], input, dim, keepdim)
 
 
-@extern(spec=_kth_spec, vjp=_kth_vjp, saves="out1", front=lambda call, *a, **k: _Kth(*call(*a, **k)))
+@extern(spec=_kth_spec, vjp=_kth_vjp, saves="out1", front=lambda call, *a, **k: _Kth(*call(*a, **k)), takes="ordered")
 def kthvalue(input, k, dim=-1, keepdim=False):
     """The k-th smallest value along a dimension (counted from 1), and where it was."""
     array, d = along(input, dim)
@@ -193,12 +194,14 @@ def _chosen(found: tuple, inverse: bool, counts: bool) -> Any:
 def unique(input, sorted=True, return_inverse=False, return_counts=False, dim=None):
     """The distinct values in order; on request where each element's value is and how often each
     occurs."""
+    require("unique", "ordered", input.dtype)
     return _chosen(ops.distinct_values(input, dim), return_inverse, return_counts)
 
 
 @composite
 def unique_consecutive(input, return_inverse=False, return_counts=False, dim=None):
     """The first of each run of equal elements."""
+    require("unique_consecutive", "ordered", input.dtype)
     return _chosen(ops.distinct_runs(input, dim), return_inverse, return_counts)
 
 
@@ -234,7 +237,7 @@ def _search_spec(edges, values, out_int32, right, side, sorter):
     )
 
 
-@extern(spec=_search_spec, method=False)
+@extern(spec=_search_spec, method=False, takes="ordered")
 def searchsorted(sorted_sequence, input, *, out_int32=False, right=False, side=None, sorter=None):
     """Where each value would be inserted to keep the last dimension sorted."""
     if side not in (None, "left", "right"):
@@ -270,7 +273,7 @@ def bincount(input, weights=None, minlength=0):
     )
 
 
-@extern(spec=lambda input, bins, min, max: Spec((bins,), input.dtype, input.device))
+@extern(spec=lambda input, bins, min, max: Spec((bins,), input.dtype, input.device), takes="ordered")
 def histc(input, bins=100, min=0, max=0):
     """How many elements fall into each of equal bins between two bounds (those of the data if both
     are 0)."""
@@ -287,7 +290,7 @@ def _isin_spec(elements, test_elements, assume_unique, invert):
     return Spec(shaped.shape if shaped is not None else (), dtypes.bool_)
 
 
-@extern(spec=_isin_spec, method=False)
+@extern(spec=_isin_spec, method=False, takes="ordered")
 def isin(elements, test_elements, *, assume_unique=False, invert=False):
     """Whether each element is among the test elements."""
     return np.asarray(np.isin(elements, test_elements, invert=invert))

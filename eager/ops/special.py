@@ -245,7 +245,7 @@ def _no_order(g, out, a, x):
     raise NotImplementedError("the derivative of the incomplete gamma functions by their order (input) is not implemented")
 
 
-@extern(spec=_gamma_spec, vjp=(_no_order, _gamma_slope(1.0)), saves="input other", inplace=True)
+@extern(spec=_gamma_spec, vjp=(_no_order, _gamma_slope(1.0)), saves="input other", inplace=True, takes="ordered")
 def igamma(input, other):
     """The regularized lower incomplete gamma function of order `input` at `other`."""
     if not isinstance(input, np.ndarray) or not isinstance(other, np.ndarray):
@@ -253,7 +253,7 @@ def igamma(input, other):
     return _incomplete_gamma(*both(input, other), False).astype(_number_type(input, other))
 
 
-@extern(spec=_gamma_spec, vjp=(_no_order, _gamma_slope(-1.0)), saves="input other", inplace=True)
+@extern(spec=_gamma_spec, vjp=(_no_order, _gamma_slope(-1.0)), saves="input other", inplace=True, takes="ordered")
 def igammac(input, other):
     """The regularized upper incomplete gamma function of order `input` at `other`: `1 - igamma(input, other)`."""
     if not isinstance(input, np.ndarray) or not isinstance(other, np.ndarray):
@@ -345,7 +345,7 @@ def _entr_vjp(g, out, x):
     return g * ops.where(x > 0, -ops.log(ops.where(x > 0, x, ops.ones_like(x))) - 1, ops.where(x == 0, math.inf, math.nan))
 
 
-@pointwise(promote="float", method=False, inplace=False, saves="input", vjp=_entr_vjp)
+@pointwise(promote="float", method=False, inplace=False, saves="input", vjp=_entr_vjp, takes="ordered")
 def special_entr(s, input):
     """`-input * log(input)`; 0 at 0, minus infinity below."""
     logarithm = s.log(s.where(input > 0, input, 1.0))
@@ -368,6 +368,7 @@ def _log1p_slope(g, out, a, b):
 @pointwise(
     promote="float", method=False, inplace=False, saves="input other", numbers="one",
     vjp=(_log1p_slope, lambda g, out, a, b: g * (a / (b + 1))),
+    takes="ordered",
 )  # fmt: skip
 def special_xlog1py(s, input, other):
     """`input * log1p(other)`; 0 where the input is 0, whatever the logarithm."""

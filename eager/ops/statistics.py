@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 from eager import dtype as dtypes
+from eager.construct import tensor
 from eager.op import composite, ops
 from eager.ops.pointwise import tensors_only
 from eager.ops.scan import areas
@@ -193,5 +194,23 @@ def _compared(name: str) -> None:
     setattr(Tensor, name + "_", method)
 
 
-for _name in "eq ne lt le gt ge logical_and logical_or logical_xor logical_not".split():
+for _name in (
+    "eq ne lt le gt ge logical_and logical_or logical_xor logical_not not_equal less less_equal greater greater_equal".split()
+):
     _compared(_name)
+
+
+def _over_elements(self: Tensor, function: Any, *others: Any) -> Tensor:
+    """Each element becomes what a Python function makes of it, and of those of other tensors."""
+    if self.requires_grad:
+        raise RuntimeError("Can't call apply_() or map_() on a Variable that requires grad. Use var.detach().apply_()")
+    if not all(isinstance(other, Tensor) and other.dtype is self.dtype for other in others):
+        raise TypeError(f"map_(): expected tensors of type {self.dtype}")
+    values = [ops.expand(other, tuple(self.shape)).reshape((-1,)).tolist() for other in others]
+    found = [function(*row) for row in zip(self.reshape((-1,)).tolist(), *values)]
+    return ops.copy_(self, tensor(found, dtype=self.dtype).reshape(self.shape))
+
+
+Tensor.apply_ = lambda self, callable: _over_elements(self, callable)  # type: ignore[attr-defined]
+Tensor.map_ = lambda self, tensor, callable: _over_elements(self, callable, tensor)  # type: ignore[attr-defined]
+Tensor.map2_ = lambda self, x, y, callable: _over_elements(self, callable, x, y)  # type: ignore[attr-defined]

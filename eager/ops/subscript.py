@@ -275,9 +275,8 @@ def _assign(array: np.ndarray, value: Any) -> None:
         value = value._array
         if value.dtype.kind == "c" and array.dtype.kind != "c":
             value = value.real
-    elif isinstance(value, int) and array.dtype.kind in "iu":
-        array[...] = np.asarray(value).astype(array.dtype)
-        return
+    elif type(value) in (int, float):
+        value = dtypes.fitting(value, dtypes.from_numpy(array.dtype))
     try:
         array[...] = value
     except ValueError:

@@ -1,6 +1,7 @@
 """torch.nn.utils: clipping gradients, parameters as one vector, folding normalization, sequences, parametrizations.
 
 orthogonal.py, spectral_norm.py, init.py   weights that are kept orthogonal or of norm one; modules without values
+prune.py     parameters with elements left out
 clip_grad.py, convert_parameters.py, fusion.py, rnn.py, parametrize.py, parametrizations.py, stateless.py   torch's files
 """
 
@@ -12,6 +13,7 @@ from flambeau.nn.utils import (
     fusion,
     parametrizations,
     parametrize,
+    prune,
     rnn,
     stateless,
 )
