@@ -70,7 +70,7 @@ class Segment:
     def _steps(self, unit: Unit, c: Compilation) -> list[ProgramStep]:
         if unit.source is not None:
             self.keep.append(unit.function)
-            arguments = tuple(self.reference(b) for b in unit.source.arguments)
+            arguments = tuple(map(self.reference, unit.source.arguments, unit.source.offsets))
             cost = 0.0 if c.debug else unit.source.cost  # of no cost is what one thread runs
             return [ProgramStep(
                 unit.function.address, arguments, unit.source.rows, cost, name=title(unit.source),

@@ -31,14 +31,22 @@ class Line:
     by_column: bool
 
 
+@dataclass(frozen=True)
+class Word:
+    """What an epilogue reads: a buffer from an element on, so that it is the same text wherever that is."""
+
+    buffer: Buffer
+    offset: int
+
+
 class Trace(TypedAlgebra):
-    """Writes a body as assignments; `words` collects the buffers it reads, in order."""
+    """Writes a body as assignments; `words` collects what it reads, in order."""
 
     def __init__(self, product: Buffer, place: Index, variables: tuple[Variable, ...]) -> None:
         super().__init__()
         self.product, self.place, self.variables = product, place, variables
         self.lines: list[Line] = []
-        self.words: list[Buffer] = []
+        self.words: list[Word] = []
         self.known: dict[str, Value] = {}
 
     def emit(self, text: str, dtype: str, by_column: bool) -> Value:
@@ -79,10 +87,11 @@ class Trace(TypedAlgebra):
             raise NotFusible(f"it reads {buffer.name} across the rows")
         if buffer.dtype not in ("float32", "bool"):
             raise NotFusible(f"it reads {buffer.dtype}")
-        if buffer not in self.words:
-            self.words.append(buffer)
+        word = Word(buffer, index.constant)
+        if word not in self.words:
+            self.words.append(word)
         image, row, column = strides
-        place = f"{self.words.index(buffer)}, {image}, {row}, {column}, {index.constant}"
+        place = f"{self.words.index(word)}, {image}, {row}, {column}, 0"
         return self.emit(f"load_{buffer.dtype}({place})", buffer.dtype, column != 0)
 
     def index(self, index: Index, dtype: str = "int64") -> Value:
@@ -186,9 +195,14 @@ def join(step: Step, loop: Loop) -> Step:
     epilogue = Epilogue(traced.lines, result, EXTRA + step.words)
 
     def make(reference: Any) -> list[Any]:
-        return step.make(reference, loop.target, epilogue, traced.words)
+        def place(what: Buffer | Word, offset: int = 0) -> Any:
+            if isinstance(what, Word):
+                return reference(what.buffer, what.offset + offset)
+            return reference(what, offset)
 
-    inputs = [*step.inputs, *(b for b in traced.words if b not in step.inputs)]
+        return step.make(place, loop.target, epilogue, traced.words)
+
+    inputs = list(dict.fromkeys([*step.inputs, *(word.buffer for word in traced.words)]))
     outputs = [loop.target, *step.outputs[1:]]
     return replace(
         step, name=f"{step.name}+{loop.name}", inputs=inputs, outputs=outputs, make=make, matrix=None

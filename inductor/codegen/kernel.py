@@ -54,10 +54,11 @@ class Plan:
 
 @dataclass(eq=False)
 class Source:
-    """A kernel's text, and what a step needs to call it."""
+    """A kernel's text, and what a step needs to call it: `offsets` are of the arguments, in elements."""
 
     text: str
     arguments: list[Buffer]
+    offsets: list[int]
     written: list[Buffer]
     rows: int
     cost: float
@@ -124,6 +125,7 @@ class KernelCode(ScalarCode):
         super().__init__()
         self.plan = plan
         self.arguments: list[Buffer] = []
+        self.offsets: list[int] = []
         self.pointers: dict[Buffer, str] = {}
         self.producers = {m.loop.target: m for m in plan.members}
         # ROW stands for what is known only inside a row though no variable says so
@@ -136,16 +138,20 @@ class KernelCode(ScalarCode):
     # -- buffers
     # ------------------------------------------------------------------------------------
 
-    def pointer(self, buffer: Buffer, prefix: str) -> str:
+    def address(self, buffer: Buffer, prefix: str, index: Index) -> tuple[str, Index]:
+        """A pointer and an index from there. The pointer is moved to what is used first, so that
+        kernels which differ only in where they read, as steps in time do, have equal text.
+        """
         name = self.pointers.get(buffer)
         if name is None:
             place = len(self.arguments)
             self.arguments.append(buffer)
+            self.offsets.append(index.constant)
             name = self.pointers[buffer] = f"{prefix}{place}"
             element = "uint16" if buffer.dtype in HALF else buffer.dtype
             line = f"{name} = pointer_{element}(arguments[{place}])"
             self.scopes[0].lines.append(line)
-        return name
+        return name, index - self.offsets[self.arguments.index(buffer)]
 
     def operation(self, name: str, dtype: str, values: tuple[Value, ...]) -> Value:
         if name == "div" and ROW in values[1].depends and values[0].depends - values[1].depends:
@@ -165,21 +171,21 @@ class KernelCode(ScalarCode):
             scratch, dtype, place = self.carried[buffer]
             return self.fetch("load_again", scratch, place, dtype)
         if buffer not in self.producers:
-            return self.fetch("load", self.pointer(buffer, "in"), index, buffer.dtype)
+            return self.fetch("load", *self.address(buffer, "in", index), buffer.dtype)
         if buffer in self.again:
             member = self.producers[buffer]
             value = member.loop.result(self, member.at)
             return self.cast_to(value, register)
         if buffer not in self.plan.stores:
             raise RuntimeError(f"{buffer.name} is read in a kernel that does not keep it")
-        return self.fetch("load_again", self.pointer(buffer, "out"), index, buffer.dtype)
+        return self.fetch("load_again", *self.address(buffer, "out", index), buffer.dtype)
 
     def store(self, buffer: Buffer, index: Index, value: Value) -> None:
         if buffer.dtype in HALF:
             code = f"to_{buffer.dtype}({value.code})"
         else:
             code = value.code
-        pointer = self.pointer(buffer, "out")
+        pointer, index = self.address(buffer, "out", index)
         depends = self.depends(index) | value.depends
         # a store belongs into the innermost open scope even where the value is known further out
         self.scopes[-1].lines.append(f"store({pointer}, {index}, {code})")
@@ -296,8 +302,8 @@ class KernelCode(ScalarCode):
         index = buffer.index(loop.place(self, coordinates))
         if loop.scatter == "add":
             register = "float32" if buffer.dtype in HALF else buffer.dtype
-            pointer = self.pointer(buffer, "out")
-            text = f"load_again({pointer}, {index})"
+            pointer, place = self.address(buffer, "out", index)
+            text = f"load_again({pointer}, {place})"
             if buffer.dtype in HALF:
                 text = f"from_{buffer.dtype}({text})"
             combined = combination("any" if register == "bool" else "sum", register, text, value.code)
@@ -467,7 +473,7 @@ def generate(plan: Plan) -> Source:
     lines = code.write()
     text = "\n".join(["def kernel(arguments, start, stop):", *indented(lines), ""])
     written = [b for b in code.arguments if b in code.producers]
-    return Source(text, code.arguments, written, plan.rows, _cost(plan), plan.members)
+    return Source(text, code.arguments, code.offsets, written, plan.rows, _cost(plan), plan.members)
 
 
 def _cost(plan: Plan) -> float:

@@ -14,6 +14,7 @@ from inductor.loops import Inspection, TypedAlgebra, pointwise, reduction, tempo
 
 def run(source, **arrays):
     function = build.kernel(source.text)
+    assert not any(source.offsets)
     words = np.array([arrays[b.name].ctypes.data for b in source.arguments], np.int64)
     return function(words.ctypes.data, 0, source.rows)
 

@@ -149,3 +149,21 @@ def test_inputs_outputs_and_constants_are_not_in_the_workspace():
     temporary, result = Buffer("t", "float32", (8,), (1,)), Buffer("r", "float32", (8,), (1,), "output")
     given = Buffer("i", "float32", (8,), (1,), "input")
     assert [life.buffer for life in lifetimes([((given,), (temporary,)), ((temporary,), (result,))])] == [temporary]
+
+
+def test_steps_in_time_share_their_kernels(harness):
+    """What differs only in where it reads is compiled once."""
+
+    def recurrence(x, h, w):
+        for t in range(x.shape[0]):
+            forget, update = (x[t] + ops.mm(h, w)).chunk(2, -1)
+            h = ops.sigmoid(forget) * h + ops.tanh(update)
+        return h
+
+    distinct = []
+    for steps in (5, 11):
+        x, h = harness.tensor(steps, 4, 64, grad=True), harness.tensor(4, 32, grad=True)
+        harness.check(recurrence, x, h, harness.tensor(32, 64, grad=True), tolerance=1e-4)
+        distinct.append([report.distinct_kernels for report in harness.reports])
+    assert harness.kernels[1] > 2 * distinct[1][1]
+    assert distinct[0] == distinct[1]
