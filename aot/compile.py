@@ -52,14 +52,12 @@ def compile(
     backward_compiler: Compiler | None = None,
     inference_compiler: Compiler | None = None,
     keep: frozenset[Op] = frozenset(),
-    keep_inferring: frozenset[Op] = frozenset(),
     on_stage: Callable[[str, GraphModule], None] | None = None,
 ) -> Callable:
     """Compile a captured graph ahead of time, with its backward graph where an input requires a
     gradient.
 
-    `keep` names operators that the compilers take whole, `keep_inferring` those that they take whole
-    where no gradient is wanted. `on_stage(name, module)` sees every graph
+    `keep` names operators that the compilers take whole. `on_stage(name, module)` sees every graph
     on the way. Raises NotFunctional where the program cannot be written without mutation.
     """
     worker, plan = functionalize(module.graph, list(examples), module)
@@ -73,8 +71,7 @@ def compile(
     outputs: Any = worker.graph.output_node().args[0]
     training = autograd.is_grad_enabled() and any(needs) and any(_requires(o) for o in outputs)
     if not training:
-        whole = keep | keep_inferring
-        final = _simplify(*decompose(worker.graph, whole, pure), module, constants)
+        final = _simplify(*decompose(worker.graph, keep, pure), module, constants)
         _mark_parameters(final, examples)
         seen("inference", final)
         run = (inference_compiler or forward_compiler)(final, _examples(final))

@@ -52,6 +52,14 @@ def positive_definite(*shape: int) -> Tensor:
     return Tensor._wrap(half @ np.swapaxes(half, -1, -2) + 0.5 * np.eye(shape[-1]))
 
 
+def _attended(*bound: Any) -> Sample:
+    """A gradient, what attention gave, and what it was given."""
+    from eager.registry import ops
+
+    out, sums = ops.attention(*bound)
+    return (floats(*out.shape), out, sums, *bound), {}
+
+
 # -- pointwise: domains ----------------------------------------------------------------------------
 
 _DOMAIN = {
@@ -444,6 +452,10 @@ _table(
     attention=lambda: [
         c(f(2, 2, 3, 4), f(2, 2, 5, 4), f(2, 2, 5, 4), None, False, 0.5),
         c(f(2, 1, 3, 4), f(2, 1, 3, 4), f(2, 1, 3, 4), None, True, 0.5),
+    ],
+    attention_gradient=lambda: [
+        _attended(f(2, 2, 3, 4), f(2, 2, 5, 4), f(2, 2, 5, 4), None, True, 0.5),
+        _attended(f(2, 3, 4), f(2, 5, 4), f(5, 2), f(3, 5), False, 0.5),
     ],
     convolution=lambda: [
         c(f(2, 2, 5, 4), f(4, 2, 3, 2), f(4), (2, 1), (1, 0), (1, 1), 1),

@@ -34,7 +34,7 @@ def inductor(graph_module: Any, example_inputs: Any, debug: bool = False) -> Cal
     from inductor.compile import compile_graph, keep
 
     return compile_ahead(
-        graph_module, example_inputs, keep=keep(), keep_inferring=keep(inferring=True),
+        graph_module, example_inputs, keep=keep(),
         forward_compiler=functools.partial(compile_graph, debug=debug) if debug else compile_graph,
     )
 

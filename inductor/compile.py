@@ -116,9 +116,6 @@ def schedule(c: Compilation) -> None:
     c.report.templates = sum(u.step is not None for u in c.units)
 
 
-INFERRING = ("attention",)
-"""Operators whose kernel gives no gradient: left whole only where none is wanted."""
-
 _cache: dict[Any, Cache] = {}
 
 
@@ -276,13 +273,11 @@ def _place(item: tuple[Buffer, Place]) -> str:
     return f"{'workspace' if block.number < 0 else f'block {block.number}':>12} {start:10} {buffer}"
 
 
-def keep(inferring: bool = False) -> frozenset[Op]:
-    """Operators to be left whole by aot; `inferring`, those for graphs without gradients only."""
-    if inferring:
-        return frozenset(registry[name] for name in INFERRING)
+def keep() -> frozenset[Op]:
+    """Operators to be left whole by aot."""
     names = [
         name for name, op in registry.items()
         if name in LOWERINGS and (op.decompose is not None or op.kind == "composite")
-        and name not in ("zeros_like", "ones_like", "full_like", "contiguous", *INFERRING)
+        and name not in ("zeros_like", "ones_like", "full_like", "contiguous")
     ]
     return frozenset(registry[name] for name in names)

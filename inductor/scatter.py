@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from eager.op import Op
 from fx.node import Node
 from inductor.index import ZERO, Variable, contiguous_strides
 from inductor.indexing import _meta, broadcast_shape, filled
@@ -141,7 +142,7 @@ def _added_to(lowering: Lowering, node: Node) -> tuple[Node | None, Stored | Non
     reads: the gradient is then added into it. So tied embeddings have one large matrix less.
     """
     (user, *others) = node.users or [None]
-    if others or user is None or getattr(user.target, "name", "") != "add":
+    if others or user is None or not isinstance(user.target, Op) or user.target.name != "add":
         return None, None
     first, second, *alpha = user.target.bind(tuple(user.args), dict(user.kwargs))
     source = second if first is node else first

@@ -1,18 +1,21 @@
 """Scaled dot product attention: one operator with a kernel over whole matrices of scores, its
-derivative from the recomputed weights, and its decomposition into matrix products and softmax.
+derivative, an operator too, from the recomputed weights, and both in matrix products and softmax.
 
 A row that may attend to nothing gives zeros, as in PyTorch.
 """
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any
 
 import numpy as np
 
 from eager.blocks import BLOCK, row_sums
-from eager.dtype import bool_
+from eager.call import FLOATS
+from eager.dtype import bfloat16, bool_, float16, float32, float64
+from eager.mode import is_grad_enabled
 from eager.op import composite, extern
 from eager.ops.activation import widen
 from eager.registry import ops
@@ -21,7 +24,7 @@ from eager.spec import Spec
 
 
 def _attention_spec(query: Any, key: Any, value: Any, mask: Any, causal: bool,
-                    scale: float) -> Spec:
+                    scale: float) -> tuple[Spec, Spec]:
     for tensor in (query, key, value):
         if len(tensor.shape) < 2:
             raise RuntimeError("scaled_dot_product_attention: Expected query, key and value to all "
@@ -38,7 +41,9 @@ def _attention_spec(query: Any, key: Any, value: Any, mask: Any, causal: bool,
     batch = broadcast_shapes(query.shape[:-2], key.shape[:-2], value.shape[:-2])
     if mask is not None:
         broadcast_shapes(mask.shape, (*batch, query.shape[-2], key.shape[-2]))
-    return Spec((*batch, query.shape[-2], value.shape[-1]), query.dtype, query.device)
+    rows = (*batch, query.shape[-2])
+    wide = query.dtype if query.dtype in (float32, float64) else float32
+    return Spec((*rows, value.shape[-1]), query.dtype, query.device), Spec(rows, wide, query.device)
 
 
 def _scores(query: Any, key: Any, mask: Any, causal: bool, scale: float) -> Any:
@@ -54,33 +59,86 @@ def _scores(query: Any, key: Any, mask: Any, causal: bool, scale: float) -> Any:
 
 def _weights(query: Any, key: Any, mask: Any, causal: bool, scale: float) -> Any:
     """Softmax of the scores, with zeros for rows where nothing may be attended to."""
-    scores = _scores(query, key, mask, causal, scale)
+    return _normalized(_scores(query, key, mask, causal, scale), mask)
+
+
+def _normalized(scores: Any, mask: Any) -> Any:
     weights = ops.softmax(scores, -1)
     if mask is None:
         return weights
     return ops.where(ops.amax(scores, -1, keepdim=True) == -math.inf, 0, weights)
 
 
-def _attention_vjp(g: Any, out: Any, needs: tuple, query: Any, key: Any, value: Any, mask: Any,
-                   causal: bool, scale: float) -> tuple:
+def _attention_in_operators(query: Any, key: Any, value: Any, mask: Any, causal: bool,
+                            scale: float) -> tuple:
+    scores = _scores(query, key, mask, causal, scale)
+    result = ops.matmul(_normalized(scores, mask), value)
+    sums = ops.logsumexp(scores.float() if scores.dtype in (float16, bfloat16) else scores, -1)
+    return result, sums if mask is None else ops.where(sums == -math.inf, math.inf, sums)
+
+
+def _composed_vjp(gradient: Any, by_sums: Any, needs: tuple, query: Any, key: Any, value: Any,
+                  mask: Any, causal: bool, scale: float) -> tuple:
+    """The derivative in operators, from the weights made again."""
     weights = _weights(query, key, mask, causal, scale)
-    by_value = ops.matmul(ops.transpose(weights, -2, -1), g) if needs[2] else None
+    by_value = ops.matmul(ops.transpose(weights, -2, -1), gradient) if needs[2] else None
     if not (needs[0] or needs[1] or needs[3]):
         return None, None, by_value, None
-    by_weights = ops.matmul(g, ops.transpose(value, -2, -1)) * weights
+    by_weights = ops.matmul(gradient, ops.transpose(value, -2, -1)) * weights
     by_scores = by_weights - weights * by_weights.sum(-1, keepdim=True)
+    if by_sums is not None:
+        by_scores = by_scores + weights * by_sums.unsqueeze(-1)
     by_query = ops.matmul(by_scores, key) * scale if needs[0] else None
     by_key = ops.matmul(ops.transpose(by_scores, -2, -1), query) * scale if needs[1] else None
     return by_query, by_key, by_value, by_scores if needs[3] else None
 
 
-@extern(spec=_attention_spec, vjp=_attention_vjp, joint=True, saves="query key value mask",
-        method=False, decompose=lambda query, key, value, mask, causal, scale: ops.matmul(
-            _weights(query, key, mask, causal, scale), value))
-def attention(query, key, value, mask, causal, scale):
-    """Softmax of the scaled products of queries and keys, times the values."""
-    if query.dtype != key.dtype or key.dtype != value.dtype:
-        raise TypeError("types differ")
+def _attention_vjp(g: tuple, out: tuple, needs: tuple, query: Any, key: Any, value: Any, mask: Any,
+                   causal: bool, scale: float) -> tuple:
+    gradient, by_sums = g
+    if gradient is None:
+        gradient = ops.zeros_like(out[0])
+    if is_grad_enabled() or needs[3] or by_sums is not None:  # a further derivative, or a rare one
+        return _composed_vjp(gradient, by_sums, needs, query, key, value, mask, causal, scale)
+    found = ops.attention_gradient(gradient, *out, query, key, value, mask, causal, scale)
+    return (*(one if wanted else None for one, wanted in zip(found, needs, strict=False)), None)
+
+
+def _gradient_spec(gradient: Any, out: Any, sums: Any, query: Any, key: Any, value: Any, mask: Any,
+                   causal: bool, scale: float) -> tuple:
+    batch = out.shape[:-2]
+    return tuple(Spec((*batch, *one.shape[-2:]), one.dtype, one.device)
+                 for one in (query, key, value))
+
+
+def _gradient_in_operators(gradient: Any, out: Any, sums: Any, query: Any, key: Any, value: Any,
+                           mask: Any, causal: bool, scale: float) -> tuple:
+    found = _composed_vjp(
+        gradient, None, (True, True, True, False), query, key, value, mask, causal, scale)
+    batch = out.shape[:-2]
+    return tuple(ops.expand(one, (*batch, *one.shape[-2:])) for one in found[:3])
+
+
+@extern(spec=_gradient_spec, method=False, decompose=_gradient_in_operators)
+def attention_gradient(gradient, out, sums, query, key, value, mask, causal, scale):
+    """The gradients of attention by query, key and value, each with all batch dimensions. `sums`
+    are those that `attention` gave: the weights are made from them again."""
+    weights = _masked_scores(query, key, mask, causal, scale)
+    weights -= sums[..., None]
+    np.exp(weights, weights)
+    given, wide = widen(gradient), widen(query)
+    by_value = np.matmul(np.swapaxes(weights, -1, -2), given)
+    slopes = np.matmul(given, np.swapaxes(widen(value), -1, -2))
+    slopes -= np.multiply(given, widen(out)).sum(-1, keepdims=True)
+    slopes *= weights
+    slopes *= np.asarray(scale, slopes.dtype)
+    found = (np.matmul(slopes, widen(key)), np.matmul(np.swapaxes(slopes, -1, -2), wide), by_value)
+    return tuple(one.astype(query.dtype, copy=False) for one in found)
+
+
+def _masked_scores(query: np.ndarray, key: np.ndarray, mask: np.ndarray | None, causal: bool,
+                   scale: float) -> np.ndarray:
+    """Scaled products, -inf where nothing may be attended to."""
     work = widen(query) * np.asarray(scale, widen(query).dtype)
     scores = np.matmul(work, np.swapaxes(widen(key), -1, -2))
     if causal:
@@ -91,19 +149,34 @@ def attention(query, key, value, mask, causal, scale):
             scores = np.where(mask, scores, scores.dtype.type(-np.inf))
         else:
             scores = scores + mask.astype(scores.dtype, copy=False)
+    return scores
+
+
+@extern(spec=_attention_spec, vjp=_attention_vjp, joint=True,
+        saves="query key value mask out0 out1", method=False,
+        decompose=_attention_in_operators)
+def attention(query, key, value, mask, causal, scale):
+    """Softmax of the scaled products of queries and keys, times the values; and the logarithms of
+    the softmax's sums of exponentials, infinite for a row that may attend to nothing."""
+    if query.dtype != key.dtype or key.dtype != value.dtype:
+        raise TypeError("types differ")
+    scores = _masked_scores(query, key, mask, causal, scale)
     if scores.size == 0:
-        return np.zeros((*scores.shape[:-1], value.shape[-1]), query.dtype)
-    total = _exponentials(scores, mask is not None)
+        empty = np.zeros((*scores.shape[:-1], value.shape[-1]), query.dtype)
+        return empty, np.full(scores.shape[:-1], np.inf, scores.dtype)
+    total, sums = _exponentials(scores, mask is not None)
     result = np.matmul(scores, widen(value))
     result /= total
-    return np.ascontiguousarray(result).astype(query.dtype, copy=False)
+    return np.ascontiguousarray(result).astype(query.dtype, copy=False), sums
 
 
-def _exponentials(scores: np.ndarray, masked: bool) -> np.ndarray:
+def _exponentials(scores: np.ndarray, masked: bool) -> tuple[np.ndarray, np.ndarray]:
     """Turns scores into exponentials relative to the highest of their row, and gives the sums of
-    the rows; 1 for a row that is masked as a whole."""
+    the rows, 1 for a row that is masked as a whole; and the logarithms of the sums of what the
+    scores' exponentials would have been, infinite for such a row."""
     rows = scores.reshape(-1, scores.shape[-1])
     total = np.empty((len(rows), 1), rows.dtype)
+    above = np.empty((len(rows), 1), rows.dtype)
     step = max(1, BLOCK // rows.shape[1])
     for start in range(0, len(rows), step):
         part = rows[start : start + step]
@@ -113,12 +186,87 @@ def _exponentials(scores: np.ndarray, masked: bool) -> np.ndarray:
         part -= highest
         np.exp(part, part)
         total[start : start + step] = row_sums(part, True)
+        above[start : start + step] = highest
+    with np.errstate(divide="ignore"):
+        above += np.log(total)
     if masked:
+        above[total == 0] = np.inf
         total[total == 0] = 1
-    return total.reshape(*scores.shape[:-1], 1)
+    shape = scores.shape[:-1]
+    return total.reshape(*shape, 1), above.reshape(shape)
 
 
-@composite(method=False)
+def _attend_forth(query: np.ndarray, key: np.ndarray, value: np.ndarray, mask: Any,
+                  dropout_p: float, causal: bool, scale: Any, enable_gqa: bool) -> tuple | None:
+    """The result, and the weights where they are few. Operands of one type; None for what the operators
+    have to see to."""
+    kind = query.dtype
+    if dropout_p or enable_gqa or kind not in FLOATS or not query.ndim == key.ndim == value.ndim > 2:
+        return None
+    if key.dtype is not kind or value.dtype is not kind or mask is not None or not query.size:
+        return None
+    if not query.shape[:-2] == key.shape[:-2] == value.shape[:-2] or not key.size or not value.size:
+        return None
+    scale = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
+    weights = np.matmul(query * kind.type(scale), key.swapaxes(-1, -2))
+    if causal:
+        np.copyto(weights, -np.inf, where=_future(*weights.shape[-2:]))
+    total = _powers(weights)
+    result = np.matmul(weights, value)
+    result /= total
+    return result, (weights, total) if weights.size <= _KEPT else None
+
+
+def _powers(scores: np.ndarray) -> np.ndarray:
+    """Turns scores into exponentials relative to the highest of their row, and gives the rows' sums."""
+    if scores.size > BLOCK:
+        return _exponentials(scores, False)[0]
+    scores -= np.maximum.reduce(scores, axis=-1, keepdims=True)
+    np.exp(scores, scores)
+    return row_sums(scores)[..., None]
+
+
+_KEPT = 1 << 23  # weights of one call that are kept for its derivative
+
+
+@functools.lru_cache(8)
+def _future(rows: int, columns: int) -> np.ndarray:
+    """Where a position may not look: at those that follow."""
+    return ~np.tri(rows, columns, dtype=bool)
+
+
+def _attend_at_once(*values: Any) -> np.ndarray | None:
+    found = _attend_forth(*values)
+    return None if found is None else found[0]
+
+
+def _attend_back(g: np.ndarray, kept: Any, needs: tuple, query: np.ndarray, key: np.ndarray,
+                 value: np.ndarray, mask: Any, dropout_p: float, causal: bool, scale: Any,
+                 enable_gqa: bool) -> tuple:
+    scale = query.dtype.type(1 / math.sqrt(query.shape[-1]) if scale is None else scale)
+    if kept is None:
+        weights = np.matmul(query * scale, key.swapaxes(-1, -2))
+        if causal:
+            np.copyto(weights, -np.inf, where=_future(*weights.shape[-2:]))
+        weights /= _powers(weights)
+    else:
+        weights = kept[0] / kept[1]
+    by_value = np.matmul(weights.swapaxes(-1, -2), g) if needs[2] else None
+    by_query = by_key = None
+    if needs[0] or needs[1]:
+        by_scores = np.matmul(g, value.swapaxes(-1, -2))
+        by_scores -= np.vecdot(by_scores, weights)[..., None]
+        by_scores *= weights
+        by_scores *= scale
+        if needs[0]:
+            by_query = np.matmul(by_scores, key)
+        if needs[1]:
+            by_key = np.matmul(by_scores.swapaxes(-1, -2), query)
+    return by_query, by_key, by_value, *(None,) * 5
+
+
+@composite(method=False, run=_attend_at_once, forth=_attend_forth, back=_attend_back,
+           saves="query key value")
 def scaled_dot_product_attention(query, key, value, attn_mask=None, dropout_p=0.0, is_causal=False,
                                  scale=None, enable_gqa=False):
     """Attention over (…, positions, features). A boolean mask says where to attend, another is
@@ -134,6 +282,6 @@ def scaled_dot_product_attention(query, key, value, attn_mask=None, dropout_p=0.
                            f"but got attn_mask.dtype: {attn_mask.dtype} and query.dtype: "
                            f"{query.dtype} instead.")
     if dropout_p == 0:
-        return ops.attention(query, key, value, attn_mask, is_causal, scale)
+        return ops.attention(query, key, value, attn_mask, is_causal, scale)[0]
     weights = _weights(query, key, attn_mask, is_causal, scale)
     return ops.matmul(ops.dropout(weights, dropout_p, True), value)

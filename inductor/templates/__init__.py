@@ -7,6 +7,7 @@ finish       epilogues: what becomes of a result while it is in the first cache 
 tile         which part of a product is kept in registers
 gemm         matrix products
 attention    attention in one pass
+backward     its gradients, from weights that are made again
 panels       weights packed once for many products
 image        an image as a convolution reads it
 convolution  convolutions as implicit matrix products

@@ -1,12 +1,13 @@
 """Attention in one pass: softmax(scale * Q @ K^T + mask) @ V, and no memory for all the scores.
 
-`forward(problem)` is a kernel (Q, K, V, out, scratch, mask) over (batch, head, block of rows). Keys and
+`forward(problem)` is a kernel (Q, K, V, out, scratch, [mask], [sums]) over (batch, head, block of rows). Keys and
 values are packed block by block; a tile of rows is multiplied with a block of keys into the first cache
 level, where its softmax is taken as of what is known so far: each row has its highest score and its
 total, and what was added up before is scaled when a later block has a higher one (an "online" softmax).
 A causal product leaves out the blocks and panels of columns that no row of a tile may see.
 
-A row that may see nothing gives zeros; what is not a number in the scores of a row makes the row so.
+For the gradient (`backward.py`) `sums` takes the logarithm of the sum of exponentials of each row.
+A row that may see nothing gives zeros, and infinity there; what is not a number in the scores of a row makes the row so.
 """
 
 from __future__ import annotations
@@ -61,6 +62,7 @@ class Attention:
     causal: bool = False
     mask: Mask | None = None
     dtype: str = "float32"
+    sums: bool = False
 
 
 class Factor(Gemm):
@@ -217,7 +219,11 @@ class Forward:
                 product.by_height(e, tile.index, step)
         rows = e.subtract(end, begin)
         target = e.add(places[OUT], e.multiply(begin, p.out[2]))
-        e.call(self.finish, out, e.at(scratch, self.state), target, rows)
+        sums = out
+        if p.sums:
+            rows_before = e.multiply(e.divide(unit, self.blocks), p.rows)
+            sums = e.at(e.pointer(MASK + (p.mask is not None)), e.add(rows_before, begin))
+        e.call(self.finish, out, e.at(scratch, self.state), target, rows, sums)
 
     def _mask_start(self, e: Emitter, place: Value) -> Any:
         assert self.problem.mask is not None
@@ -322,7 +328,7 @@ class Forward:
             value = e.builder.fmul(e.load_vector(line, lane.index), e.constant(p.scale))
             exists = e.mask(e.subtract(limit, lane.index)) if ragged else None
             if p.mask is not None:
-                value = self._masked(e, value, mask, row, e.add(low, lane.index), exists)
+                value = masked(e, p.mask, value, mask, row, e.add(low, lane.index), exists)
             if exists is not None:
                 value = e.builder.select(exists, value, lowest)
             e.store_vector(value, line, lane.index)
@@ -330,24 +336,6 @@ class Forward:
             lane.next[0] = e.builder.select(higher, value, lane.values[0])
         name = f"llvm.vector.reduce.fmax.{e.suffix(e.vector)}"
         return e.intrinsic(name, e.element, lane.values[0])
-
-    def _masked(
-        self, e: Emitter, value: Any, mask: Any, row: Value, column: Value, exists: Any
-    ) -> ir.Value:
-        p = self.problem
-        assert p.mask is not None
-        kind = I8 if p.mask.dtype == "bool" else e.element
-        *_, row_stride, column_stride = p.mask.strides
-        place = e.add(e.multiply(row, row_stride), e.multiply(column, column_stride))
-        if column_stride:
-            there = exists if exists is not None else e.mask(e.lanes)
-            found = e.load_masked(mask, place, there, kind=I8 if kind is I8 else None)
-        else:
-            found = e.splat(e.load(mask, place, kind))
-        if kind is not I8:
-            return e.builder.fadd(value, found)
-        seen = e.builder.icmp_unsigned("!=", found, ir.Constant(found.type, None))
-        return e.builder.select(seen, value, e.constant(-math.inf))
 
     def _exponentials(self, e: Emitter, line: Any, high: Any, count: Value) -> ir.Value:
         """exp(score - highest) in place; the result is their sum."""
@@ -373,19 +361,19 @@ class Forward:
                 here = e.add(start, lane.index)
                 value = e.builder.fmul(e.load_masked(out, here, mask), factor)
                 e.store_masked(value, out, here, mask)
-            alone = e.builder.extract_element(factor, ir.Constant(ir.IntType(32), 0))
-            return [e.builder.fadd(e.builder.fmul(e.load(state, 1), alone), total)]
+            return [e.builder.fadd(e.builder.fmul(e.load(state, 1), _first(e, factor)), total)]
 
         return e.choose(e.compare("!=", first, 0), lambda: [total], scale)[0]
 
     def _write_finish(self) -> ir.Function:
-        """Divide rows of the result by their totals: (out, state, place, rows)."""
+        """Divide rows of the result by their totals: (out, state, place, rows, sums)."""
         p = self.problem
-        kind = ir.FunctionType(ir.VoidType(), [POINTER, POINTER, I64, I64])
+        kind = ir.FunctionType(ir.VoidType(), [POINTER, POINTER, I64, I64, POINTER])
         e = Emitter(self.module, "finish", kind, p.dtype)
-        out, states, target, rows = e.arguments
+        out, states, target, rows, sums = e.arguments
         with e.loop(0, rows) as i:
-            total = e.load(states, e.add(e.multiply(i.index, 2), 1))
+            state = e.at(states, e.multiply(i.index, 2))
+            total = e.load(state, 1)
             empty = e.builder.fcmp_ordered("==", total, e.zero)
             one = ir.Constant(e.element, 1.0)
             divisor = e.splat(e.builder.select(empty, one, total))
@@ -394,18 +382,50 @@ class Forward:
                 mask = e.mask(e.subtract(p.width, lane.index))
                 here = e.add(start, lane.index)
                 e.store_masked(e.builder.fdiv(e.load_masked(out, here, mask), divisor), out, here, mask)
+            if p.sums:
+                whole = e.builder.fadd(_first(e, function(e, "log", divisor)), e.load(state))
+                infinite = ir.Constant(e.element, math.inf)
+                e.store(e.builder.select(empty, infinite, whole), sums, i.index)
         e.finish()
         return e.function
 
 
+def masked(
+    e: Emitter, layout: Mask, value: Any, mask: Any, row: Value, column: Value, exists: Any
+) -> ir.Value:
+    """A vector of scores with its part of the mask."""
+    kind = I8 if layout.dtype == "bool" else e.element
+    *_, row_stride, column_stride = layout.strides
+    place = e.add(e.multiply(row, row_stride), e.multiply(column, column_stride))
+    if column_stride:
+        there = exists if exists is not None else e.mask(e.lanes)
+        found = e.load_masked(mask, place, there, kind=I8 if kind is I8 else None)
+    else:
+        found = e.splat(e.load(mask, place, kind))
+    if kind is not I8:
+        return e.builder.fadd(value, found)
+    seen = e.builder.icmp_unsigned("!=", found, ir.Constant(found.type, None))
+    return e.builder.select(seen, value, e.constant(-math.inf))
+
+
+def _first(e: Emitter, value: ir.Value) -> ir.Value:
+    """The first lane of a vector."""
+    return e.builder.extract_element(value, ir.Constant(ir.IntType(32), 0))
+
+
 def exponential(e: Emitter, value: ir.Value) -> ir.Value:
     """exp of a vector, by the math library of generated kernels."""
+    return function(e, "exp", value)
+
+
+def function(e: Emitter, name: str, value: ir.Value) -> ir.Value:
+    """A function of the math library, of a vector."""
     from inductor.templates.lanes import Lanes, run
 
-    name = "exp_float64" if e.itemsize == 8 else "exp_float32"
+    name += "_float64" if e.itemsize == 8 else "_float32"
     return run(e, f"result = {name}(x)", {"x": Lanes(e, value)})["result"].value
 
 
 def forward(problem: Attention) -> Template:
-    """The kernel (Q, K, V, out, mask) of attention."""
+    """The kernel (Q, K, V, out, [mask], [sums]) of attention."""
     return Forward(problem).template()

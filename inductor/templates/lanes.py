@@ -187,7 +187,9 @@ class _Vocabulary:
         return Lanes(self.e, self.e.intrinsic(name, kind, left.value, left.like(right).value))
 
     def select(self, condition: Lanes, yes: Any, no: Any) -> Lanes:
-        pattern = yes if isinstance(yes, Lanes) else no
+        pattern = next((x for x in (yes, no) if isinstance(x, Lanes)), None)
+        if pattern is None:  # numbers only
+            pattern = Lanes(self.e, self.e.constant(0.0))
         yes, no = pattern.like(yes), pattern.like(no)
         return Lanes(self.e, self.e.builder.select(condition.value, yes.value, no.value))
 

@@ -283,7 +283,7 @@ WITHOUT_PEER = set(
     strided_view strided_view_backward
     strided_view_scatter strided_view_values fill copy getitem slice alias new_zeros new_ones new_full as_strided index
     fft_complex fft_real fft_half select_backward adaptive_avg_pool adaptive_avg_pool_input_grad
-    adaptive_max_pool attention avg_pool avg_pool_input_grad binary_entropy convolution
+    adaptive_max_pool attention attention_gradient avg_pool avg_pool_input_grad binary_entropy convolution
     convolution_input_grad convolution_weight_grad embedding_weight_grad max_pool
     fractional_max_pool max_pool_input_grad max_pool_with_indices batch_norm_forward native_layer_norm nll_loss_forward
     one_hot_of prelu_kernel constant_pad_nd embedding ctc_loss_forward gelu_backward silu_backward

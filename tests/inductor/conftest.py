@@ -71,7 +71,6 @@ class Harness:
 
         return aot_compile(
             capture(function, examples), list(examples), forward_compiler=compiler, keep=keep(),
-            keep_inferring=keep(inferring=True),
         )
 
     @property

@@ -25,6 +25,12 @@ def _i(values):
 HOW = ((2, 1), (1, 1), (1, 2), 2)
 POOL = ((3, 2), (2, 2), (1, 0), (1, 2), True)
 AVG = ((3, 2), (2, 2), (1, 1), True, False, None)
+def _attended(*bound):
+    """A gradient, what attention gave, and what it was given."""
+    out, sums = ops.attention(*bound)
+    return (out.cos(), out, sums, *bound)
+
+
 SAMPLES = {
     "softmax": [(_x(2, 3, 4), 1, None), (_x(2, 3).t(), -1, None)],
     "log_softmax": [(_x(2, 3, 4), 1, None), (_x(3), 0, None)],
@@ -59,6 +65,10 @@ SAMPLES = {
         (_x(2, 5, 4), _x(2, 6, 4), _x(2, 6, 3), None, True, 0.5),
         (_x(2, 5, 4), _x(2, 6, 4), _x(2, 6, 3), _x(5, 6), False, 0.5),
         (_x(2, 5, 4), _x(2, 6, 4), _x(2, 6, 3), from_numpy(R.random((5, 6)) > 0.5), False, 0.5),
+    ],
+    "attention_gradient": [
+        _attended(_x(2, 5, 4), _x(2, 6, 4), _x(2, 6, 3), None, True, 0.5),
+        _attended(_x(2, 5, 4), _x(2, 6, 4), _x(6, 3), _x(5, 6), False, 0.5),
     ],
     "embedding": [(_i([[1, 2], [0, 5]]), _x(6, 3), None, False)],
     "embedding_weight_grad": [(_x(2, 2, 3), _i([[1, 2], [1, 5]]), 6, 1, False)],
