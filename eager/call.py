@@ -18,7 +18,8 @@ import numpy as np
 
 from eager import autograd, dispatch
 from eager.mode import _MODE
-from eager.recording import record_binary, record_unary, record_view
+from eager.node import OpNode, anomaly, count, node_of, trace
+from eager.recording import record_binary, record_unary
 from eager.tensor import PLAIN, Tensor
 
 MISSING = object()
@@ -142,9 +143,18 @@ def call({header}):
         result._base, result._view = base, a0._view + ((op, ({params})),)
         if not (a0._requires_grad or base._requires_grad):
             return result
-    if recorded and mode.grad:
-        return record(op, ({all},), result)
-    return cut(op, ({all},), result)
+    if not (recorded and mode.grad):
+        return cut(op, ({all},), result)
+    node = new(OpNode)
+    node.op, node.sequence = op, count()
+    if anomaly[0]:
+        node.traceback = trace()
+    before = a0._node if base is None else node_of(a0)
+    node._edges = [a0 if before is None else (before, a0._output_nr)]
+    node.saved = (a0._spec(), {params})
+    result._node, result._requires_grad = node, True
+    result._seen = result._base._node
+    return result
 """
 
 _TEMPLATES = {
@@ -233,8 +243,8 @@ def straight(op: Any) -> Any:
                         co_name=op.name)
     space = _space(op, of)
     if form == "view":
-        space.update(function=op.run, record=record_view, recorded=op.vjp is not None,
-                     cut=autograd.finish_view)
+        space.update(function=op.run, recorded=op.vjp is not None, cut=autograd.finish_view,
+                     OpNode=OpNode, count=count, anomaly=anomaly, trace=trace, node_of=node_of)
     made = types.FunctionType(code, space, op.name, (MISSING,) * op.arity)
     made.__doc__, made.__module__, made.__qualname__ = op.__doc__, op.__module__, op.name
     made.op = op  # type: ignore[attr-defined]

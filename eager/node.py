@@ -196,7 +196,22 @@ def _own(grad: Tensor) -> Tensor:
         fresh = grad._exclusive or (array.base is None and sys.getrefcount(array) <= 3)
         if fresh and array.flags.c_contiguous:
             return grad
+    base = grad._base
+    if type(base) is Tensor and _is_only_for(base, array) and array.flags.c_contiguous:
+        return Tensor._wrap(array)
     return Tensor._wrap(array.copy(order="C"))
+
+
+def _is_only_for(base: Tensor, view: np.ndarray) -> bool:
+    """Whether nobody but this view of it holds a tensor and its memory."""
+    owner = base._array
+    # References: `grad._base`, the callers' and this function's variables, getrefcount's own; and
+    # `base._array`, `view.base`, `owner`, getrefcount's own.
+    return (
+        base._storage is None and base._node is None and base._base is None
+        and view.base is owner and owner.base is None
+        and sys.getrefcount(base) <= 4 and sys.getrefcount(owner) <= 4
+    )
 
 
 def accumulator(leaf: Tensor) -> AccumulateGrad:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from eager.blocks import BLOCK, against, row_sums, steps
+from eager.blocks import BLOCK, against, row_maxima, row_sums, steps
 from eager.call import FLOATS, SINGLE
 from eager.dtype import bfloat16, float16, float32
 from eager.dtype import from_numpy as _type_of
@@ -384,10 +384,11 @@ def _softmax_steps(input: Any, dim: int, dtype: Any = None) -> Any:
 def softmax(input, dim, dtype=None):
     """Exponentials along a dimension, scaled to add up to one."""
     if _is_small(input, dim, dtype):
-        result = np.subtract(input, np.maximum.reduce(input, axis=-1, keepdims=True))
+        rows = input if input.ndim == 2 else input.reshape(-1, input.shape[-1])
+        result = np.subtract(rows, row_maxima(rows))
         np.exp(result, result)
-        result /= row_sums(result)[..., None]
-        return result
+        result /= row_sums(result)[:, None]
+        return result if input.ndim == 2 else result.reshape(input.shape)
     work, kind = _floating_rows("softmax", input, dim, dtype)
     result = np.empty(work.shape, work.dtype)
     for rows, filled, axis in _row_blocks(work, result, dim):
@@ -413,9 +414,10 @@ def _log_softmax_steps(input: Any, dim: int, dtype: Any = None) -> Any:
 def log_softmax(input, dim, dtype=None):
     """The logarithm of softmax, without leaving the range of the type."""
     if _is_small(input, dim, dtype):
-        result = np.subtract(input, np.maximum.reduce(input, axis=-1, keepdims=True))
-        result -= np.log(row_sums(np.exp(result), True))
-        return result
+        rows = input if input.ndim == 2 else input.reshape(-1, input.shape[-1])
+        result = np.subtract(rows, row_maxima(rows))
+        result -= np.log(row_sums(np.exp(result)))[:, None]
+        return result if input.ndim == 2 else result.reshape(input.shape)
     work, kind = _floating_rows("log_softmax", input, dim, dtype)
     result = np.empty(work.shape, work.dtype)
     for rows, filled, axis in _row_blocks(work, result, dim):

@@ -387,8 +387,8 @@ def _geometry(input: tuple, weight: tuple, bias: tuple | None, stride: Any, padd
     rank = len(weight) - 2
     how = (expand(stride, rank, "stride"), expand(padding, rank, "padding"),
            expand(dilation, rank, "dilation"))
-    operands = [None if shape is None else Spec(shape, float32) for shape in (input, weight, bias)]
-    return _check(*operands, *how, groups), *how
+    shift = None if bias is None else Spec(bias, float32)
+    return _check(Spec(input, float32), Spec(weight, float32), shift, *how, groups), *how
 
 
 def _convolve_at_once(rank: int) -> Any:
@@ -397,7 +397,8 @@ def _convolve_at_once(rank: int) -> Any:
         how = _prepared(input, weight, bias, stride, padding, dilation, groups)
         if how is None or weight.ndim != rank + 2:
             return None
-        result = _convolve(input, weight, *how, groups)
+        size, stride, padding, dilation = how
+        result = _convolve(input, weight, size, stride, padding, dilation, groups)
         if bias is not None:
             result += bias.reshape(-1, *[1] * rank)
         return result

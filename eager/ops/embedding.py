@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from eager.blocks import column_sums
 from eager.dtype import INTEGER, float32, int64
 from eager.op import composite, extern
 from eager.ops.activation import HALF
@@ -71,12 +72,23 @@ def embedding_weight_grad(g, indices, rows, padding_idx, scale_grad_by_freq):
         return result
     order = np.argsort(flat, kind="stable")
     numbers, starts, counts = np.unique(flat[order], return_index=True, return_counts=True)
-    if len(numbers) == len(flat):
-        total = values[order]
-    else:
-        total = np.add.reduceat(values[order], starts, axis=0)
-    result[numbers] = total / counts[:, None] if scale_grad_by_freq else total
+    _add_rows(result, values, order, numbers, starts, counts)
+    if scale_grad_by_freq:
+        result[numbers] /= counts[:, None]
     return result
+
+
+def _add_rows(result: np.ndarray, values: np.ndarray, order: np.ndarray, numbers: np.ndarray,
+              starts: np.ndarray, counts: np.ndarray) -> None:
+    """Adds up the rows of each number: the first row of every number, then the second, and so on; the
+    rows of a number that has many at once."""
+    result[numbers] = values[order[starts]]
+    few = counts <= 16
+    for place in range(1, int(counts[few].max(initial=0))):
+        some = few & (counts > place)
+        result[numbers[some]] += values[order[starts[some] + place]]
+    for number, start, count in zip(numbers[~few], starts[~few], counts[~few]):
+        result[number] = column_sums(values[order[start : start + count]])
 
 
 @extern(spec=lambda input, num_classes: Spec((*input.shape, num_classes), int64, input.device),

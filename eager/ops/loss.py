@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from eager.blocks import BLOCK, places, row_sums
+from eager.blocks import BLOCK, places, row_maxima, row_sums
 from eager.call import FLOATS
 from eager.dtype import FLOATING, INTEGER, result_type
 from eager.op import composite, extern, require
@@ -191,8 +191,7 @@ def _entropy_at_once(input: np.ndarray, target: np.ndarray, weight: Any, size_av
         rows, classes = input[start : start + step], target[start : start + step]
         if np.minimum.reduce(classes) < 0 or ignore_index >= 0 and (classes == ignore_index).any():
             return None
-        highest = np.maximum.reduce(rows, axis=1, keepdims=True)
-        apart = np.subtract(rows, highest, None if likely is None else likely[start : start + step])
+        apart = np.subtract(rows, row_maxima(rows), None if likely is None else likely[start : start + step])
         picked = apart[places(len(classes)), classes]
         sums = row_sums(np.exp(apart, apart))
         if likely is not None:

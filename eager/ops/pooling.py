@@ -311,8 +311,8 @@ def _plan(rank: int, shape: tuple, kernel_size: Any, stride: Any, padding: Any, 
     """Kernel, stride, padding and dilation by dimension; the shape of the result; and where few
     enough elements meet, where they are: the shape of the planes, and the windows' members."""
     how = _parameters(rank, Spec(shape, float32), kernel_size, stride, padding, dilation)
-    spatial = shape[len(shape) - rank:]
-    size = _windows(spatial, *how, ceil_mode)
+    spatial, (kernel, steps, widths, gaps) = shape[len(shape) - rank:], how
+    size = _windows(spatial, kernel, steps, widths, gaps, ceil_mode)
     result, count = (*shape[:len(shape) - rank], *size), _plane(shape)
     if count * _plane(how[0]) > _GATHERED or not count:
         return how, result, None, None
