@@ -148,13 +148,14 @@ def lower_adaptive_grad(lowering: Lowering, node: Node, bound: tuple) -> Lazy:
 
 @lowers("cumsum")
 def lower_cumsum(lowering: Lowering, node: Node, bound: tuple) -> Lazy:
-    """A running sum: a loop that reads what it wrote one step before."""
+    """A running sum: a loop that reads what it wrote one step before. Sums of float32 run in float64, as in eager."""
     source, dim = lowering.tensor(bound[0]), int(bound[1])
     shape, dtype = _meta(node)
     if not shape or 0 in shape or dtype in HALF or dtype == "bool":
         raise Unsupported(f"a running sum of {dtype} {list(shape)}")
     dim %= len(shape)
-    target = Buffer(lowering.name(), dtype, shape, contiguous_strides(shape))
+    wide = "float64" if dtype == "float32" else dtype
+    target = Buffer(lowering.name(), wide, shape, contiguous_strides(shape))
 
     def before(s: TypedAlgebra, c: Coordinates) -> tuple[Value, Any]:
         later = s.gt(s.index(c[dim]), 0)
@@ -162,7 +163,7 @@ def lower_cumsum(lowering: Lowering, node: Node, bound: tuple) -> Lazy:
 
     def body(s: TypedAlgebra, c: Coordinates) -> Value:
         later, previous = before(s, c)
-        value = s.cast_to(source.at(s, c), dtype)
+        value = s.cast_to(source.at(s, c), wide)
         total = s.load(target, target.index((*c[:dim], previous, *c[dim + 1 :])))
         return s.where(later, s.add(total, value), value)
 
@@ -175,4 +176,7 @@ def lower_cumsum(lowering: Lowering, node: Node, bound: tuple) -> Lazy:
     lowering.emit(Loop(
         target, dims, ZERO, body, scatter="set", place=place, origins=lowering._origins("cumsum"),
     ))
-    return Stored.whole(target)
+    whole = Stored.whole(target)
+    if wide == dtype:
+        return whole
+    return Computed(shape, dtype, lambda s, c: s.cast_to(whole.at(s, c), dtype), "cumsum")

@@ -260,7 +260,10 @@ def softplus(s, input, beta=1.0, threshold=20.0):
 
 def _softsign_vjp(g: Any, out: Any, input: Any) -> Any:
     size = 1 + ops.abs(input)
-    return g / (size * size)
+    if not input.is_complex():
+        return g / (size * size)
+    along = ops.real(g * ops.conj(input)) / (size * size)
+    return g / size - along * ops.sgn(input)
 
 
 @pointwise(vjp=_softsign_vjp, promote="float", method=False, inplace=False, takes="number")
@@ -276,8 +279,12 @@ def logsigmoid(s, input):
     return s.minimum(input, 0) - s.log1p(s.exp(-s.abs(input)))
 
 
-@pointwise(vjp=lambda g, out, input: g * ops.square(ops.tanh(input)), promote="float",
-           method=False, inplace=False, takes="number")
+def _tanhshrink_vjp(g: Any, out: Any, input: Any) -> Any:
+    slope = ops.square(ops.tanh(input))
+    return g * (ops.conj(slope) if slope.is_complex() else slope)
+
+
+@pointwise(vjp=_tanhshrink_vjp, promote="float", method=False, inplace=False, takes="number")
 def tanhshrink(s, input):
     """The input less its tanh."""
     return input - s.tanh(input)

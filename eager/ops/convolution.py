@@ -269,8 +269,12 @@ def _input_grad_spec(g: Any, weight: Any, spatial: tuple, stride: tuple, padding
 
 def _input_grad_vjp(u: Any, out: Any, needs: tuple, g: Any, weight: Any, spatial: tuple,
                     *how: Any) -> tuple:
-    return (_as_far(ops.convolution(u, weight, None, *how), g.shape) if needs[0] else None,
-            ops.convolution_weight_grad(g, u, weight.shape[2:], *how) if needs[1] else None)
+    return (_as_far(ops.convolution(u, _conj(weight), None, *how), g.shape) if needs[0] else None,
+            ops.convolution_weight_grad(_conj(g), u, weight.shape[2:], *how) if needs[1] else None)
+
+
+def _conj(x: Any) -> Any:
+    return ops.conj(x) if x.dtype.is_complex else x
 
 
 def _as_far(found: Any, shape: tuple) -> Any:
@@ -293,8 +297,8 @@ def convolution_input_grad(g, weight, spatial, stride, padding, dilation, groups
 
 def _weight_grad_vjp(u: Any, out: Any, needs: tuple, g: Any, input: Any, kernel: tuple,
                      *how: Any) -> tuple:
-    return (_as_far(ops.convolution(input, u, None, *how), g.shape) if needs[0] else None,
-            ops.convolution_input_grad(g, u, input.shape[2:], *how) if needs[1] else None)
+    return (_as_far(ops.convolution(_conj(input), u, None, *how), g.shape) if needs[0] else None,
+            ops.convolution_input_grad(_conj(g), u, input.shape[2:], *how) if needs[1] else None)
 
 
 @extern(spec=lambda g, input, kernel, stride, padding, dilation, groups: Spec(
@@ -315,9 +319,9 @@ def _convolution_vjp(g: Any, out: Any, needs: tuple, input: Any, weight: Any, bi
                      *how: Any) -> tuple:
     by_input = by_weight = by_bias = None
     if needs[0]:
-        by_input = ops.convolution_input_grad(g, weight, input.shape[2:], *how)
+        by_input = ops.convolution_input_grad(g, _conj(weight), input.shape[2:], *how)
     if needs[1]:
-        by_weight = ops.convolution_weight_grad(g, input, weight.shape[2:], *how)
+        by_weight = ops.convolution_weight_grad(g, _conj(input), weight.shape[2:], *how)
     if len(needs) > 2 and needs[2]:
         by_bias = g.sum((0, *range(2, len(g.shape))))
     return (by_input, by_weight, by_bias)[:len(needs)]

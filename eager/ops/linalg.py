@@ -282,9 +282,9 @@ def _addmm_spec(input, mat1, mat2, beta, alpha):
     saves="mat1 mat2",
     inplace=True,
     vjp=(
-        lambda g, out, input, a, b, beta, alpha: _scaled(g, beta),
-        lambda g, out, input, a, b, beta, alpha: _scaled(ops.mm(g, turned(b)), alpha),
-        lambda g, out, input, a, b, beta, alpha: _scaled(ops.mm(turned(a), g), alpha),
+        lambda g, out, input, a, b, beta, alpha: _scaled(g, beta.conjugate()),
+        lambda g, out, input, a, b, beta, alpha: _scaled(ops.mm(g, turned(b)), alpha.conjugate()),
+        lambda g, out, input, a, b, beta, alpha: _scaled(ops.mm(turned(a), g), alpha.conjugate()),
     ),
     decompose=lambda input, mat1, mat2, *, beta=1, alpha=1: (
         _scaled(ops.mm(mat1, mat2), alpha) + _scaled(input, beta)

@@ -27,7 +27,7 @@ def _filled(input: Tensor, mask: Any, value: Any) -> Tensor:
 
 
 def _lowest(dtype: Any) -> Any:
-    return -math.inf if dtype.is_floating_point else False if dtype is dtypes.bool_ else dtypes.iinfo(dtype).min
+    return -math.inf if dtype.category >= dtypes.FLOATING else False if dtype is dtypes.bool_ else dtypes.iinfo(dtype).min
 
 
 def _highest(dtype: Any) -> Any:

@@ -62,7 +62,7 @@ def _scaled(g, alpha):
     return g if alpha == 1 else g * alpha
 
 
-@pointwise(vjp=(lambda g, out, a, b, alpha: g, lambda g, out, a, b, alpha: _scaled(g, alpha)), saves="", run=_add, quick=np.add)
+@pointwise(vjp=(lambda g, out, a, b, alpha: g, lambda g, out, a, b, alpha: _scaled(g, _conj(alpha))), saves="", run=_add, quick=np.add)
 def add(s, input, other, *, alpha=1):
     """`input + alpha * other`."""
     return input + other if alpha == 1 else input + other * alpha
@@ -85,7 +85,7 @@ def _no_bools(found: Any, input: Any, other: Any, alpha: Any) -> None:
 
 
 @pointwise(
-    vjp=(lambda g, out, a, b, alpha: g, lambda g, out, a, b, alpha: _scaled(-g, alpha)),
+    vjp=(lambda g, out, a, b, alpha: g, lambda g, out, a, b, alpha: _scaled(-g, _conj(alpha))),
     saves="",
     run=_subtract,
     quick=np.subtract,
@@ -110,6 +110,8 @@ def mul(s, input, other):
 
 
 def _conj(x: Any) -> Any:
+    if isinstance(x, complex):
+        return x.conjugate()
     return ops.conj(x) if isinstance(x, Tensor) and x.is_complex() else x
 
 
@@ -307,13 +309,13 @@ def sgn(s, input):
     return s.sign(input)
 
 
-@pointwise(vjp=lambda g, out, x: -g * (out * out), saves="out", promote="float", run=lambda x: 1 / x)
+@pointwise(vjp=lambda g, out, x: -g * _conj(out * out), saves="out", promote="float", run=lambda x: 1 / x)
 def reciprocal(s, input):
     """`1 / input`."""
     return s.reciprocal(input)
 
 
-@pointwise(vjp=lambda g, out, x: g * (x * 2), saves="input", run=lambda x: np.square(x) if x.dtype.kind != "b" else x.copy(),
+@pointwise(vjp=lambda g, out, x: g * _conj(x * 2), saves="input", run=lambda x: np.square(x) if x.dtype.kind != "b" else x.copy(),
     result=lambda x: dtypes.int64 if x.dtype is dtypes.bool_ else x.dtype,
 )
 def square(s, input):
@@ -347,29 +349,34 @@ def _unary(
     return pointwise(body, vjp=vjp, saves=saves, promote=promote, run=run, **given)
 
 
+def _acosh_vjp(g, out, x):
+    # two roots, for the root of the product lies on another branch left of the imaginary axis
+    return g * (_conj(ops.rsqrt(x - 1) * ops.rsqrt(x + 1)) if x.is_complex() else ops.rsqrt(x * x - 1))
+
+
 exp = _unary("exp", "e to the power of the input.", lambda g, out, x: g * _conj(out), "out", run=np.exp)
-exp2 = _unary("exp2", "2 to the power of the input.", lambda g, out, x: g * out * math.log(2), "out", run=np.exp2)
-expm1 = _unary("expm1", "`exp(input) - 1`, accurate near 0.", lambda g, out, x: g * (out + 1), "out", run=np.expm1)
+exp2 = _unary("exp2", "2 to the power of the input.", lambda g, out, x: g * _conj(out) * math.log(2), "out", run=np.exp2)
+expm1 = _unary("expm1", "`exp(input) - 1`, accurate near 0.", lambda g, out, x: g * _conj(out + 1), "out", run=np.expm1)
 log = _unary("log", "The natural logarithm.", lambda g, out, x: g / _conj(x), "input", run=np.log)
-log1p = _unary("log1p", "`log(1 + input)`, accurate near 0.", lambda g, out, x: g / (x + 1), "input", run=np.log1p)
-log2 = _unary("log2", "The logarithm to base 2.", lambda g, out, x: g / (x * math.log(2)), "input", run=np.log2)
-log10 = _unary("log10", "The logarithm to base 10.", lambda g, out, x: g / (x * math.log(10)), "input", run=np.log10)
+log1p = _unary("log1p", "`log(1 + input)`, accurate near 0.", lambda g, out, x: g / _conj(x + 1), "input", run=np.log1p)
+log2 = _unary("log2", "The logarithm to base 2.", lambda g, out, x: g / _conj(x * math.log(2)), "input", run=np.log2)
+log10 = _unary("log10", "The logarithm to base 10.", lambda g, out, x: g / _conj(x * math.log(10)), "input", run=np.log10)
 sqrt = _unary("sqrt", "The square root.", lambda g, out, x: g / (_conj(out) * 2), "out", run=np.sqrt)
 rsqrt = _unary(
-    "rsqrt", "`1 / sqrt(input)`.", lambda g, out, x: g * (out * out * out) * -0.5, "out", quick=lambda x: steps(_rsqrt_steps, x)
+    "rsqrt", "`1 / sqrt(input)`.", lambda g, out, x: g * _conj(out * out * out) * -0.5, "out", quick=lambda x: steps(_rsqrt_steps, x)
 )
 sin = _unary("sin", "The sine.", lambda g, out, x: g * _conj(ops.cos(x)), "input", run=np.sin)
 cos = _unary("cos", "The cosine.", lambda g, out, x: -g * _conj(ops.sin(x)), "input", run=np.cos)
-tan = _unary("tan", "The tangent.", lambda g, out, x: g * (out * out + 1), "out", run=np.tan)
-asin = _unary("asin", "The inverse sine.", lambda g, out, x: g * ops.rsqrt(1 - x * x), "input", run=np.arcsin)
-acos = _unary("acos", "The inverse cosine.", lambda g, out, x: -g * ops.rsqrt(1 - x * x), "input", run=np.arccos)
-atan = _unary("atan", "The inverse tangent.", lambda g, out, x: g / (x * x + 1), "input", run=np.arctan)
-sinh = _unary("sinh", "The hyperbolic sine.", lambda g, out, x: g * ops.cosh(x), "input", run=np.sinh)
-cosh = _unary("cosh", "The hyperbolic cosine.", lambda g, out, x: g * ops.sinh(x), "input", run=np.cosh)
+tan = _unary("tan", "The tangent.", lambda g, out, x: g * _conj(out * out + 1), "out", run=np.tan)
+asin = _unary("asin", "The inverse sine.", lambda g, out, x: g * _conj(ops.rsqrt(1 - x * x)), "input", run=np.arcsin)
+acos = _unary("acos", "The inverse cosine.", lambda g, out, x: -g * _conj(ops.rsqrt(1 - x * x)), "input", run=np.arccos)
+atan = _unary("atan", "The inverse tangent.", lambda g, out, x: g / _conj(x * x + 1), "input", run=np.arctan)
+sinh = _unary("sinh", "The hyperbolic sine.", lambda g, out, x: g * _conj(ops.cosh(x)), "input", run=np.sinh)
+cosh = _unary("cosh", "The hyperbolic cosine.", lambda g, out, x: g * _conj(ops.sinh(x)), "input", run=np.cosh)
 tanh = _unary("tanh", "The hyperbolic tangent.", lambda g, out, x: g * _conj(1 - out * out), "out", run=np.tanh)
-asinh = _unary("asinh", "The inverse hyperbolic sine.", lambda g, out, x: g * ops.rsqrt(x * x + 1), "input", run=np.arcsinh)
-acosh = _unary("acosh", "The inverse hyperbolic cosine.", lambda g, out, x: g * ops.rsqrt(x * x - 1), "input", run=np.arccosh)
-atanh = _unary("atanh", "The inverse hyperbolic tangent.", lambda g, out, x: g / (1 - x * x), "input", run=np.arctanh)
+asinh = _unary("asinh", "The inverse hyperbolic sine.", lambda g, out, x: g * _conj(ops.rsqrt(x * x + 1)), "input", run=np.arcsinh)
+acosh = _unary("acosh", "The inverse hyperbolic cosine.", _acosh_vjp, "input", run=np.arccosh)
+atanh = _unary("atanh", "The inverse hyperbolic tangent.", lambda g, out, x: g / _conj(1 - x * x), "input", run=np.arctanh)
 _TWO_OVER_SQRT_PI = 2 / math.sqrt(math.pi)
 erf = _unary("erf", "The error function.", lambda g, out, x: g * (ops.exp(-(x * x)) * _TWO_OVER_SQRT_PI), "input", takes="ordered")
 erfc = _unary(
@@ -382,7 +389,7 @@ lgamma = _unary(
 )
 digamma = _unary("digamma", "The derivative of `lgamma`.", lambda g, out, x: g * ops.polygamma(1, x), "input", takes="ordered")
 i0 = _unary("i0", "The modified Bessel function of the first kind of order 0.", lambda g, out, x: g * ops.special_i1(x), "input")
-sigmoid = _unary("sigmoid", "`1 / (1 + exp(-input))`.", lambda g, out, x: g * ((1 - out) * out), "out", quick=lambda x: steps(_sigmoid_steps, x))
+sigmoid = _unary("sigmoid", "`1 / (1 + exp(-input))`.", lambda g, out, x: g * _conj((1 - out) * out), "out", quick=lambda x: steps(_sigmoid_steps, x))
 
 
 def _flat(g, out, x):
@@ -789,7 +796,11 @@ def angle(s, input):
 
 
 @pointwise(
-    vjp=(lambda g, out, x, a, b, value: g, lambda g, out, x, a, b, value: g * b * value, lambda g, out, x, a, b, value: g * a * value),
+    vjp=(
+        lambda g, out, x, a, b, value: g,
+        lambda g, out, x, a, b, value: g * _conj(b) * _conj(value),
+        lambda g, out, x, a, b, value: g * _conj(a) * _conj(value),
+    ),
     saves="tensor1 tensor2",
 )
 def addcmul(s, input, tensor1, tensor2, *, value=1):
@@ -798,7 +809,11 @@ def addcmul(s, input, tensor1, tensor2, *, value=1):
 
 
 @pointwise(
-    vjp=(lambda g, out, x, a, b, value: g, lambda g, out, x, a, b, value: g / b * value, lambda g, out, x, a, b, value: -g * (a / (b * b)) * value),
+    vjp=(
+        lambda g, out, x, a, b, value: g,
+        lambda g, out, x, a, b, value: g / _conj(b) * _conj(value),
+        lambda g, out, x, a, b, value: -g * _conj(a / (b * b)) * _conj(value),
+    ),
     saves="tensor1 tensor2",
 )
 def addcdiv(s, input, tensor1, tensor2, *, value=1):
@@ -807,7 +822,8 @@ def addcdiv(s, input, tensor1, tensor2, *, value=1):
 
 
 @pointwise(
-    vjp=(lambda g, out, a, b, w: g * (1 - w), lambda g, out, a, b, w: g * w, lambda g, out, a, b, w: g * (b - a)), saves="input end weight",
+    vjp=(lambda g, out, a, b, w: g * _conj(1 - w), lambda g, out, a, b, w: g * _conj(w), lambda g, out, a, b, w: g * _conj(b - a)),
+    saves="input end weight",
     run=_single(lambda input, end, weight: np.where(np.abs(weight) < 0.5, input + (end - input) * weight, end - (end - input) * (1 - weight))),
 )
 def lerp(s, input, end, weight):

@@ -167,20 +167,35 @@ def _logcumsumexp_vjp(g, out, input, dim):
     if input.ndim == 0 or input.shape[normalize_dim(dim, input.ndim)] == 0:
         return g
     steps = ops.exp(_shifted(out, dim, float("-inf")) - out)  # exp(out[k - 1] - out[k])
+    here = ops.exp(input - out)
+    if input.is_complex():
+        steps, here = ops.conj(steps), ops.conj(here)
     back = _shifted(ops.flip(steps, (dim,)), dim, 0.0)
     tail = ops.flip(ops.recurrence(ops.flip(g, (dim,)), back, dim), (dim,))
-    return tail * ops.exp(input - out)
+    return tail * here
 
 
 def _logcumsumexp_spec(input, dim):
-    if not input.dtype.is_floating_point:
+    if input.dtype.category < dtypes.FLOATING:
         raise RuntimeError(f"logcumsumexp(): expects a floating point type, got {input.dtype}")
     return _spec(input, dim)
+
+
+def _complex_logcumsumexp(input: np.ndarray, dim: int) -> np.ndarray:
+    result = input.copy()
+    rows = np.moveaxis(result, normalize_dim(dim, input.ndim), 0) if input.ndim else result[None]
+    for before, row in zip(rows, rows[1:]):
+        top = np.maximum(before.real, row.real)
+        top = np.where(np.isfinite(top), top, 0)
+        row[...] = np.log(np.exp(before - top) + np.exp(row - top)) + top
+    return result
 
 
 @extern(spec=_logcumsumexp_spec, vjp=_logcumsumexp_vjp, saves="input out")
 def logcumsumexp(input, dim):
     """`log(cumsum(exp(input)))` without overflow."""
+    if input.dtype.kind == "c":
+        return _complex_logcumsumexp(input, dim)
     if input.dtype.kind not in "fV":
         raise ValueError
     return _accumulate(np.logaddexp, input, dim, None)

@@ -68,7 +68,10 @@ def corrcoef(input):
     if found.ndim == 0:
         return found / found
     spread = ops.sqrt(ops.diagonal(found))
-    return ops.clamp(found / ops.unsqueeze(spread, 1) / ops.unsqueeze(spread, 0), -1, 1)
+    found = found / ops.unsqueeze(spread, 1) / ops.unsqueeze(spread, 0)
+    if found.is_complex():
+        return ops.complex(ops.clamp(ops.real(found), -1, 1), ops.clamp(ops.imag(found), -1, 1))
+    return ops.clamp(found, -1, 1)
 
 
 @composite(method=False)

@@ -144,8 +144,10 @@ def sweep(op: Any, label: str, options: Options) -> Outcome:
         sweep_dtype(op, mine, dtype, options, outcome)
     if outcome.missing:
         return outcome
-    if options.gradients and op.supports_autograd and torch.float64 in op.supported_backward_dtypes("cpu"):
-        sweep_gradients(op, mine, options, outcome)
+    if options.gradients and op.supports_autograd:
+        for dtype, count in ((torch.float64, max(1, options.samples // 2)), (torch.complex128, max(1, options.samples // 6))):
+            if dtype in op.supported_backward_dtypes("cpu"):
+                sweep_gradients(op, mine, dtype, count, outcome)
     if options.errors and op.error_inputs_func is not None:
         sweep_errors(op, mine, outcome)
     return outcome
@@ -348,9 +350,9 @@ def out_forms(op: Any, mine: Callable, sample: Sample, expected: torch.Tensor, p
 # -- gradients -------------------------------------------------------------------------------------
 
 
-def sweep_gradients(op: Any, mine: Callable, options: Options, outcome: Outcome) -> None:
-    """First and second gradients in float64 against torch's, for every input that requires grad."""
-    for sample in samples_of(op, torch.float64, max(1, options.samples // 2), True, outcome):
+def sweep_gradients(op: Any, mine: Callable, dtype: torch.dtype, count: int, outcome: Outcome) -> None:
+    """First and second gradients against torch's, for every input that requires grad."""
+    for sample in samples_of(op, dtype, count, True, outcome):
         before = len(outcome.failures)
         outcome.tried += 1
         try:

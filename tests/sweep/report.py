@@ -107,8 +107,8 @@ Written by `python -m tests.sweep --write docs/operators.md`; `tests/roof/test_s
 2.13's own operator database (OpInfo, {labels} entries of {names} names) is swept: up to {samples} of its samples each in float32 and
 int64 (complex64 where it takes neither) go through flambeau and torch, as function, method, operator symbol, in-place form and with
 `out=`, and must agree in values (within torch's own tolerances), type, shape, and in being a view (with its strides) or a copy; gradients
-and second gradients in float64; and what torch refuses must be refused with its class of exception. Random operators must draw from the
-same distribution.
+and second gradients in float64, and in complex128 where torch has them; and what torch refuses must be refused with its class of
+exception. Random operators must draw from the same distribution.
 
 **{summary}.**
 
