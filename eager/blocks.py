@@ -43,8 +43,11 @@ def against(ufunc: np.ufunc, x: np.ndarray, value: float) -> np.ndarray:
     return result
 
 
-def steps(function: Callable[[np.ndarray, np.ndarray], Any], x: np.ndarray) -> np.ndarray:
-    """A new array that `function(part, result)` fills, a block at a time where `x` is large."""
+def steps(function: Callable[..., Any], x: np.ndarray, *more: np.ndarray) -> np.ndarray:
+    """A new array that `function(part, …, result)` fills, a block at a time where arrays are large; all
+    have one shape and type."""
+    if more:
+        return _steps_of_several(function, *map(np.ascontiguousarray, (x, *more)))
     result = np.empty_like(x)
     if x.size <= BLOCK or not x.flags.c_contiguous:
         function(x, result)
@@ -75,6 +78,17 @@ def weigh(ufunc: np.ufunc, target: np.ndarray, other: np.ndarray, alpha: float) 
             ufunc(flat[start:stop], part, out=flat[start:stop])
 
     share(work, flat.size, BLOCK)
+
+
+def _steps_of_several(function: Callable[..., Any], *arrays: np.ndarray) -> np.ndarray:
+    result = np.empty_like(arrays[0])
+    if result.size <= BLOCK:
+        function(*arrays, result)
+        return result
+    flat = [array.reshape(-1) for array in (*arrays, result)]
+    for start in range(0, result.size, BLOCK):
+        function(*[array[start : start + BLOCK] for array in flat])
+    return result
 
 
 def row_sums(x: np.ndarray, keepdim: bool = False) -> np.ndarray:

@@ -18,8 +18,9 @@ from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
+from eager import dispatch
 from eager import dtype as dtypes
-from eager.mode import enable_grad
+from eager.mode import _MODE, enable_grad
 from eager.packing import Packed, pack_node, packs, unpacked
 from eager.registry import ops
 from eager.spec import Spec
@@ -434,9 +435,12 @@ class OpNode(Node):
         bound = self.saved if self.packed is None else unpacked(self)
         out: tuple = self.specs or (grads[0]._spec(),)  # type: ignore[union-attr]
         bound = [out[0] if value is LIKE_RESULT else value for value in bound]
-        if self.out is not None:
-            out = tuple([o if type(o) is Spec else o.get(self) for o in self.out])
-        found = self._derive(grads, out, bound, places)
+        if self._is_over_arrays(grads):
+            found: Sequence[Any] = self._over_arrays(grads[0], bound, places)
+        else:
+            if self.out is not None:
+                out = tuple([o if type(o) is Spec else o.get(self) for o in self.out])
+            found = self._derive(grads, out, bound, places)
         results: list[Tensor | None] = []
         for (i, j), edge in zip(places, self._edges):
             grad = found[i] if edge is not None and i < len(found) else None
@@ -448,6 +452,25 @@ class OpNode(Node):
         if not keep:
             self.release()
         return results
+
+    def _is_over_arrays(self, grads: list[Tensor | None]) -> bool:
+        """Whether `back` gives the gradients: nothing more is derived from them."""
+        return (
+            self.op.back is not None and type(grads[0]) is Tensor and self.packed is None
+            and not _MODE.grad and not dispatch.active[0]
+        )
+
+    def _over_arrays(self, g: Any, bound: Sequence[Any], places: list) -> list:
+        kept = None
+        if self.out is not None:
+            self.out[0].check(self)
+            kept = self.out[0].array
+        needs = [False] * len(bound)
+        for (i, _), edge in zip(places, self._edges):
+            needs[i] = edge is not None
+        values = [value._array if isinstance(value, Tensor) else value for value in bound]
+        found = self.op.back(g._array, kept, tuple(needs), *values)
+        return [None if one is None else Tensor._wrap(one) for one in found]
 
     def _check_versions(self, places: list) -> None:
         for (i, j), was in zip(places, self.versions):  # type: ignore[arg-type]

@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from eager.blocks import BLOCK, against, row_maxima, row_sums, steps
+from eager.blocks import BLOCK, against, in_blocks, row_maxima, row_sums, steps
 from eager.call import FLOATS, SINGLE
 from eager.dtype import bfloat16, float16, float32
 from eager.dtype import from_numpy as _type_of
 from eager.op import composite, extern, pointwise, require
 from eager.registry import ops
+from eager.selection import select
 from eager.shape import normalize_dim
 from eager.spec import Spec
 
@@ -32,6 +33,7 @@ def widen(array: np.ndarray) -> np.ndarray:
 
 
 @pointwise(vjp=lambda g, out, input: ops.where(out > 0, g, 0), saves="out", takes="real",
+           back=lambda g, out, needs, input: (select(out > 0, g, 0),),
            quick=lambda x: against(np.maximum, x, 0), kinds=FLOATS)
 def relu(s, input):
     """The larger of zero and the input."""
@@ -77,7 +79,8 @@ _GELU = tuple(np.array(c, np.float32) for c in (
 _HALF_ONE, _ONE = np.array(0.5, np.float32), np.array(1, np.float32)
 
 
-def _gelu_steps(x: np.ndarray, result: np.ndarray) -> None:
+def _bend(x: np.ndarray, result: np.ndarray) -> np.ndarray:
+    """Fills the result with erf(x / sqrt(2)); gives the squares."""
     square = np.multiply(x, x)
     np.multiply(square, _GELU[0], result)
     for c in _GELU[1:-1]:
@@ -86,9 +89,84 @@ def _gelu_steps(x: np.ndarray, result: np.ndarray) -> None:
     result += _GELU[-1]
     result *= x
     np.tanh(result, result)
+    return square
+
+
+def _gelu_steps(x: np.ndarray, result: np.ndarray) -> None:
+    _bend(x, result)
     result += _ONE
     result *= x
     result *= _HALF_ONE
+
+
+def _gelu_slopes(g: np.ndarray, x: np.ndarray, result: np.ndarray) -> None:
+    square = _bend(x, result)
+    result += _ONE
+    result *= _HALF_ONE
+    square *= -_HALF_ONE
+    np.exp(square, square)
+    square *= x
+    square *= np.float32(_GAUSS)
+    result += square
+    result *= g
+
+
+def _tanh_gelu_steps(x: np.ndarray, result: np.ndarray) -> None:
+    np.multiply(x, x, result)
+    result *= np.float32(_TANH_SCALE * 0.044715)
+    result += np.float32(_TANH_SCALE)
+    result *= x
+    np.tanh(result, result)
+    result += _ONE
+    result *= x
+    result *= _HALF_ONE
+
+
+def _tanh_gelu_slopes(g: np.ndarray, x: np.ndarray, result: np.ndarray) -> None:
+    square = np.multiply(x, x)
+    np.multiply(square, np.float32(_TANH_SCALE * 0.044715), result)
+    result += np.float32(_TANH_SCALE)
+    result *= x
+    np.tanh(result, result)
+    square *= np.float32(_TANH_SCALE * 0.134145)
+    square += np.float32(_TANH_SCALE)
+    result += _ONE
+    square *= result  # (1 + t) (1 - t), t the tanh: zero before it meets a large x
+    square *= np.float32(2) - result
+    square *= x
+    result += square
+    result *= _HALF_ONE
+    result *= g
+
+
+def _gelu_back(g: np.ndarray, kept: Any, needs: tuple, input: np.ndarray, approximate: str) -> tuple:
+    if input.dtype != np.float32:
+        return (gelu_backward.run(g, input, approximate).astype(input.dtype, copy=False),)
+    return (steps(_gelu_slopes if approximate == "none" else _tanh_gelu_slopes, g, input),)
+
+
+def _gelu_run(input: np.ndarray, approximate: str) -> np.ndarray:
+    if approximate == "tanh" and input.dtype == np.float32:
+        return steps(_tanh_gelu_steps, input)
+    return in_blocks(gelu.body)(input, approximate)
+
+
+def _silu_slopes(g: np.ndarray, x: np.ndarray, result: np.ndarray) -> None:
+    gate = np.negative(x)
+    np.exp(gate, gate)
+    gate += _ONE.astype(x.dtype)
+    np.reciprocal(gate, gate)
+    np.subtract(1, gate, result)
+    result *= x
+    result += 1
+    result *= gate
+    result *= g
+
+
+def _silu_back(g: np.ndarray, kept: Any, needs: tuple, input: np.ndarray) -> tuple:
+    if input.dtype not in FLOATS:
+        return (silu_backward.run(g, input).astype(input.dtype, copy=False),)
+    return (steps(_silu_slopes, g, input),)
 
 
 def _silu_steps(x: np.ndarray, result: np.ndarray) -> None:
@@ -99,7 +177,7 @@ def _silu_steps(x: np.ndarray, result: np.ndarray) -> None:
 
 
 @pointwise(vjp=lambda g, out, input, approximate: ops.gelu_backward(g, input, approximate),
-           quick=lambda x: steps(_gelu_steps, x), kinds=SINGLE,
+           quick=lambda x: steps(_gelu_steps, x), kinds=SINGLE, back=_gelu_back, run=_gelu_run,
            promote="float", method=False, inplace=False, takes="floating")
 def gelu(s, input, approximate="none"):
     """The input times the normal distribution function of it; `approximate="tanh"` is a formula
@@ -127,7 +205,7 @@ def silu_backward(s, g, input):
 
 
 @pointwise(vjp=lambda g, out, input: ops.silu_backward(g, input), promote="float", method=False,
-           takes="inexact", quick=lambda x: steps(_silu_steps, x))
+           takes="inexact", quick=lambda x: steps(_silu_steps, x), back=_silu_back)
 def silu(s, input):
     """The input times its sigmoid."""
     return input * s.sigmoid(input)
@@ -380,6 +458,24 @@ def _softmax_vjp(g: Any, out: Any, input: Any, dim: int, dtype: Any) -> Any:
     return (product - out * product.sum(dim, keepdim=True)).to(input.dtype)
 
 
+def _softmax_back(g: np.ndarray, out: np.ndarray, needs: tuple, input: Any, dim: int,
+                  dtype: Any) -> tuple:
+    if out.dtype not in FLOATS or dim not in (-1, out.ndim - 1) or not out.ndim or dtype is not None:
+        wide = widen(out)
+        product = widen(g) * wide
+        product -= wide * product.sum(dim if out.ndim else None, keepdims=True)
+        return (product.astype(input.dtype.numpy, copy=False),)
+    result = np.empty(out.shape, out.dtype)
+    slopes, rows = np.ascontiguousarray(g).reshape(-1, out.shape[-1]), np.ascontiguousarray(out)
+    rows, filled = rows.reshape(slopes.shape), result.reshape(slopes.shape)
+    step = max(1, BLOCK // max(out.shape[-1], 1))
+    for start in range(0, len(rows), step):
+        part = slice(start, start + step)
+        np.subtract(slopes[part], np.vecdot(slopes[part], rows[part])[:, None], filled[part])
+        filled[part] *= rows[part]
+    return (result,)
+
+
 def _softmax_steps(input: Any, dim: int, dtype: Any = None) -> Any:
     input = input if dtype is None else input.to(dtype)
     work = input.to(float32) if input.dtype in HALF else input
@@ -387,7 +483,8 @@ def _softmax_steps(input: Any, dim: int, dtype: Any = None) -> Any:
     return (powers / ops.sum(powers, dim, keepdim=True)).to(input.dtype)
 
 
-@extern(spec=_softmax_spec("softmax"), vjp=_softmax_vjp, saves="out", decompose=_softmax_steps)
+@extern(spec=_softmax_spec("softmax"), vjp=_softmax_vjp, saves="out", decompose=_softmax_steps,
+        back=_softmax_back)
 def softmax(input, dim, dtype=None):
     """Exponentials along a dimension, scaled to add up to one."""
     if _is_small(input, dim, dtype):

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from eager.blocks import BLOCK
+from eager.blocks import BLOCK, column_sums, row_sums
 from eager.dtype import float32
 from eager.op import extern
 from eager.ops.activation import HALF, widen
@@ -79,9 +79,10 @@ def batch_norm_backward(g, input, mean, rstd, weight):
     for start in range(0, channels, step):
         part = slice(start, start + step)
         slope, scale = slopes[:, part], rstd[part][:, None]
-        normal = (rows[:, part] - mean[part][:, None]) * scale
-        by_bias[part] = slope.sum(axis=(0, 2))
-        by_weight[part] = np.einsum("ncl,ncl->c", slope, normal)
+        normal = rows[:, part] - mean[part][:, None]
+        normal *= scale
+        by_bias[part] = np.add.reduce(row_sums(slope), axis=0)
+        by_weight[part] = np.add.reduce(np.vecdot(slope, normal), axis=0)
         normal *= (by_weight[part] / size)[:, None]
         np.subtract(slope, normal, out=normal)
         normal -= (by_bias[part] / size)[:, None]
@@ -117,20 +118,25 @@ def layer_norm_backward(g, input, mean, rstd, weight, first):
     by_weight, by_bias = np.zeros(length, rows.dtype), np.zeros(length, rows.dtype)
     factor = None if weight is None else weight.reshape(-1).astype(rows.dtype)
     size = rows.dtype.type(max(length, 1))
-    step = max(1, 2 * BLOCK // max(length, 1))
+    step = max(1, BLOCK // max(length, 1))
     for start in range(0, len(rows), step):
         part = slice(start, start + step)
-        slope = slopes[part]
-        normal = (rows[part] - means[part]) * scales[part]
-        by_bias += slope.sum(axis=0)
-        by_weight += np.einsum("rl,rl->l", slope, normal)
-        along = slope if factor is None else slope * factor
-        shared = along.sum(axis=1, keepdims=True) / size
-        tilt = np.einsum("rl,rl->r", along, normal)[:, None] / size
+        slope, along = slopes[part], result[part]
+        normal = rows[part] - means[part]
+        normal *= scales[part]
+        by_bias += column_sums(slope)
+        np.multiply(slope, normal, along)
+        by_weight += column_sums(along)
+        if factor is None:
+            np.copyto(along, slope)
+        else:
+            np.multiply(slope, factor, along)
+        tilt = np.vecdot(along, normal)[:, None] / size
+        shared = row_sums(along, True) / size
         normal *= tilt
-        np.subtract(along, normal, out=normal)
-        normal -= shared
-        np.multiply(normal, scales[part], out=result[part])
+        normal += shared
+        along -= normal
+        along *= scales[part]
     shape = input.shape[first:]
     return (result.reshape(input.shape).astype(input.dtype, copy=False), by_weight.reshape(shape),
             by_bias.reshape(shape))

@@ -6,6 +6,7 @@ Each is declared once: the body in the scalar algebra is its definition; `run=` 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -331,6 +332,32 @@ def _rsqrt_steps(x: np.ndarray, result: np.ndarray) -> None:
     np.reciprocal(result, result)
 
 
+def _sigmoid_slopes(g: np.ndarray, out: np.ndarray, result: np.ndarray) -> None:
+    np.subtract(1, out, result)
+    result *= out
+    result *= g
+
+
+def _tanh_slopes(g: np.ndarray, out: np.ndarray, result: np.ndarray) -> None:
+    np.multiply(out, out, result)
+    np.subtract(1, result, result)
+    result *= g
+
+
+def _by_steps(slopes: Callable) -> Callable:
+    """The gradient by steps over the gradient and the result."""
+
+    def back(g: np.ndarray, out: np.ndarray, needs: tuple, input: Any) -> tuple:
+        if out.dtype in FLOATS:
+            return (steps(slopes, g, out),)
+        if out.dtype.kind == "c":
+            return (g * np.conj(steps(slopes, np.ones_like(out), out)),)
+        wide = steps(slopes, g.astype(np.float32), out.astype(np.float32))
+        return (wide.astype(out.dtype),)
+
+    return back
+
+
 def _sigmoid_steps(x: np.ndarray, result: np.ndarray) -> None:
     np.negative(x, result)
     np.exp(result, result)  # infinite where the sigmoid is zero
@@ -373,7 +400,7 @@ acos = _unary("acos", "The inverse cosine.", lambda g, out, x: -g * _conj(ops.rs
 atan = _unary("atan", "The inverse tangent.", lambda g, out, x: g / _conj(x * x + 1), "input", run=np.arctan)
 sinh = _unary("sinh", "The hyperbolic sine.", lambda g, out, x: g * _conj(ops.cosh(x)), "input", run=np.sinh)
 cosh = _unary("cosh", "The hyperbolic cosine.", lambda g, out, x: g * _conj(ops.sinh(x)), "input", run=np.cosh)
-tanh = _unary("tanh", "The hyperbolic tangent.", lambda g, out, x: g * _conj(1 - out * out), "out", run=np.tanh)
+tanh = _unary("tanh", "The hyperbolic tangent.", lambda g, out, x: g * _conj(1 - out * out), "out", run=np.tanh, back=_by_steps(_tanh_slopes))
 asinh = _unary("asinh", "The inverse hyperbolic sine.", lambda g, out, x: g * _conj(ops.rsqrt(x * x + 1)), "input", run=np.arcsinh)
 acosh = _unary("acosh", "The inverse hyperbolic cosine.", _acosh_vjp, "input", run=np.arccosh)
 atanh = _unary("atanh", "The inverse hyperbolic tangent.", lambda g, out, x: g / _conj(1 - x * x), "input", run=np.arctanh)
@@ -389,7 +416,10 @@ lgamma = _unary(
 )
 digamma = _unary("digamma", "The derivative of `lgamma`.", lambda g, out, x: g * ops.polygamma(1, x), "input", takes="ordered")
 i0 = _unary("i0", "The modified Bessel function of the first kind of order 0.", lambda g, out, x: g * ops.special_i1(x), "input")
-sigmoid = _unary("sigmoid", "`1 / (1 + exp(-input))`.", lambda g, out, x: g * _conj((1 - out) * out), "out", quick=lambda x: steps(_sigmoid_steps, x))
+sigmoid = _unary(
+    "sigmoid", "`1 / (1 + exp(-input))`.", lambda g, out, x: g * _conj((1 - out) * out), "out",
+    quick=lambda x: steps(_sigmoid_steps, x), back=_by_steps(_sigmoid_slopes),
+)
 
 
 def _flat(g, out, x):

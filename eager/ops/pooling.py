@@ -337,8 +337,18 @@ def _max_pool_at_once(rank: int) -> Any:
 def _max_pool_back(rank: int) -> Any:
     def back(g: np.ndarray, kept: Any, needs: tuple, input: np.ndarray, kernel_size: Any,
              stride: Any, padding: Any, dilation: Any, ceil_mode: bool, indices: bool) -> tuple:
-        how = _parameters(rank, input, kernel_size, stride, padding, dilation)
-        return (max_pool_backward.function(g, input, *how, ceil_mode),)
+        how, shape, _, _ = _plan(rank, input.shape, kernel_size, stride, padding, dilation,
+                                 ceil_mode)
+        if g.size * _plane(how[0]) > 1 << 17:
+            return (max_pool_backward.function(g, input, *how, ceil_mode),)
+        spatial = input.shape[input.ndim - rank:]
+        members = _members(spatial, shape[len(shape) - rank:], *how)
+        planes = input.reshape(-1, _plane(spatial))
+        best = planes.take(members, 1).argmax(axis=1)  # the first of equal ones; NaN is largest
+        places = members[best, np.arange(members.shape[1])]
+        places += np.arange(len(planes))[:, None] * planes.shape[1]
+        total = np.bincount(places.ravel(), g.ravel(), planes.size)
+        return (total.astype(g.dtype).reshape(input.shape),)
 
     return back
 

@@ -142,6 +142,56 @@ def test_gradients_are_those_of_the_parts(name, number):
         _close(two, three)
 
 
+SINGLE = {
+    "gelu": lambda x: F.gelu(x), "gelu_tanh": lambda x: F.gelu(x, approximate="tanh"), "silu": F.silu, "relu": F.relu,
+    "sigmoid": torch.sigmoid, "tanh": torch.tanh, "softmax": lambda x: F.softmax(x, -1), "softmax_first": lambda x: F.softmax(x, 0),
+    "layer_norm": lambda x: F.layer_norm(x, x.shape[-1:]), "batch_norm": lambda x: F.batch_norm(x, None, None, training=True),
+    "max_pool1d": lambda x: F.max_pool1d(x[None], 3, 2, 1), "avg_pool1d": lambda x: F.avg_pool1d(x[None], 2),
+}
+
+
+@pytest.mark.parametrize("shape", [(7, 11), (300, 301)], ids=str)
+@pytest.mark.parametrize("name", list(SINGLE))
+def test_single_precision_is_near_double(name, shape):
+    values = 3 * np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+    given = np.random.default_rng(1).standard_normal(shape).astype(np.float32)
+    found = []
+    for kind in (np.float32, np.float64):
+        x = torch.from_numpy(values.astype(kind)).requires_grad_()
+        y = SINGLE[name](x)
+        g = torch.from_numpy(np.resize(given, y.shape).astype(kind))
+        y.backward(g, retain_graph=kind == np.float64)
+        found.append((y.detach(), x.grad))
+    for one, two in zip(*found):
+        assert one.dtype is torch.float32
+        np.testing.assert_allclose(one.numpy(), two.numpy(), rtol=2e-5, atol=2e-5)
+    again = torch.autograd.grad(y, x, g, create_graph=True)[0]
+    np.testing.assert_allclose(again.detach().numpy(), found[1][1].numpy(), rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.complex64])
+def test_gradients_of_other_types_are_those_of_the_operators(kind):
+    for function in (torch.sigmoid, torch.tanh):
+        x = torch.tensor([0.5, -1.0, 2.0]).to(kind).requires_grad_()
+        y, g = function(x), torch.tensor([1.0, 2.0, -1.0]).to(kind)
+        found = torch.autograd.grad(y, x, g, retain_graph=True)[0]
+        expected = torch.autograd.grad(y, x, g, create_graph=True)[0].detach()
+        assert found.dtype is kind
+        assert torch.allclose(found.to(torch.complex64), expected.to(torch.complex64), atol=0.02 if kind is torch.bfloat16 else 2e-3)
+
+
+@pytest.mark.parametrize("name", list(SINGLE)[:6])
+def test_special_values(name):
+    x = torch.tensor([float("nan"), float("inf"), -float("inf"), 0.0, 1e15, -1e15, 90.0, -90.0], requires_grad=True)
+    y = SINGLE[name](x)
+    found = torch.autograd.grad(y, x, torch.ones(8), retain_graph=True)[0].tolist()
+    wide = x.detach().double().requires_grad_()
+    expected = torch.autograd.grad(SINGLE[name](wide), wide, torch.ones(8).double(), create_graph=True)[0].tolist()
+    for one, two in list(zip(found, expected))[3:]:
+        assert one == pytest.approx(two, abs=1e-6)
+    assert np.isnan(found[0]) == np.isnan(expected[0])
+
+
 @pytest.mark.parametrize("name", [name for name in NAMES if registry[name].kind == "composite"])
 def test_some_call_is_recorded_whole(name):
     args, kwargs, _ = _with_leaves(name, 0)
