@@ -1,6 +1,6 @@
 """Generated kernels against their peers: GF/s of matrix products and convolutions, in one interleaved run.
 
-    python -m benchmarks.kernels [--threads 1,2] [--seconds 0.3] [--only gemm,weights,attention,forward,input,weight]
+    python -m benchmarks.kernels [--threads 1,2] [--seconds 0.3] [--only gemm,weights,attention,gradient,forward,input,weight]
                                 [--document docs/performance.md]
 
 Each line is one shape. `ours` and `torch` (where it is installed) take turns, and the best time of each
@@ -24,7 +24,7 @@ import numpy as np
 
 from inductor import native, threads
 from inductor.program import Program, aligned, input, output
-from inductor.templates import attention, convolution, gemm, panels
+from inductor.templates import attention, backward, convolution, gemm, panels
 from inductor.templates.attention import Attention
 from inductor.templates.convolution import Convolution
 
@@ -269,6 +269,48 @@ def _peer(kind: str, conv: Convolution, data: dict[str, np.ndarray]) -> Callable
     )
 
 
+def gradients(counts: list[int]) -> Iterator[tuple[str, float, dict[str, Callable[[], Any]]]]:
+    """The gradients of attention; operations of five products, half of them where causal."""
+    random = np.random.default_rng(0)
+    for name, (batch, heads, rows, columns, depth, causal) in ATTENTION.items():
+        lengths = (rows, columns, columns, rows, rows)
+        shapes = [(batch, heads, n, depth) for n in lengths]
+        q, k, v, out, g = (random.standard_normal(shape, dtype=np.float32) for shape in shapes)
+        steps = [(heads * n * depth, n * depth, depth) for n in lengths]
+        scale = depth**-0.5
+        of = Attention(
+            batch, heads, rows, columns, depth, depth, *steps[:4], scale, causal, sums=True
+        )
+        sums = np.empty((batch, heads, rows), np.float32)
+        found = [np.empty_like(x) for x in (q, k, v)]
+        first = attention.forward(of).step(input(0), input(1), input(2), output(0), output(1))
+        Program([first], 3, 2).call((q, k, v, out, sums))
+        problem = backward.Gradient(of, steps[4], steps[0], steps[1], steps[2])
+        words = [*(input(n) for n in range(6)), *(output(n) for n in range(3))]
+        program = Program([backward.backward(problem).step(*words)], 6, 3)
+        functions: dict[str, Callable[[], Any]] = {}
+        for count in counts:
+            functions[f"ours {count}"] = _ours(program, (q, k, v, out, g, sums, *found), count)
+            if has_torch():
+                functions[f"torch {count}"] = _torch_gradient((q, k, v, g), causal, count)
+        yield name, 10.0 * batch * heads * rows * columns * depth / (1 + causal), functions
+
+
+def _torch_gradient(
+    arrays: tuple[np.ndarray, ...], causal: bool, count: int
+) -> Callable[[], Any]:
+    """torch's kernel of the gradients, on what its kernel of the result saved."""
+    import torch
+
+    q, k, v, g = (torch.from_numpy(x) for x in arrays)
+    saved = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(q, k, v, 0.0, causal)
+    kernel = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
+    return _torch(lambda: kernel(g, q, k, v, *saved, 0.0, causal), count)
+
+
+TABLES = {"gemm": products, "weights": weights, "attention": attentions, "gradient": gradients}
+"""What is measured besides convolutions."""
+
 NOTES = """\
 GF/s, one thread unless the column says otherwise; *peak* is what multiply-adds in registers reached
 between the calls, on one thread: the processor is shared, and only figures of one line compare.
@@ -279,8 +321,9 @@ between the calls, on one thread: the processor is shared, and only figures of o
   stays with the parameter: as much memory again as the weights that products read (GPT-2 of 124 M
   parameters: 0.5 GB); `report.kept` of a compiled graph and `inductor.weights.kept_bytes()` count it.
   Every call reads another copy, so that weights come from memory, as in a model.
-* **attention**: `scaled_dot_product_attention` where no gradient is wanted, in one pass; operations of a
-  causal one count half. With gradients it is decomposed into products and softmax."""
+* **attention**: `scaled_dot_product_attention` in one pass; operations of a causal one count half.
+* **gradient**: its gradients by queries, keys and values in one kernel, which makes the weights again
+  from the sums that the forward kernel saves; operations of five products."""
 
 
 def document(path: Path, rows: list[str], options: argparse.Namespace) -> None:
@@ -296,7 +339,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="GF/s of the generated kernels and their peers")
     parser.add_argument("--threads", default="1", help="comma-separated numbers of threads")
     parser.add_argument("--seconds", type=float, default=0.3, help="per contestant and shape")
-    parser.add_argument("--only", default="gemm,weights,attention,forward,input,weight")
+    parser.add_argument("--only", default="gemm,weights,attention,gradient,forward,input,weight")
     parser.add_argument("--document", type=Path, help="write the lines into this file, too")
     options = parser.parse_args()
     counts = [int(count) for count in options.threads.split(",")]
@@ -304,7 +347,7 @@ def main() -> None:
     spin, spun = peak()
     rows: list[str] = []
     for kind in options.only.split(","):
-        made = {"gemm": products, "weights": weights, "attention": attentions}.get(kind)
+        made = TABLES.get(kind)
         cases = made(counts) if made is not None else images(kind, counts)
         for name, flops, functions in cases:
             best = interleaved({**functions, "peak": spin}, options.seconds, clock)

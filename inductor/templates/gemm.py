@@ -28,12 +28,12 @@ from inductor.templates.tile import Tile, choose_tile, packed_tile
 
 ITEMSIZE = {"float32": 4, "float64": 8}
 BLOCK_ROWS = 512  # rows of A that share packed columns
-BLOCK_DEPTH = 320  # k steps between visits to C: a tile of A stays in the first cache level
+BLOCK_DEPTH = 192  # k steps between visits to C: a tile of A stays in the first cache level
 PACKED_DEPTH = 800  # the same where B comes packed: a panel of it stays in the second
-PACKED_BYTES = 1 << 19  # packed rows of A kept at a time
+PACKED_BYTES = 1 << 18  # packed rows of A kept at a time, in the second level with the columns
 AMORTIZED = 512  # columns that pay for packing the rows of A
 NEAR = 16  # k steps by which packed columns are brought to the first cache level early
-GROUP = 4  # panels of B packed together
+GROUP = 2  # panels of B packed together
 PACE = 4  # k steps between requests for the next block of B
 
 
