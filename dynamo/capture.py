@@ -19,7 +19,7 @@ import eager
 from dynamo.effects import Effects
 from dynamo.guard import GuardSet, TensorSpec
 from dynamo.inner import InnerGraph, fold, is_effect
-from dynamo.source import AttributeSource, ConstantSource, ItemSource
+from dynamo.source import AttributeSource, ConstantSource, ItemSource, NumberSource
 from dynamo.unsupported import Position, Raised, Unsupported, unsupported
 from dynamo.values.base import Value
 from dynamo.values.constant import Constant
@@ -83,7 +83,14 @@ class Recorder(dispatch.Interpreter):
 class Capture:
     """The state of one attempt at translating a frame."""
 
-    def __init__(self, code: types.CodeType, root_globals: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        code: types.CodeType,
+        root_globals: dict[str, Any],
+        varying: Callable[[Any], bool] | None = None,
+    ) -> None:
+        self.varying = varying or _never  # of a number's source: whether it changes between calls
+        self._scalars: dict[Any, TensorValue] = {}
         self.graph = Graph()
         self.guards = GuardSet(code)
         self.effects = Effects()
@@ -260,6 +267,32 @@ class Capture:
         self.hold(real.untyped_storage())
         self.remember(fake, value)
         return value
+
+    def number(self, m: Any, real: Any, source: Any) -> Value | None:
+        """A number that is read at every call; None for one that is taken as a constant."""
+        from dynamo.values.number import NumberValue
+
+        if type(real) not in (int, float) or not self.varying(source):
+            return None
+        m.guard("TYPE", source, type(real))
+        return NumberValue(self, real, source, ((source, real),))
+
+    def specialize(self, source: Any, value: Any) -> None:
+        """The value of a number is needed."""
+        assert self.frame is not None
+        self.frame.guard("CONSTANT", source, value)
+
+    def scalar(self, number: Any) -> TensorValue:
+        """A number as an input of the graph."""
+        from dynamo.values.number import as_tensor
+
+        source = NumberSource(number.source, as_tensor)
+        if source not in self._scalars:
+            real = as_tensor(number.example)
+            fake = FakeTensor.of(real)
+            value = self._scalars[source] = TensorValue(fake, Tensor, real, source)
+            self.remember(fake, value)
+        return self._scalars[source]
 
     def fresh(self, m: Any, real: Tensor) -> Value:
         """A tensor that library code has just made from constants: a new one at every call."""
@@ -460,7 +493,8 @@ class Capture:
 
     def _guard_aliases(self) -> None:
         """Different inputs must stay different objects, where any of them is written to."""
-        sources = [v.source for v in self.inputs if not isinstance(v.source, ConstantSource)]
+        made = (ConstantSource, NumberSource)
+        sources = [v.source for v in self.inputs if not isinstance(v.source, made)]
         arguments = sources if self.writes() else [s for s in sources if s.base is None]
         if len(arguments) > 1:
             self.guards.add("NO_TENSOR_ALIASING", None, tuple(arguments), "inputs are different")
@@ -474,7 +508,7 @@ class Capture:
         self.frame = None
         self.inputs = []
         self.generators = []
-        for table in (self._memo, self._cells, self._nodes, self._storages):
+        for table in (self._memo, self._cells, self._nodes, self._storages, self._scalars):
             table.clear()
         self._held.clear()
 
@@ -529,6 +563,10 @@ def _foreign_history() -> autograd.Node:
     node = autograd.Node()
     node.edges = []
     return node
+
+
+def _never(source: Any) -> bool:
+    return False
 
 
 def _identifier(source: Any) -> str:

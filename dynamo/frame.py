@@ -22,6 +22,7 @@ from typing import Any
 
 from dynamo import backends, fallback
 from dynamo.evaluator import Entry, Evaluator, load
+from dynamo.source import LocalSource
 from dynamo.unsupported import Unsupported
 
 
@@ -192,6 +193,8 @@ class Callback:
         self.fullgraph = fullgraph
         self.options = options
         self.log = Log()
+        # Of each code object, the sources of numbers that were not what an entry was made for.
+        self._varying: dict[int, set[Any]] = {}
 
     def __call__(self, function: Any, code: types.CodeType, arguments: tuple) -> Entry | None:
         """The entry for a frame that no entry fitted, or None to run it as it is."""
@@ -222,15 +225,38 @@ class Callback:
         if not mine:
             return True
         reasons = tuple(_why_not(entry, function, arguments) for entry in mine)
+        self._note_numbers(function, code, arguments, mine)
         recompile = Recompile(code, reasons)
         if len(mine) < config.recompile_limit:
             self.log.recompiles.append(recompile)
             return True
         if not any(known.code is code for known in self.log.exhausted):
             self.log.exhausted.append(recompile)
+            if not self.fullgraph:
+                _say_exhausted(recompile)
         if self.fullgraph:
             raise RecompileLimit(f"recompile limit {config.recompile_limit} reached. {recompile}")
         return False
+
+    def _note_numbers(
+        self, function: Any, code: types.CodeType, arguments: tuple, entries: list[Entry]
+    ) -> None:
+        """Numbers for which an entry did not fit are read at every call from now on."""
+        for entry in entries:
+            guards = getattr(entry[4], "guards", None)
+            guard = None if guards is None else guards.failing(function, arguments)
+            if guard is not None and guard.kind == "CONSTANT" and _is_number(guard.payload):
+                self._varying.setdefault(id(code), set()).add(guard.source)
+
+    def _varies(self, code: types.CodeType) -> Callable[[Any], bool]:
+        """Whether a number is read at every call: what `dynamic` of `compile` decides."""
+        dynamic = self.options.get("dynamic")
+        known = self._varying.get(id(code), ())
+        if dynamic is False:
+            return lambda source: False
+        if dynamic:
+            return lambda source: source in known or isinstance(source, LocalSource)
+        return lambda source: source in known
 
     def _capture(
         self, where: Any, function: Any, code: types.CodeType, arguments: tuple
@@ -242,7 +268,7 @@ class Callback:
             with _random_state_kept():
                 frame = translate.translate_frame(
                     function, code, arguments, self.backend, fullgraph=self.fullgraph,
-                    **self.options,
+                    varying=self._varies(code), **self.options,
                 )  # fmt: skip
         except Unsupported as error:
             if self.fullgraph:
@@ -305,6 +331,21 @@ def _interpreting() -> bool:
     from eager import dispatch
 
     return bool(dispatch.stack())
+
+
+def _say_exhausted(recompile: Recompile) -> None:
+    """A frame is given up: say so where the program's log is, with what keeps changing."""
+    import logging
+
+    logging.getLogger("flambeau.dynamo").warning(
+        "%s was compiled %d times (dynamo.frame.config.recompile_limit) and now runs as it is for "
+        "what is new; what changed last:\n  %s",
+        recompile.code.co_qualname, len(recompile.reasons), recompile.reasons[0],
+    )  # fmt: skip
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float)
 
 
 def _why_not(entry: Entry, function: Any, arguments: tuple) -> str:

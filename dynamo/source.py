@@ -425,6 +425,27 @@ class CallSource(Source):
         return _call(self.function, _read(self.base, load))
 
 
+@dataclass(frozen=True)
+class NumberSource(CallSource):
+    """A number as a scalar tensor, made anew at every call."""
+
+
+@dataclass(frozen=True)
+class OperationSource(Root):
+    """Arithmetic on two numbers. It is read, never guarded: what it is computed from is."""
+
+    function: Callable[[Any, Any], Any]
+    left: Source
+    right: Source
+
+    @property
+    def name(self) -> str:
+        return f"{self.function.__name__}({self.left.name}, {self.right.name})"
+
+    def emit(self, load: Load | None = None) -> list[Instruction]:
+        return _call(self.function, self.left.emit(), self.right.emit())
+
+
 def _read(source: Source, load: Load | None) -> list[Instruction]:
     return source.emit() if load is None else load(source)
 

@@ -83,6 +83,7 @@ def translate_frame(
     *,
     fullgraph: bool = False,
     break_at: int | None = None,
+    varying: Callable[[Any], bool] | None = None,
     **options: Any,
 ) -> CompiledFrame | None:
     """Translate a frame of `func` that is about to run `code` with these argument slots.
@@ -90,6 +91,7 @@ def translate_frame(
     None for the frame of a comprehension, whose iterator only Python can read. Raises Unsupported
     where nothing can be captured (the frame is then run as it is), and with `fullgraph=True` where
     anything cannot; BackendCompilerFailed where the backend fails. `break_at` asks for a break before that step of the frame, for tests.
+    `varying` says of a number's source that it changes from call to call.
     """
     if code.co_varnames[:1] == (".0",):
         return None
@@ -100,7 +102,7 @@ def translate_frame(
     if break_at is not None:
         planned = break_at, Unsupported("Break that was asked for")
     while True:
-        root = RootFrame(func, code, args, backend, planned, fullgraph)
+        root = RootFrame(func, code, args, backend, planned, fullgraph, varying)
         try:
             result = root.translate()
         except Unsupported as error:
@@ -145,8 +147,9 @@ class RootFrame(Frame):
         backend: Callable,
         planned: tuple[int, Unsupported] | None,
         fullgraph: bool,
+        varying: Callable[[Any], bool] | None = None,
     ) -> None:
-        capture = Capture(code, func.__globals__)
+        capture = Capture(code, func.__globals__, varying)
         super().__init__(capture, code, {}, func.__globals__, _closure(capture, func, code))
         self.func = func
         self.backend = backend

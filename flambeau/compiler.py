@@ -61,7 +61,8 @@ def compile(
 ) -> Any:
     """A module or function that computes the same, compiled when it is first called; as a decorator too.
 
-    `dynamic` and `mode` are accepted and change nothing (yet): shapes are static, and a new shape compiles again.
+    Shapes are static: a new shape compiles again. A Python number that changed is from then on read at every call where it only
+    meets arithmetic and tensors; with `dynamic=True` arguments are so from the first call, with False none ever is. `mode` changes nothing (yet).
     `backend` is a name of `list_backends()` or a callable `(graph_module, example_inputs) -> callable`. With `fullgraph` a
     break in capture is an error. Raises RuntimeError for an unknown mode, and for `mode` and `options` together; what the
     backend raises for an unknown name or option.
@@ -81,7 +82,8 @@ def compile(
     _dynamo()
     from dynamo.frame import optimize
 
-    decorate = optimize(_with_options(backend, options), fullgraph=fullgraph)
+    given = {} if dynamic is None else {"dynamic": dynamic}
+    decorate = optimize(_with_options(backend, options), fullgraph=fullgraph, **given)
     return OptimizedModule(model, decorate) if isinstance(model, Module) else decorate(model)
 
 

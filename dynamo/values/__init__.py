@@ -2,6 +2,7 @@
 
 - `base`: `Value`, Python's protocols with their defaults; `NULL`
 - `constant`: immutable literals, computed while interpreting
+- `number`: numbers that change from call to call
 - `tensor`: tensors (fakes whose operations are recorded) and functions of the tensor library
 - `container`: list, tuple, deque, set, frozenset, slice
 - `dictionary`: dict, OrderedDict, defaultdict, Counter, their views

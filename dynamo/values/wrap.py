@@ -33,6 +33,9 @@ _BUILTINS = (
 def wrap(m: Frame, real: Any, source: Any) -> Value:
     """The value of `real`. Raises Unsupported for what cannot be looked at."""
     if is_literal(real):
+        number = m.capture.number(m, real, source)
+        if number is not None:
+            return number
         m.guard("NONE" if real is None else "CONSTANT", source, real)
         return Constant(real, source)
     capture = m.capture

@@ -415,3 +415,17 @@ def test_too_deep_for_the_compiler_runs_as_it_is(both):
     assert "went too deep" in reason
     with pytest.raises(RecursionError):
         frame.optimize("eager", fullgraph=True)(fresh())(1)
+
+
+@needs_evaluator
+def test_giving_up_is_said_with_what_changes(caplog):
+    import flambeau as torch
+
+    frame.reset()
+    compiled = torch.compile(lambda x: x + 1, backend="eager")
+    for size in range(1, frame.config.recompile_limit + 4):
+        assert compiled(torch.ones(size)).shape == (size,)
+    frame.reset()
+    (record,) = caplog.records
+    assert record.name == "flambeau.dynamo" and "recompile_limit" in record.getMessage()
+    assert "x: TENSOR expected" in record.getMessage()
