@@ -87,6 +87,12 @@ class LogNormal(_Located):
         self._check(value)
         return Normal(self.loc, self.scale, False).log_prob(value.log()) - value.log()
 
+    def cdf(self, value: Any) -> Any:
+        return Normal(self.loc, self.scale, False).cdf(value.log())
+
+    def icdf(self, value: Any) -> Any:
+        return Normal(self.loc, self.scale, False).icdf(value).exp()
+
     def entropy(self) -> Any:
         return Normal(self.loc, self.scale, False).entropy() + self.loc
 
@@ -116,6 +122,10 @@ class Laplace(_Located):
         side = value - self.loc
         return 0.5 - 0.5 * side.sign() * ops.expm1(-side.abs() / self.scale)
 
+    def icdf(self, value: Any) -> Any:
+        side = value - 0.5
+        return self.loc - self.scale * side.sign() * ops.log1p(-2 * side.abs())
+
     def entropy(self) -> Any:
         return 1 + ops.log(2 * self.scale)
 
@@ -143,6 +153,12 @@ class Gumbel(_Located):
         far = (self.loc - value) / self.scale
         return far - far.exp() - self.scale.log()
 
+    def cdf(self, value: Any) -> Any:
+        return ops.exp(-ops.exp((self.loc - value) / self.scale))
+
+    def icdf(self, value: Any) -> Any:
+        return self.loc - self.scale * ops.log(-ops.log(value))
+
     def entropy(self) -> Any:
         return self.scale.log() + (1 + 0.57721566490153286060)
 
@@ -168,6 +184,12 @@ class Cauchy(_Located):
     def log_prob(self, value: Any) -> Any:
         self._check(value)
         return -math.log(math.pi) - self.scale.log() - ops.log1p(((value - self.loc) / self.scale) ** 2)
+
+    def cdf(self, value: Any) -> Any:
+        return ops.atan((value - self.loc) / self.scale) / math.pi + 0.5
+
+    def icdf(self, value: Any) -> Any:
+        return ops.tan(math.pi * (value - 0.5)) * self.scale + self.loc
 
     def entropy(self) -> Any:
         return math.log(4 * math.pi) + self.scale.log()
@@ -249,6 +271,9 @@ class Exponential(Distribution):
     def cdf(self, value: Any) -> Any:
         return -ops.expm1(-self.rate * value)
 
+    def icdf(self, value: Any) -> Any:
+        return -ops.log1p(-value) / self.rate
+
     def entropy(self) -> Any:
         return 1 - self.rate.log()
 
@@ -283,6 +308,10 @@ class Gamma(Distribution):
         self._check(value)
         shape, rate = self.concentration, self.rate
         return ops.xlogy(shape, rate) + ops.xlogy(shape - 1, value) - rate * value - ops.lgamma(shape)
+
+    def cdf(self, value: Any) -> Any:
+        self._check(value)
+        return ops.igamma(self.concentration, self.rate * value)
 
     def entropy(self) -> Any:
         shape = self.concentration
