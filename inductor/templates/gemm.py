@@ -132,7 +132,7 @@ class Gemm:
         # Enough pieces for every thread, where there are few panels.
         wanted = -(-2 * threads.available() // max(1, self.panels * self.problem.count))
         # Short rows: more of them fit, and columns are packed less often.
-        short = 2 * BLOCK_ROWS * self.problem.k * self.itemsize <= PACKED_BYTES
+        short = BLOCK_ROWS * self.problem.k * self.itemsize <= PACKED_BYTES
         most = 2 * BLOCK_ROWS if short and not self.gathered else BLOCK_ROWS
         blocks = max(1, -(-m // most), min(self.tiles, wanted))
         self.block_tiles = -(-self.tiles // blocks)
