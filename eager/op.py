@@ -24,7 +24,7 @@ from eager.call import MISSING, is_default
 from eager.fake import DataDependent, FakeTensor
 from eager.outputs import EXACT, FITTING, TYPED_BY_OUT
 from eager.packing import packed_in
-from eager.recording import record_call
+from eager.recording import record_call, record_list
 from eager.registry import ops as ops
 from eager.registry import registry
 from eager.shape import broadcast_shapes, contiguous_strides, like_strides, normalize_dims
@@ -846,7 +846,7 @@ class Extern(Op):
         """In one loop where no argument is a list."""
         if not self.plain or self.name in faster:
             return super().eager(bound)
-        wanted, bit, i, lists = 0, 1, 0, False
+        wanted, bit, i, lists = 0, 1, 0, []
         values = [*bound]
         for value in bound:
             kind = type(value)
@@ -860,7 +860,8 @@ class Extern(Op):
             elif isinstance(value, Tensor):
                 return super().eager(bound)
             elif (kind is list or kind is tuple) and autograd.holds_tensors(value):
-                arrays, lists = [], True
+                arrays = []
+                lists.append(i)
                 for item in value:
                     if type(item) not in PLAIN:
                         return super().eager(bound)
@@ -878,12 +879,18 @@ class Extern(Op):
         except (ValueError, TypeError, OverflowError) as error:
             raise _describe(self, error, bound) from None
         recorded = wanted and self.recorded and _MODE.grad
-        if lists or type(result) is not np.ndarray:
+        if type(result) is not np.ndarray:
             result = wrap(result)
             return autograd.record(self, bound, result) if recorded else result
         made = _new(Tensor)
         made._array = result
-        return record_call(self, bound, wanted, made) if recorded else made
+        if not recorded:
+            return made
+        if not lists:
+            return record_call(self, bound, wanted, made)
+        if self.saves or wanted != 1 << lists[0] or type(bound[1]) not in _SIMPLE or self.arity > 2:
+            return autograd.record(self, bound, made)
+        return record_list(self, bound, lists[0], made)
 
     def compute(self, bound: tuple) -> Any:
         if self.takes:

@@ -86,6 +86,29 @@ def record_call(op: Any, bound: tuple, wanted: int, result: Tensor) -> Tensor:
     return result
 
 
+def record_list(op: Any, bound: tuple, place: int, result: Tensor) -> Tensor:
+    """`record` of a call whose only tensors are in the list that is the argument `place`, and whose derivative reads
+    no values."""
+    if result._array.dtype.num not in _FLOATS:
+        return result
+    node = _new(OpNode)
+    node.op, node.sequence = op, count()
+    if anomaly[0]:
+        node.traceback = trace()
+    edges: list = []
+    for value in bound[place]:
+        base = value._base
+        if value._requires_grad or (base is not None and base._requires_grad):
+            before = value._node if base is None else node_of(value)
+            edges.append(value if before is None else (before, value._output_nr))
+        else:
+            edges.append(None)
+    node._edges = edges
+    node.saved = (*bound[:place], [value._spec() for value in bound[place]], *bound[place + 1 :])
+    result._node, result._requires_grad = node, True
+    return result
+
+
 def record_unary(op: Any, bound: tuple, result: Tensor) -> Tensor:
     """`record` of an elementwise call where the first argument, which requires a gradient, is the only tensor and has
     the type of the result."""

@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from eager import autograd, dispatch
+from eager import autograd, dispatch, whole
 from eager import dtype as dtypes
 from eager.fake import FakeTensor
 from eager.op import composite, ops
-from eager.tensor import Tensor
+from eager.packing import packed_in
+from eager.tensor import PLAIN, Tensor
 
 
 def _is_basic(item: Any) -> bool:
@@ -49,45 +50,30 @@ def _direct(input: Any, index: Any) -> np.ndarray | None:
     return input._array[(*index, ...) if type(index) is tuple else (index, ...)]
 
 
-@composite(method=False)
+def _getitem_back(g: np.ndarray, kept: Any, needs: tuple, input: Any, index: Any) -> tuple:
+    result = np.zeros(input.shape, g.dtype)
+    result[index] = g
+    return result, None
+
+
+@composite(method=False, saves="", back=_getitem_back,
+           again=lambda kept, input, index: _subscript(input, index))
 def getitem(input, index):
     """`input[index]`, as in Python. Raises IndexError for places outside the tensor."""
     if not (autograd._MODE.grad and input.requires_grad):
         array = _direct(input, index)
         if array is not None:
             return input._alias(array, getitem, (index,))
-    elif not dispatch.active[0]:
-        found = _stepwise(input, index)
-        if found is not None:
-            return found
+    elif type(input) in PLAIN and not packed_in[0]:
+        array = _direct(input, index)
+        if array is not None:
+            result = input._alias(array, getitem, (index,))
+            whole.record(getitem, (input, index), 1, result, None)
+            result._seen = result._base._node
+            return result
     if type(index) is Tensor and index.ndim and index.dtype is dtypes.int64 and input.ndim:
         return ops.index(input, (index,))
     return _subscript(input, index)
-
-
-def _stepwise(input: Any, index: Any) -> Any:
-    """The views of a basic subscript, one after another; None where a closer look is needed."""
-    items, used = index if type(index) is tuple else (index,), 0
-    for item in items:
-        if item is Ellipsis or not _is_basic(item):
-            return None
-        used += item is not None
-    if used > input.ndim:
-        return None
-    view, dim = input, 0
-    for item in items:
-        if type(item) is int:
-            view = ops.select(view, dim, item)
-            continue
-        if item is None:
-            view = ops.unsqueeze(view, dim)
-        elif item != _WHOLE:
-            view = ops.slice(view, dim, item.start, item.stop, item.step or 1)
-        dim += 1
-    return None if view is input else view
-
-
-_WHOLE = slice(None)
 
 
 def _subscript(input: Any, index: Any) -> Any:

@@ -300,3 +300,36 @@ def test_a_view_that_was_written_to_keeps_its_history():
     part.mul_(2)
     F.linear(base, w).sum().backward()
     np.testing.assert_allclose(x.grad.numpy(), 2 * np.broadcast_to(w.numpy().sum(0), (2, 3)))
+
+
+def test_subscripts_are_recorded_as_views():
+    x = f(3, 4).detach().requires_grad_()
+    for index in ((slice(None), slice(0, 2)), 1, (..., None, 2), (slice(0, 3, 2), 1), (1, 2)):
+        y = x[index]
+        g = f(*y.shape) if y.ndim else f(1)[0]
+        found = torch.autograd.grad(y, x, g, retain_graph=True)[0]
+        again = torch.autograd.grad(y, x, g.requires_grad_(), create_graph=True)[0]
+        expected = np.zeros((3, 4))
+        expected[index] = g.detach().numpy()
+        assert found.tolist() == again.tolist() == expected.tolist()
+        (back,) = torch.autograd.grad(again, g, torch.ones(3, 4).double())
+        assert back.tolist() == np.ones((3, 4))[index].tolist()
+    base = x * 1
+    part = base[1:]
+    part[:, 0] = 5.0
+    part.mul_(3)
+    (base * base).sum().backward()
+    expected = 2 * x.detach().numpy()
+    expected[1:] *= 9
+    expected[1:, 0] = 0
+    np.testing.assert_allclose(x.grad.numpy(), expected)
+
+
+def test_joined_tensors_get_their_parts():
+    x, y, z = f(2, 3).detach().requires_grad_(), f(2, 1), f(2, 2).detach().requires_grad_()
+    for join in (lambda: torch.cat([x, y, z], 1), lambda: torch.cat((x.T, y.T, z.T))):
+        result = join()
+        g = f(*result.shape)
+        a, b = torch.autograd.grad(result, (x, z), g)
+        whole = g if result.shape[0] == 2 else g.T
+        assert a.tolist() == whole[:, :3].tolist() and b.tolist() == whole[:, 4:].tolist()
