@@ -1,6 +1,7 @@
 """torch.nn: modules, parameters, and functions over them.
 
 functional.py, init.py, parameter.py, common_types.py   torch's modules of these names
+grad.py      gradients of convolutions as functions
 modules/     the files in which torch keeps its modules
 utils/       clipping, vectors of parameters, fusion
 parallel/    refused: one process, one device
@@ -19,6 +20,7 @@ import flambeau.nn.init as init  # type: ignore[no-redef]  # isort: skip
 import flambeau.nn.parameter as parameter  # isort: skip
 import flambeau.nn.modules as modules  # isort: skip
 import flambeau.nn.common_types as common_types  # isort: skip
+import flambeau.nn.grad as grad  # isort: skip
 import flambeau.nn.utils as utils  # type: ignore[no-redef]  # isort: skip
 import flambeau.nn.parallel as parallel  # isort: skip
 import flambeau.nn.attention as attention  # isort: skip

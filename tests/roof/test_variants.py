@@ -185,6 +185,17 @@ def test_convolution_over_time():
     agree(flambeau.conv_tbc(x, w, b, 1), torch.conv_tbc(u, y, c, 1))
 
 
+@pytest.mark.parametrize("rank", [1, 2, 3])
+def test_gradients_of_convolutions(rank):
+    spatial = (7, 6, 5)[:rank]
+    (x, w), (u, y) = both((2, 4, *spatial), (6, 2, *(3,) * rank))
+    how = dict(stride=2, padding=1, groups=2)
+    (g,), (h,) = both(tuple(getattr(flambeau.nn.functional, f"conv{rank}d")(x, w, **how).shape))
+    for kind, mine, theirs in (("input", (x.shape, w, g), (u.shape, y, h)), ("weight", (x, w.shape, g), (u, y.shape, h))):
+        name = f"conv{rank}d_{kind}"
+        agree(getattr(flambeau.nn.grad, name)(*mine, **how), getattr(torch.nn.grad, name)(*theirs, **how))
+
+
 def test_native_dropout():
     out, mask = flambeau.native_dropout(flambeau.ones(1000), 0.25, True)
     np.testing.assert_allclose(out.numpy(), mask.numpy() / 0.75, rtol=1e-6)
