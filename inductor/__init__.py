@@ -14,6 +14,7 @@ extern        lowerings: matrix products, which have a template
 attention     lowerings: attention, where no gradient is wanted
 convolution   lowerings: convolutions and their gradients, which have templates
 loops         the loop IR: buffers, loops, and the typed scalar algebra of their bodies
+pieces        which reductions are done in two steps
 index         index expressions, simplified by the ranges of the loop variables
 scheduler     which loops share a kernel, and the order of everything
 planner       how a kernel's loops are nested

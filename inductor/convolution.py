@@ -182,6 +182,26 @@ def _channelwise(
     return _tiled(lowering, node, name, kernels, pixels, [weights], bias)
 
 
+def _channelwise_spread(
+    lowering: Lowering, node: Node, conv: Any, gradient: Lazy, weight: Lazy
+) -> Lazy:
+    """The same of a depthwise convolution."""
+    from inductor.templates import channelwise
+    from inductor.templates.convolution import transpose
+    from inductor.templates.frame import gradient_frames
+
+    pixels = lowering.laid_out(gradient, channels_last(gradient.shape))
+    turn = transpose(conv.filters, conv.taps, conv.dtype)
+    weights = _packed(lowering, lowering.contiguous(weight), turn, conv.filters * conv.taps)
+    frames = gradient_frames(conv)
+
+    def kernels(epilogue: Any) -> list[Any]:
+        return [channelwise.kernel(frame, taps, epilogue) for frame, taps in frames]
+
+    name = _title("depthwise input gradient", conv, len(frames))
+    return _tiled(lowering, node, name, kernels, pixels, [weights] * len(frames), None)
+
+
 def _spread(
     lowering: Lowering, node: Node, conv: Any, gradient: Lazy, weight: Lazy
 ) -> Lazy:
@@ -210,8 +230,37 @@ def _spread(
 
 def _sums_channels_last(lowering: Lowering, conv: Any) -> bool:
     """Whether a weight gradient is to be computed of images with their channels last."""
+    from inductor.templates import channelwise
+
     wide = conv.groups == 1 or conv.filters // conv.groups >= LEAST_FILTERS
+    wide = wide or channelwise.handles(conv)
     return keeps_channels_last(lowering) and wide and conv.batch * conv.pixels > 0
+
+
+def _channelwise_sums(
+    lowering: Lowering, node: Node, conv: Any, gradient: Lazy, image: Lazy
+) -> Lazy:
+    """The gradient of a depthwise convolution by its weights."""
+    from inductor.templates import channelwise
+    from inductor.templates.convolution import transpose
+
+    pixels = lowering.laid_out(image, channels_last(image.shape))
+    slopes = lowering.laid_out(gradient, channels_last(gradient.shape))
+    shape, dtype = tuple(map(int, node.meta["val"].shape)), pixels.dtype
+    out = Buffer(lowering.name(), dtype, shape, contiguous_strides(shape))
+    sums = Buffer(lowering.name(), dtype, (conv.taps, conv.filters), (conv.filters, 1))
+    name = _title("depthwise weight gradient", conv)
+
+    def make(reference: Any) -> list[Any]:
+        words = [reference(o.buffer, o.offset) for o in (pixels, slopes)]
+        turn = transpose(conv.taps, conv.filters, conv.dtype)
+        return [
+            channelwise.weight_gradient(conv).step(*words, reference(sums), name=name),
+            turn.step(reference(sums), reference(out), name="transpose weights"),
+        ]
+
+    lowering.emit(Step(name, [pixels.buffer, slopes.buffer], [out, sums], make))
+    return Stored.whole(out)
 
 
 def _outer(lowering: Lowering, node: Node, conv: Any, gradient: Lazy, image: Lazy) -> Lazy:
@@ -374,9 +423,13 @@ def lower_input_grad(lowering: Lowering, node: Node, bound: tuple) -> Lazy:
         shape, weight.shape[0], weight.shape[2:], bound[3:], (gradient, weight)
     )
     _fits(conv, gradient)
-    wide = conv.groups == 1 or conv.channels // conv.groups >= LEAST_FILTERS
-    if keeps_channels_last(lowering) and wide and gradient.ndim == 4:
-        return _spread(lowering, node, conv, gradient, weight)
+    if keeps_channels_last(lowering) and gradient.ndim == 4:
+        from inductor.templates import channelwise
+
+        if channelwise.handles(conv) and conv.batch:
+            return _channelwise_spread(lowering, node, conv, gradient, weight)
+        if conv.groups == 1 or conv.channels // conv.groups >= LEAST_FILTERS:
+            return _spread(lowering, node, conv, gradient, weight)
     from inductor.templates.convolution import input_gradient
 
     return _plan_step(
@@ -393,6 +446,10 @@ def lower_weight_grad(lowering: Lowering, node: Node, bound: tuple) -> Lazy:
     )
     _fits(conv, gradient)
     if _sums_channels_last(lowering, conv):
+        from inductor.templates import channelwise
+
+        if channelwise.handles(conv):
+            return _channelwise_sums(lowering, node, conv, gradient, image)
         return _outer(lowering, node, conv, gradient, image)
     from inductor.templates.convolution import weight_gradient
 

@@ -32,12 +32,8 @@ from inductor.loops import (
     pointwise,
     reduction,
 )
+from inductor.pieces import pieces_of
 from inductor.values import Computed, Coordinates, Lazy, Stored, Viewed, broadcast, frozen, view
-
-SPLIT_FROM = 16_384
-"""A reduction of at least so many elements to few results is done in two steps, for threads and
-accuracy.
-"""
 
 
 @dataclass(eq=False)
@@ -304,8 +300,9 @@ class Lowering:
         shape = tuple(source.shape[d] for d in kept)
         over = tuple(source.shape[d] for d in dims)
         accumulate = "float32" if accumulate in ("float16", "bfloat16") else accumulate
-        pieces = self._pieces(source, dims, shape, over, combine)
-        if pieces:
+        pieces = pieces_of(self, source, dims, combine)
+        if pieces > 1:
+            dims = sorted(dims, key=lambda d: source.shape[d] % pieces > 0)
             source, dims, over = self._partial(
                 source, kept, dims, combine, accumulate, prepare, name, pieces
             )
@@ -326,23 +323,6 @@ class Lowering:
         ))
         result = Stored.whole(target)
         return view(result, full, contiguous_strides(full), 0) if keepdim else result
-
-    def _pieces(
-        self, source: Lazy, dims: Sequence[int], shape: tuple[int, ...], over: tuple[int, ...],
-        combine: str,
-    ) -> int:
-        """Into how many parts to split a reduction; 0 for not at all."""
-        count, results = math.prod(over), math.prod(shape)
-        if combine.startswith("arg") or count < SPLIT_FROM or results > 512:
-            return 0
-        strides = self.natural_strides(source)
-        inner = min((d for d in range(source.ndim) if source.shape[d] > 1), key=lambda d: strides[d])
-        if inner in dims and results >= 16:
-            return 0
-        for pieces in (16, 8, 32, 4, 12, 24, 14, 28, 10, 20, 7, 5, 6, 9, 3, 2):
-            if over[0] % pieces == 0 and count // pieces >= 512:
-                return pieces
-        return 0
 
     def _partial(
         self, source: Lazy, kept: list[int], dims: Sequence[int], combine: str, accumulate: str,
@@ -434,6 +414,8 @@ class Lowering:
         from inductor.index import symbol
         from inductor.loops import Inspection
 
+        if isinstance(value, Computed) and value.order is not None:
+            return dense_strides(value.shape, value.order)
         inspection = Inspection()
         variables = value.variables()
         value.at(inspection, tuple(symbol(v) for v in variables))

@@ -78,6 +78,7 @@ class Computed(Lazy):
         super().__init__(shape, dtype)
         self.body, self.name = body, name
         self.realized: Stored | None = None
+        self.order: list[int] | None = None  # in which its dimensions had best lie in memory
         self._inspection: Inspection | None = None
 
     def at(self, s: TypedAlgebra, coordinates: Coordinates) -> Value:

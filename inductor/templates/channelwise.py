@@ -3,7 +3,9 @@
 Vectors run along the channels. A tile is a few neighbouring output pixels of a row, so that what
 they read in common is loaded once; pixels whose window reaches over the left or right edge are done
 one by one, with the taps that are inside. Weights come as [tap][channel]. The epilogue's rows are
-output pixels and its columns channels, as in `direct.py`.
+output pixels and its columns channels, as in `direct.py`. The gradient by the image is a convolution
+for every residue of the stride (`frame.gradient_frames`); that by the weights, [tap][channel] too,
+is added up row by row of output pixels.
 """
 
 from __future__ import annotations
@@ -12,11 +14,16 @@ from typing import Any
 
 from llvmlite import ir
 
+from inductor import threads
 from inductor.native import vector_bits
+from inductor.templates import direct
 from inductor.templates.emit import I1, Emitter, Value
 from inductor.templates.finish import A, B, C, Epilogue, Place
-from inductor.templates.image import Convolution
+from inductor.templates.frame import Frame, frame
+from inductor.templates.image import Convolution, table
 from inductor.templates.template import Template
+
+CHAINS = 10  # sums under way at a time, so that additions do not wait for each other
 
 
 def handles(conv: Convolution) -> bool:
@@ -26,27 +33,37 @@ def handles(conv: Convolution) -> bool:
 
 def forward(conv: Convolution, epilogue: Epilogue | None = None) -> Template:
     """The kernel (image, weights, out, -, *extra); its range is rows of output pixels."""
+    return kernel(frame(conv), tuple(range(conv.taps)), epilogue)
+
+
+def kernel(work: Frame, numbers: tuple[int, ...], epilogue: Epilogue | None = None) -> Template:
+    """The kernel of a frame whose taps have weights of these numbers."""
     key = None if epilogue is None else epilogue.key
-    flops = 2 * conv.out_width * conv.filters * conv.taps
+    flops = 2 * work.columns * work.filters * len(work.taps)
     return Template(
-        f"channelwise {conv} {vector_bits()} {key}", "channelwise",
-        lambda: Channelwise(conv, epilogue).write(), conv.batch * conv.out_height,
+        f"channelwise {work} {numbers} {vector_bits()} {key}", "channelwise",
+        lambda: Channelwise(work, numbers, epilogue).write(), work.batch * work.rows,
         flops / 25 + 20, 2,
     )
 
 
 class Channelwise:
-    """Writes the module of one convolution."""
+    """Writes the module of one convolution, whose taps are all pairs of some rows and columns."""
 
-    def __init__(self, conv: Convolution, epilogue: Epilogue | None) -> None:
-        self.conv, self.epilogue = conv, epilogue
+    def __init__(
+        self, work: Frame, numbers: tuple[int, ...], epilogue: Epilogue | None
+    ) -> None:
+        self.frame, self.epilogue = work, epilogue
+        self.across = list(dict.fromkeys(x for _, x in work.taps))
+        self.down = [y for y, _ in work.taps[:: len(self.across)]]
+        self.firsts = [n - numbers[0] for n in numbers[: len(self.across)]]
+        self.lines = list(numbers[:: len(self.across)])
         most = 8 if vector_bits() == 512 else 4
-        reach = (conv.kernel[1] - 1) * conv.dilation[1]
-        pad, stride = conv.padding[1], conv.stride[1]
+        start, stride = work.start[1], work.stride[1]
         # columns [low, high) have all their taps inside the image
-        self.low = min(-(-pad // stride), conv.out_width)
-        inner = (conv.width - 1 + pad - reach) // stride + 1
-        self.high = max(self.low, min(inner, conv.out_width))
+        self.low = min(max(0, -((start + min(self.across)) // stride)), work.columns)
+        inner = (work.width - 1 - start - max(self.across)) // stride + 1
+        self.high = max(self.low, min(inner, work.columns))
         count = self.high - self.low
         self.tiles = -(-count // most)
         self.most = -(-count // max(1, self.tiles))
@@ -55,25 +72,25 @@ class Channelwise:
     def write(self) -> str:
         """The module's text."""
         self.module = ir.Module("channelwise")
-        e = Emitter(self.module, "channelwise", dtype=self.conv.dtype)
-        conv = self.conv
+        e = Emitter(self.module, "channelwise", dtype=self.frame.dtype)
+        work = self.frame
         image, self.weights, self.out = e.pointer(A), e.pointer(B), e.pointer(C)
+        self.tables = table(e, self.down), table(e, self.lines)
         with e.loop(e.arguments[1], e.arguments[2]) as unit:
-            self.number = e.divide(unit.index, conv.out_height)
-            self.row = e.remainder(unit.index, conv.out_height)
-            top = e.subtract(e.multiply(self.row, conv.stride[0]), conv.padding[0])
-            taps = _inside(e, top, conv.height, conv.kernel[0], conv.dilation[0])
-            line = e.add(e.multiply(self.number, conv.height), top)
-            start = e.at(image, e.multiply(line, conv.width * conv.channels))
+            self.number = e.divide(unit.index, work.rows)
+            self.row = e.remainder(unit.index, work.rows)
+            self.top = e.add(e.multiply(self.row, work.stride[0]), work.start[0])
+            line = e.add(e.multiply(self.number, work.height), self.top)
+            start = e.at(image, e.multiply(line, work.width * work.pixel))
             with e.loop(0, self.low) as column:
-                self._edge(e, start, column.index, taps)
-            self._tiles(e, start, taps)
-            with e.loop(self.high, conv.out_width) as column:
-                self._edge(e, start, column.index, taps)
+                self._edge(e, start, column.index)
+            self._tiles(e, start)
+            with e.loop(self.high, work.columns) as column:
+                self._edge(e, start, column.index)
         e.finish()
         return str(self.module)
 
-    def _tiles(self, e: Emitter, start: Any, taps: tuple) -> None:
+    def _tiles(self, e: Emitter, start: Any) -> None:
         for count, tiles, first in (
             (self.most, self.tall, self.low),
             (self.most - 1, self.tiles - self.tall, self.low + self.tall * self.most),
@@ -81,84 +98,194 @@ class Channelwise:
             if count == 0 or tiles <= 0:
                 continue
             with e.loop(first, first + tiles * count, count) as column:
-                self._tile(e, start, column.index, count, taps)
+                self._tile(e, start, column.index, count)
 
-    def _each_vector(self, e: Emitter, action: Any) -> None:
-        """Vectors of channels: the full ones, then what is left."""
-        channels = self.conv.channels
-        whole = channels // e.lanes * e.lanes
-        full = ir.Constant(ir.VectorType(I1, e.lanes), [1] * e.lanes)
-        if whole:
-            with e.loop(0, whole, e.lanes) as channel:
-                action(channel.index, full)
-        if whole < channels:
-            action(e.integer(whole), e.mask(channels - whole))
+    def _each_row(self, e: Emitter, sums: list, pixels: Any, channel: Value, action: Any) -> list:
+        """`action(sums, line, weights)` for every row of taps that is inside the image."""
+        work = self.frame
+        with e.loop(0, len(self.down), 1, sums) as y:
+            shift, number = self.tables[0](y.index), self.tables[1](y.index)
+            here = e.add(self.top, shift)
+            exists = e.builder.and_(e.compare(">=", here, 0), e.compare("<", here, work.height))
 
-    def _tile(self, e: Emitter, start: Any, column: Value, count: int, taps: tuple) -> None:
+            def run() -> list:
+                place = e.multiply(shift, work.width * work.pixel)
+                line = e.at(pixels, e.add(channel, place))
+                weights = e.at(self.weights, e.add(channel, e.multiply(number, work.filters)))
+                return action(list(y.values), line, weights)
+
+            y.next = e.choose(exists, run, lambda: y.values)
+        return y.values
+
+    def _tile(self, e: Emitter, start: Any, column: Value, count: int) -> None:
         """`count` pixels from `column` on, none of which reaches over an edge."""
-        conv = self.conv
-        stride, dilation = conv.stride[1], conv.dilation[1]
-        left = e.subtract(e.multiply(column, stride), conv.padding[1])
-        pixels = e.at(start, e.multiply(left, conv.channels))
+        work, stride = self.frame, self.frame.stride[1]
+        left = e.add(e.multiply(column, stride), work.start[1])
+        pixels = e.at(start, e.multiply(left, work.pixel))
 
         def run(channel: Value, mask: Any) -> None:
-            with e.loop(taps[0], taps[1], 1, [e.constant(0.0)] * count) as y:
-                line = e.at(pixels, e.add(channel, e.multiply(
-                    y.index, conv.dilation[0] * conv.width * conv.channels
-                )))
-                weights = e.at(self.weights, e.add(channel, e.multiply(
-                    y.index, conv.kernel[1] * conv.channels
-                )))
+            def add(sums: list, line: Any, weights: Any) -> list:
                 loaded: dict[int, Any] = {}
-                for x in range(conv.kernel[1]):
-                    weight = e.load_masked(weights, x * conv.channels, mask)
+                for shift, number in zip(self.across, self.firsts, strict=True):
+                    weight = e.load_masked(weights, number * work.filters, mask)
                     for i in range(count):
-                        place = i * stride + x * dilation
+                        place = i * stride + shift
                         if place not in loaded:
-                            loaded[place] = e.load_masked(line, place * conv.channels, mask)
-                        y.next[i] = e.fma(loaded[place], weight, y.next[i])
-            self._store(e, column, channel, y.values, mask)
+                            loaded[place] = e.load_masked(line, place * work.pixel, mask)
+                        sums[i] = e.fma(loaded[place], weight, sums[i])
+                return sums
 
-        self._each_vector(e, run)
+            zeros = [e.constant(0.0)] * count
+            self._store(e, column, channel, self._each_row(e, zeros, pixels, channel, add), mask)
 
-    def _edge(self, e: Emitter, start: Any, column: Value, taps: tuple) -> None:
+        each_vector(e, work.filters, run)
+
+    def _edge(self, e: Emitter, start: Any, column: Value) -> None:
         """A pixel that reaches over an edge."""
-        conv = self.conv
-        left = e.subtract(e.multiply(column, conv.stride[1]), conv.padding[1])
-        across = _inside(e, left, conv.width, conv.kernel[1], conv.dilation[1])
-        pixel = e.at(start, e.multiply(left, conv.channels))
+        work = self.frame
+        left = e.add(e.multiply(column, work.stride[1]), work.start[1])
+        pixel = e.at(start, e.multiply(left, work.pixel))
 
         def run(channel: Value, mask: Any) -> None:
-            with e.loop(taps[0], taps[1], 1, [e.constant(0.0)]) as y:
-                line = e.at(pixel, e.add(channel, e.multiply(
-                    y.index, conv.dilation[0] * conv.width * conv.channels
-                )))
-                weights = e.at(self.weights, e.add(channel, e.multiply(
-                    y.index, conv.kernel[1] * conv.channels
-                )))
-                with e.loop(across[0], across[1], 1, y.values) as x:
-                    place = e.multiply(x.index, conv.dilation[1] * conv.channels)
-                    weight = e.load_masked(weights, e.multiply(x.index, conv.channels), mask)
-                    x.next[0] = e.fma(e.load_masked(line, place, mask), weight, x.next[0])
-                y.next = x.values
-            self._store(e, column, channel, y.values, mask)
+            def add(sums: list, line: Any, weights: Any) -> list:
+                for shift, number in zip(self.across, self.firsts, strict=True):
+                    here = e.add(left, shift)
+                    exists = e.builder.and_(
+                        e.compare(">=", here, 0), e.compare("<", here, work.width)
+                    )
+                    inside = e.builder.and_(mask, e.splat(exists))
+                    weight = e.load_masked(weights, number * work.filters, inside)
+                    pixel = e.load_masked(line, shift * work.pixel, inside)
+                    total = e.fma(pixel, weight, sums[0])
+                    sums = [e.builder.select(inside, total, sums[0])]
+                return sums
 
-        self._each_vector(e, run)
+            zeros = [e.constant(0.0)]
+            self._store(e, column, channel, self._each_row(e, zeros, pixel, channel, add), mask)
+
+        each_vector(e, work.filters, run)
 
     def _store(self, e: Emitter, column: Value, channel: Value, sums: list, mask: Any) -> None:
-        conv, result = self.conv, []
-        first = e.add(e.multiply(self.row, conv.out_width), column)
-        start = e.add(e.multiply(self.number, conv.pixels), first)
+        work, result = self.frame, []
+        first = e.add(e.multiply(self.row, work.columns), column)
+        whole = e.add(e.multiply(self.number, work.pixels), first)
+        size = direct.whole_image(work)
         for i, value in enumerate(sums):
-            pixel = e.add(first, i)
-            offset = e.add(e.multiply(e.add(start, i), conv.channels), channel)
+            there = direct.place_of(work, e, e.add(whole, i))
+            offset = e.add(e.multiply(there, work.filters), channel)
             if self.epilogue is not None:
+                pixel = e.subtract(there, e.multiply(self.number, size))
                 place = Place(e, self.number, pixel, channel, offset, mask, e.arguments[0])
                 shared = self.epilogue.for_row(e, place)
                 value = self.epilogue(e, value, place, shared)
             result.append((offset, value))
         for offset, value in result:
             e.store_masked(value, self.out, offset, mask)
+
+
+def each_vector(e: Emitter, channels: int, action: Any) -> None:
+    """`action(channel, mask)` for vectors of channels: the full ones, then what is left."""
+    whole = channels // e.lanes * e.lanes
+    full = ir.Constant(ir.VectorType(I1, e.lanes), [1] * e.lanes)
+    if whole:
+        with e.loop(0, whole, e.lanes) as channel:
+            action(channel.index, full)
+    if whole < channels:
+        action(e.integer(whole), e.mask(channels - whole))
+
+
+# -- gradients by the weights ----------------------------------------------------------------
+
+
+def weight_gradient(conv: Convolution) -> Template:
+    """The kernel (image, gradient, weight gradient as [tap][channel]); its range is blocks of
+    channels, each of which sums all pixels in their order.
+    """
+    lanes = vector_bits() // (8 * conv.itemsize)
+    vectors = -(-conv.channels // lanes)
+    share = 1 if threads.available() == 1 else 2 * threads.available()
+    block = -(-vectors // min(share, vectors)) * lanes
+    units = -(-conv.channels // block)
+    return Template(
+        f"channelwise weight gradient {conv} {block} {vector_bits()}", "slopes",
+        lambda: _write_slopes(conv, block), units, conv.flops / units / 20 + 20, 1,
+    )
+
+
+def _write_slopes(conv: Convolution, block: int) -> str:
+    module = ir.Module("slopes")
+    e = Emitter(module, "slopes", dtype=conv.dtype)
+    image, gradient, out = e.pointer(A), e.pointer(B), e.pointer(C)
+    channels = conv.channels
+    with e.loop(e.arguments[1], e.arguments[2]) as unit:
+        first = e.multiply(unit.index, block)
+        last = e.minimum(e.add(first, block), channels)
+        with e.loop(0, conv.taps) as tap, e.loop(first, last, e.lanes) as channel:
+            place = e.add(e.multiply(tap.index, channels), channel.index)
+            e.store_masked(e.constant(0.0), out, place, e.mask(e.subtract(last, channel.index)))
+        with e.loop(0, conv.batch * conv.out_height) as line:
+            number = e.divide(line.index, conv.out_height)
+            row = e.remainder(line.index, conv.out_height)
+            top = e.subtract(e.multiply(row, conv.stride[0]), conv.padding[0])
+            low, high = _inside(e, top, conv.height, conv.kernel[0], conv.dilation[0])
+            pixels = e.add(e.multiply(number, conv.height), top)
+            data = e.at(image, e.multiply(pixels, conv.width * channels))
+            slopes = e.at(gradient, e.multiply(line.index, conv.out_width * channels))
+            with e.loop(first, last, e.lanes) as channel, e.loop(low, high) as y:
+                mask = e.mask(e.subtract(last, channel.index))
+                shift = e.multiply(y.index, conv.dilation[0] * conv.width * channels)
+                sums = e.at(out, e.multiply(y.index, conv.kernel[1] * channels))
+                _add_row(
+                    e, conv, e.at(data, e.add(shift, channel.index)),
+                    e.at(slopes, channel.index), e.at(sums, channel.index), mask,
+                )
+    e.finish()
+    return str(module)
+
+
+def _add_row(e: Emitter, conv: Convolution, data: Any, slopes: Any, sums: Any, mask: Any) -> None:
+    """The products of a row of gradients and of pixels, for a row of taps."""
+    channels, taps, stride = conv.channels, conv.kernel[1], conv.stride[1]
+    pad, dilation = conv.padding[1], conv.dilation[1]
+    low = min(-(-pad // stride), conv.out_width)
+    inner = (conv.width - 1 + pad - (taps - 1) * dilation) // stride + 1
+    high = max(low, min(inner, conv.out_width))
+    sets = max(1, CHAINS // taps)
+    tile = sets * max(1, 4 // sets)
+    whole = low + (high - low) // tile * tile
+    for start in range(0, taps, CHAINS):
+        some = range(start, min(start + CHAINS, taps))
+        zeros = [e.constant(0.0)] * (len(some) * sets)
+        with e.loop(low, whole, tile, zeros) as column:
+            line = e.at(data, e.multiply(
+                e.subtract(e.multiply(column.index, stride), pad), channels
+            ))
+            slope = e.at(slopes, e.multiply(column.index, channels))
+            loaded: dict[int, Any] = {}
+            for i in range(tile):
+                factor = e.load_masked(slope, i * channels, mask)
+                for number, x in enumerate(some):
+                    place = i * stride + x * dilation
+                    if place not in loaded:
+                        loaded[place] = e.load_masked(line, place * channels, mask)
+                    slot = number * sets + i % sets
+                    column.next[slot] = e.fma(loaded[place], factor, column.next[slot])
+        for number, x in enumerate(some):
+            total = e.load_masked(sums, x * channels, mask)
+            for value in column.values[number * sets : number * sets + sets]:
+                total = e.builder.fadd(total, value)
+            e.store_masked(total, sums, x * channels, mask)
+    for begin_at, end_at in ((0, low), (whole, conv.out_width)):
+        with e.loop(begin_at, end_at) as column:
+            left = e.subtract(e.multiply(column.index, stride), pad)
+            factor = e.load_masked(slopes, e.multiply(column.index, channels), mask)
+            begin, end = _inside(e, left, conv.width, taps, dilation)
+            with e.loop(begin, end) as tap:
+                here = e.add(left, e.multiply(tap.index, dilation))
+                pixel = e.load_masked(data, e.multiply(here, channels), mask)
+                there = e.multiply(tap.index, channels)
+                total = e.fma(pixel, factor, e.load_masked(sums, there, mask))
+                e.store_masked(total, sums, there, mask)
 
 
 def _inside(e: Emitter, first: Value, size: int, taps: int, dilation: int) -> tuple[Value, Value]:

@@ -10,7 +10,7 @@ from typing import Any
 from llvmlite import ir
 
 from inductor.native import vector_bits
-from inductor.templates.emit import I64, Emitter, Value
+from inductor.templates.emit import I1, I64, Emitter, Value
 from inductor.templates.frame import Frame
 from inductor.templates.image import Convolution, table
 from inductor.templates.template import Template
@@ -50,26 +50,25 @@ def pack(work: Frame, found: Weights, gated: bool = False) -> Template:
     )
 
 
+def _has_rows(work: Frame, found: Weights) -> bool:
+    """Are the weights of a filter contiguous, taps of a channel side by side?"""
+    # An element of a run is a tap of a channel where rows of taps are read as one.
+    taps = len(found.taps)
+    return found.filter == work.depth and found.run == taps and found.taps == tuple(range(taps))
+
+
 def _write_pack(work: Frame, found: Weights, gated: bool) -> str:
     module = ir.Module("pack")
     e = Emitter(module, "pack", dtype=work.dtype)
     source, target = e.pointer(0), e.pointer(1)
     stop = e.stop_unless(2) if gated else e.arguments[2]
+    write = _pack_rows if _has_rows(work, found) else _pack_elements
     with e.loop(e.arguments[1], stop) as unit:
         group, block = e.divide(unit.index, work.blocks), e.remainder(unit.index, work.blocks)
         out = e.at(target, e.multiply(unit.index, work.depth * work.block))
-        with e.loop(0, work.block, e.lanes) as vector:
-            first = e.add(e.multiply(block, work.block), vector.index)
-            start = e.add(e.multiply(group, found.group), e.multiply(first, found.filter))
-            left = e.subtract(work.each, first)
-            line = e.at(source, start), e.at(out, vector.index)
-            # An element of a run is a tap of a channel where rows of taps are read as one.
-            taps = len(found.taps)
-            whole = found.filter == work.depth and found.taps == tuple(range(taps))
-            if whole and found.run == taps:
-                _pack_rows(e, work, found, left, *line)
-            else:
-                _pack_elements(e, work, found, left, *line)
+        first = e.multiply(block, work.block)
+        start = e.add(e.multiply(group, found.group), e.multiply(first, found.filter))
+        write(e, work, found, e.subtract(work.each, first), e.at(source, start), out)
     e.finish()
     return str(module)
 
@@ -77,20 +76,22 @@ def _write_pack(work: Frame, found: Weights, gated: bool) -> str:
 def _pack_rows(e: Emitter, work: Frame, found: Weights, left: Value, source: Any, out: Any) -> None:
     """A filter's weights are contiguous: squares of them are transposed."""
     taps, channels = len(found.taps), work.depth // len(found.taps)
-    with e.loop(0, work.depth, e.lanes) as k:
+    with e.loop(0, work.block, e.lanes) as vector, e.loop(0, work.depth, e.lanes) as k:
         mask = e.mask(e.subtract(work.depth, k.index))
+        line = e.at(source, e.multiply(vector.index, found.filter))
         lines = []
         for i in range(e.lanes):
             # filters that do not exist are zeros: what is computed of them is not stored
-            here = e.builder.and_(mask, e.splat(e.compare(">", left, i)))
-            lines.append(e.load_masked(source, e.add(i * found.filter, k.index), here))
+            exists = e.compare(">", left, e.add(vector.index, i))
+            here = e.builder.and_(mask, e.splat(exists))
+            lines.append(e.load_masked(line, e.add(i * found.filter, k.index), here))
         for j, column in enumerate(e.transpose(lines)):
             place = e.add(k.index, j)
             channel, tap = e.divide(place, taps), e.remainder(place, taps)
             step = e.add(e.multiply(tap, channels), channel)
 
             def put(step: Value = step, column: Any = column) -> None:
-                e.store_vector(column, out, e.multiply(step, work.block))
+                e.store_vector(column, out, e.add(e.multiply(step, work.block), vector.index))
 
             e.when(e.compare("<", place, work.depth), put)
 
@@ -98,20 +99,48 @@ def _pack_rows(e: Emitter, work: Frame, found: Weights, left: Value, source: Any
 def _pack_elements(
     e: Emitter, work: Frame, found: Weights, left: Value, source: Any, out: Any
 ) -> None:
-    """Filters lie side by side, or nearly so."""
+    """Filters lie side by side, or nearly so; all taps of an element are read at once."""
     places = table(e, list(found.taps))
     run = work.depth // len(found.taps)
-    mask = e.mask(left)
     wide = ir.VectorType(I64, e.lanes)
     steps = ir.Constant(wide, [i * found.filter for i in range(e.lanes)])
-    with e.loop(0, len(found.taps)) as tap, e.loop(0, run) as element:
-        here = e.at(source, e.add(places(tap.index), e.multiply(element.index, found.run)))
+    with e.loop(0, run) as element, e.loop(0, work.block, e.lanes) as vector:
+        line = e.at(source, e.multiply(element.index, found.run))
+        filters = e.at(line, e.multiply(vector.index, found.filter))
+        some = e.subtract(left, vector.index)
+
+        def put(value: Any, tap: Value) -> None:
+            step = e.add(e.multiply(tap, run), element.index)
+            e.store_vector(value, out, e.add(e.multiply(step, work.block), vector.index))
+
         if found.filter == 1:
-            value = e.load_masked(here, 0, mask)
+            put(e.load_masked(filters, 0, e.mask(some)), 0)
+        elif found.filter <= 4 * e.lanes:
+            exact = work.each % work.block == 0
+            taps = columns(e, filters, found.filter, found.filter, None if exact else some)
+            for place, number in enumerate(found.taps):
+                put(taps[number], place)
         else:
-            value = e.gather(here, steps, mask)
-        step = e.add(e.multiply(tap.index, run), element.index)
-        e.store_vector(value, out, e.multiply(step, work.block))
+            with e.loop(0, len(found.taps)) as tap:
+                mask = e.mask(some)
+                put(e.gather(e.at(filters, places(tap.index)), steps, mask), tap.index)
+
+
+def columns(e: Emitter, start: Any, step: int, count: int, left: Value | None) -> list:
+    """The columns of a matrix of as many rows as a vector has lanes, `step` elements apart, of which
+    `left` exist (None: all)."""
+    found: list[Any] = []
+    for low in range(0, count, e.lanes):
+        width = min(e.lanes, count - low)
+        whole = ir.Constant(ir.VectorType(I1, e.lanes), [int(i < width) for i in range(e.lanes)])
+        lines = []
+        for i in range(e.lanes):
+            mask = whole
+            if left is not None:
+                mask = e.builder.and_(whole, e.splat(e.compare(">", left, i)))
+            lines.append(e.load_masked(start, i * step + low, mask))
+        found += e.transpose(lines)[:width]
+    return found
 
 
 def padded(conv: Convolution) -> tuple[int, int]:

@@ -20,6 +20,7 @@ from inductor.native import vector_bits
 from inductor.templates.emit import I1, I32, I64, POINTER, Emitter, Value
 from inductor.templates.finish import EXTRA, SCRATCH, A, B, C, Epilogue, Place
 from inductor.templates.image import Convolution
+from inductor.templates.packing import columns
 from inductor.templates.template import Template
 
 MOST_ROWS = 8  # tiles that a product keeps in registers
@@ -91,9 +92,7 @@ def _write_pack(conv: Convolution, cut: Cut, turn: bool) -> str:
     module = ir.Module("pack")
     e = Emitter(module, "pack")
     source, target = e.pointer(0), e.pointer(1)
-    wide = ir.VectorType(I64, e.lanes)
     by_filter, by_channel = (9, 9 * conv.filters) if turn else (9 * conv.channels, 9)
-    steps = ir.Constant(wide, [i * by_filter for i in range(e.lanes)])
     half = e.constant(0.5)
     with e.loop(e.arguments[1], e.arguments[2]) as unit:
         block = e.divide(unit.index, conv.channels)
@@ -102,12 +101,13 @@ def _write_pack(conv: Convolution, cut: Cut, turn: bool) -> str:
         out = e.at(target, e.add(e.multiply(block, size), e.multiply(channel, cut.width)))
         with e.loop(0, cut.width, e.lanes) as vector:
             first = e.add(e.multiply(block, cut.width), vector.index)
-            mask = e.mask(e.subtract(conv.filters, first))
+            left = None if conv.filters % cut.width == 0 else e.subtract(conv.filters, first)
             start = e.at(source, e.add(
                 e.multiply(first, by_filter), e.multiply(channel, by_channel)
             ))
+            found = columns(e, start, by_filter, 9, left)
             order = (2, 1, 0) if turn else (0, 1, 2)
-            taps = [[e.gather(e.at(start, 3 * y + x), steps, mask) for x in order] for y in order]
+            taps = [[found[3 * y + x] for x in order] for y in order]
 
             def spread(line: list) -> list:
                 ends = e.builder.fadd(line[0], line[2])
