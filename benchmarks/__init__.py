@@ -12,6 +12,7 @@ first.py      seconds to a new process's first result, with empty and full cache
 document.py   sections of docs/performance.md
 wordpiece.py  the tokenizer for sentences.txt
 steps.py      where a compiled model's time goes, step by step
+roofline.py   each family of kernels against the machine's limits (`python -m benchmarks.roofline`)
 convolutions.py  the tables of docs/performance.md on convolutions
 models/       the models
 peers/        other libraries that run them: ONNX Runtime, OpenVINO, JAX

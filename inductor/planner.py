@@ -18,6 +18,14 @@ if TYPE_CHECKING:
     from inductor.scheduler import Group
 
 
+SHORT = 8
+"""Elements below which an innermost loop is not worth vectors."""
+TILE = 64
+"""Elements of a side of a tile, at most, where memory is read crosswise."""
+PAGES = 512
+"""Of a side of a block of tiles: as many pages are visited in turn."""
+
+
 class Planner:
     """Chooses the order of a group's loops: which variable is innermost, what is merged, what runs
     in parallel.
@@ -25,6 +33,7 @@ class Planner:
 
     def __init__(self, group: Group, stores: set[Buffer]):
         self.group, self.stores = group, stores
+        self.crossed = False
         self.accesses: list[tuple[Index, int]] = []
         self.indices: list[Index] = []
         for member in group.members:
@@ -109,18 +118,28 @@ class Planner:
             return results, []
         other = self._crosswise(results)
         if other is None:
-            return results[:-1], results[-1:]
+            # a short innermost loop is unrolled, and the one around it runs in vectors
+            count = 2 if results[-1].size < SHORT <= results[-2].size <= 1024 else 1
+            return results[:-count], results[-count:]
         # a transposition goes tile by tile, so that both sides use whole cache lines
+        self.crossed = True
         lane = results[-1]
-        outer, inner = [v for v in results if v not in (other, lane)], []
-        for v, most in ((other, 16), (lane, 64)):
-            width = max(d for d in range(1, most + 1) if v.size % d == 0)
-            block = Variable(f"{v.name}o", v.size // width)
-            piece = Variable(f"{v.name}i", width)
-            self._replace({v: symbol(block) * width + symbol(piece)})
-            outer.append(block)
-            inner.append(piece)
-        return outer, inner
+        writes = [m.write for m in self.group.members]
+        if sum(w.stride(other) == 1 for w in writes) > sum(w.stride(lane) == 1 for w in writes):
+            other, lane = lane, other  # what is read can be turned on the way
+        outer = [v for v in results if v not in (other, lane)]
+        parts = [self._cut(v) for v in (other, lane)]
+        # blocks of tiles, of which both sides' pages are known to the processor
+        return [*outer, *(p[0] for p in parts), *(p[1] for p in parts)], [p[2] for p in parts]
+
+    def _cut(self, v: Variable) -> tuple[Variable, Variable, Variable]:
+        """A variable as blocks, of tiles, of a piece that is a side of a tile."""
+        width = max(d for d in range(1, TILE + 1) if v.size % d == 0)
+        count = max(d for d in range(1, PAGES // width + 1) if v.size // width % d == 0)
+        block = Variable(f"{v.name}o", v.size // width // count)
+        tile, piece = Variable(f"{v.name}t", count), Variable(f"{v.name}i", width)
+        self._replace({v: (symbol(block) * count + symbol(tile)) * width + symbol(piece)})
+        return block, tile, piece
 
     def _crosswise(self, results: list[Variable]) -> Variable | None:
         """A variable over which something large is contiguous that the innermost one strides through."""
@@ -193,7 +212,7 @@ class Planner:
         self._replace({v: symbol(new) for v, new in names.items()})
         return Plan(
             self.group.members, tuple(names[v] for v in outer), tuple(names[v] for v in inner),
-            frozenset(names[v] for v in reduced if v in names), self.stores,
+            frozenset(names[v] for v in reduced if v in names), self.stores, self.crossed,
         )
 
 

@@ -21,6 +21,7 @@ from inductor.loops import HALF, ITEMSIZE, Buffer, Loop, Value, is_float
 
 SCRATCH_BYTES = 32_768
 ROW = Variable("row", 1)
+WIDE = ("float32", "float64", "int32", "int64")
 CHEAP = 8
 """Operations that are rather repeated than kept."""
 
@@ -39,13 +40,16 @@ class Member:
 
 @dataclass(eq=False)
 class Plan:
-    """What to generate: see the module's docstring. `stores` are the buffers that others read."""
+    """What to generate: see the module's docstring. `stores` are the buffers that others read; in
+    a `crossed` plan, the two inner variables are the sides of a tile that some reads see turned.
+    """
 
     members: list[Member]
     outer: tuple[Variable, ...]
     inner: tuple[Variable, ...]
     reduced: frozenset[Variable]
     stores: set[Buffer]
+    crossed: bool = False
 
     @property
     def rows(self) -> int:
@@ -133,7 +137,7 @@ class KernelCode(ScalarCode):
         self.carried: dict[Buffer, tuple[str, str, Index]] = {}
         self.again: set[Buffer] = set()
         self.lanes = tuple(v for v in plan.inner if v not in plan.reduced)
-        self.blocks: list[str] = []
+        self.tiles: dict[tuple[int, Index], tuple[str, Index]] = {}
 
     # -- buffers
     # ------------------------------------------------------------------------------------
@@ -170,6 +174,8 @@ class KernelCode(ScalarCode):
         if buffer in self.carried:
             scratch, dtype, place = self.carried[buffer]
             return self.fetch("load_again", scratch, place, dtype)
+        if (id(buffer), index) in self.tiles:
+            return self.fetch("load_again", *self.tiles[id(buffer), index], buffer.dtype)
         if buffer not in self.producers:
             return self.fetch("load", *self.address(buffer, "in", index), buffer.dtype)
         if buffer in self.again:
@@ -263,6 +269,32 @@ class KernelCode(ScalarCode):
             step *= v.size
         self.carried[buffer] = name, dtype, place
         return name
+
+    def turn(self) -> None:
+        """Bring what lies across into tiles on the stack, read along the lines of memory: to stride
+        through a power of two would use a few sets of the cache only.
+        """
+        across, lane = self.plan.inner
+        width = across.size + 1
+        place = symbol(lane) * width + symbol(across)
+        for member in self.plan.members:
+            for read in member.loop.inspect().reads.values():
+                buffer, index = read.buffer, read.index.substitute(member.at)
+                turned = index.is_affine() and index.stride(across) == 1
+                if buffer in self.producers or (id(buffer), index) in self.tiles or not turned:
+                    continue
+                if abs(index.stride(lane) or 0) < 16 or buffer.dtype not in WIDE:
+                    continue
+                name = f"tile{len(self.tiles)}"
+                pointer, there = self.address(buffer, "in", index)
+                line = f"{name} = scratch_{buffer.dtype}({lane.size * width})"
+                self.scopes[0].lines.append(line)
+                self.row.lines.extend([
+                    f"for {lane.name} in range({lane.size}):",
+                    f"    for {across.name} in range({across.size}):",
+                    f"        store({name}, {place}, load({pointer}, {there}))",
+                ])
+                self.tiles[id(buffer), index] = name, place
 
     # -- writing
     # ------------------------------------------------------------------------------------
@@ -423,6 +455,8 @@ class KernelCode(ScalarCode):
         phases = self.phases()
         self.scopes.append(self.row)
         self.decide_carrying(phases)
+        if plan.crossed:
+            self.turn()
         for nest, members in phases:
             reductions = [(m, self.begin_reduction(m)) for m in members if m.loop.is_reduction]
             totals = {m.loop.target: name for m, name in reductions}

@@ -167,3 +167,17 @@ def test_steps_in_time_share_their_kernels(harness):
         distinct.append([report.distinct_kernels for report in harness.reports])
     assert harness.kernels[1] > 2 * distinct[1][1]
     assert distinct[0] == distinct[1]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int64", "float16"])
+def test_what_lies_across_is_read_by_tiles(harness, dtype):
+    """Sides that the tile divides and that it does not; one operand turned, one not; a short last side."""
+    for rows, columns in ((64, 96), (36, 40), (516, 72), (12, 1048)):
+        below = 50 if dtype == "int64" else None
+        x, y = harness.tensor(rows, columns, dtype=dtype, below=below), harness.tensor(columns, rows, dtype=dtype, below=below)
+        harness.check(lambda x: x.t().contiguous(), x)
+        harness.check(lambda x, y: x.t() * 2 + y, x, y)
+        assert harness.kernels == [1]
+    stacked = harness.tensor(3, 64, 128)
+    harness.check(lambda x: (x.transpose(1, 2) + 1).contiguous(), stacked)
+    harness.check(lambda x: ops.stack([x, x + 1], -1), harness.tensor(40, 30))
