@@ -33,12 +33,13 @@ BATCH, ROUNDS = 0.002, 15  # seconds of a batch of calls; batches of each librar
 HEADING = "## Eager calls"
 REMARKS = """\
 Where time is lost: NumPy's `exp` in single precision takes twice as long as torch's (softmax, sigmoid,
-silu, losses), and what torch does in one pass takes NumPy several (gelu, layer_norm); random
-numbers are a counter's, computed by NumPy (small draws in a row come from numbers drawn
-ahead); recorded, a call of several operators makes a node for each (linear: three), and a node
-about 2 µs. The calls are those of `benchmarks/calls.py`, the first 60 names of a census of 164
-models, without attributes and assertions; with gradients, dropout and batch_norm are in
-training.""".splitlines()
+silu, losses), and what torch does in one pass takes NumPy several (gelu, layer_norm); small
+tensors pay for every NumPy call (half a microsecond, a reduction two); random numbers are a
+counter's, computed by NumPy (small draws in a row come from numbers drawn ahead). The gradient
+of a view is copied where the caller holds the memory it came from: torch hands out that memory
+itself, and adds to it later. The calls are those of `benchmarks/calls.py`, the first 60 names of a
+census of 164 models, without attributes and assertions; with gradients, dropout and batch_norm are
+in training.""".splitlines()
 
 
 def parser() -> argparse.ArgumentParser:

@@ -5,7 +5,8 @@
     algebra, blocks, selection             the scalar primitives of pointwise bodies, over NumPy; in blocks; sums
     tensor, fake, construct, formatting    Tensor, tensors without values, making tensors, printing them
     autograd, function, gradcheck          recording and running backwards; custom functions; numerical checks
-    node, packing, mode                    what is recorded; hooks on what it saves; whether it is
+    node, recording, whole                 what is recorded; recording it; composites recorded as one
+    packing, mode                          hooks on what nodes save; whether gradients are recorded
     op, call, outputs                      the kinds of operators; the functions that call them; types of `out=`
     batching/                              operators over a hidden batch dimension
     lapack, bunch                          matrices for NumPy's LAPACK; Bunch and Kaufman's factorization
