@@ -30,6 +30,8 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--repeat", type=int, default=20, help="calls of each network")
     made.add_argument("--networks", default=NETWORKS, help="comma-separated; empty for none")
     made.add_argument("--only", choices=("kernels", "networks"))
+    made.add_argument("--training", action="store_true", help="gradients and training steps instead")
+    made.add_argument("--batch", type=int, default=4, help="images of a training step")
     made.add_argument("--document", type=Path, metavar="FILE.md", help="write the section here too")
     return made
 
@@ -167,7 +169,131 @@ def networks(options: argparse.Namespace) -> Iterator[str]:
             yield f"| {name} | " + " | ".join(cells) + f" | {gain} |"
 
 
+# -- training --------------------------------------------------------------------------------
+
+
+def gradient_steps(conv: Any, by_weight: bool) -> tuple[list[Any], int]:
+    """The program (image or gradient, gradient or weight) of a gradient, and its workspace."""
+    from inductor.program import input, output, workspace
+    from inductor.templates import components, direct, outer, packing, winograd
+    from inductor.templates.frame import gradient_frames
+
+    if by_weight:
+        way = components if components.handles(conv) else outer
+        return [way.weight_gradient(conv).step(input(0), input(1), output(0), workspace(0))], 64
+    if winograd.handles(conv) and winograd.pays(conv):
+        back = winograd.turned(conv)
+        return [
+            winograd.pack(back, True).step(input(1), workspace(64)),
+            winograd.kernel(back).step(input(0), workspace(64), output(0), workspace(0)),
+        ], 64 + 4 * winograd.Cut(back).packed
+    steps, place = [], 64
+    for work, taps in gradient_frames(conv):
+        packed = packing.pack(work, packing.gradient_weights(conv, taps))
+        steps += [
+            packed.step(input(1), workspace(place)),
+            direct.kernel(work).step(input(0), workspace(place), output(0), 0),
+        ]
+        place += -(-4 * work.packed // 64) * 64
+    return steps, place
+
+
+def gradients(options: argparse.Namespace) -> Iterator[str]:
+    """The table of single gradients, weights packed in the call."""
+    import numpy as np
+
+    from benchmarks.kernels import IMAGES, has_torch, interleaved, peak
+    from inductor.program import Program
+    from inductor.templates.image import Convolution
+
+    clock = time.process_time if options.threads == 1 else time.perf_counter
+    yield "| convolution | by image | torch | by weight | torch | peak | shares |"
+    yield "|---|---|---|---|---|---|---|"
+    spin, operations = peak()
+    random = np.random.default_rng(0)
+    for name, (_, channels, size, filters, kernel, stride, groups) in IMAGES.items():
+        if groups > 1:
+            continue
+        pair = (kernel // 2, kernel // 2)
+        conv = Convolution(
+            options.batch, channels, size, size, filters, (kernel, kernel), (stride, stride), pair
+        )
+        image, slopes = (random.standard_normal(shape, dtype=np.float32) for shape in (
+            (conv.batch, size, size, channels),
+            (conv.batch, conv.out_height, conv.out_width, filters),
+        ))
+        weight = random.standard_normal((filters, channels, kernel, kernel), dtype=np.float32)
+        functions: dict[str, Callable[[], Any]] = {"peak": spin}
+        for by_weight in (False, True):
+            steps, room = gradient_steps(conv, by_weight)
+            program = Program(steps, 2, 1, room)
+            words = (image, slopes, np.empty_like(weight)) if by_weight else (
+                slopes, weight, np.empty_like(image)
+            )
+            functions[f"ours {by_weight}"] = lambda p=program, w=words: p.call(w)
+            if has_torch():
+                functions[f"torch {by_weight}"] = _gradient_of_torch(
+                    conv, image, slopes, weight, by_weight, options.threads
+                )
+        best = interleaved(functions, options.seconds, clock)
+        limit = operations / best.pop("peak") / 1e9
+        rates = {who: conv.flops / seconds / 1e9 for who, seconds in best.items()}
+        cells = [
+            f"{rates[who]:.0f}" if who in rates else ""
+            for who in ("ours False", "torch False", "ours True", "torch True")
+        ]
+        shares = ", ".join(f"{100 * rates[f'ours {b}'] / limit:.0f}%" for b in (False, True))
+        yield f"| {name} | " + " | ".join(cells) + f" | {limit:.0f} | {shares} |"
+
+
+def _gradient_of_torch(
+    conv: Any, image: Any, slopes: Any, weight: Any, by_weight: bool, count: int
+) -> Callable[[], Any]:
+    import torch
+
+    from benchmarks.kernels import _torch
+
+    x, g = (torch.from_numpy(a).permute(0, 3, 1, 2).contiguous() for a in (image, slopes))
+    how = (list(conv.stride), list(conv.padding), [1, 1], False, [0, 0], 1)
+    mask = [not by_weight, by_weight, False]
+    w = torch.from_numpy(weight)
+    backward = torch.ops.aten.convolution_backward
+    return _torch(lambda: backward(g, x, w, None, *how, mask), count)
+
+
+def training(options: argparse.Namespace) -> Iterator[str]:
+    """The table of training steps: forward, backward and SGD."""
+    from benchmarks import case
+
+    clock = time.process_time if options.threads == 1 else time.perf_counter
+    yield "| network | batch | ours | torch eager | torch / ours |"
+    yield "|---|---|---|---|---|"
+    for name in filter(None, options.networks.split(",")):
+        case.SOURCES.setdefault(name, "image")
+        ours = case.Case(case.Library("flambeau", options.threads), name, True, options.batch)
+        peer = case.Case(case.Library("torch", options.threads), name, True, options.batch)
+        peer.copy_weights(ours)
+        calls = {"ours": ours.caller(ours.compile("inductor")), "torch": peer.caller(peer.model)}
+        best = dict.fromkeys(calls, float("inf"))
+        for turn in range(options.repeat + 1):
+            for who, call in calls.items():
+                begin = clock()
+                call()
+                if turn:
+                    best[who] = min(best[who], clock() - begin)
+        cells = " | ".join(f"{seconds * 1e3:.1f}" for seconds in best.values())
+        yield f"| {name} | {options.batch} | {cells} | {best['torch'] / best['ours']:.2f} |"
+
+
 NOTES = {
+    "gradients": """
+Gradients of single convolutions, GF/s by the operations of the direct way (Winograd's passes the
+peak), images with their channels last for ours and in PyTorch's order for torch; ours packs weights
+in the call. `shares` are those of ours in the peak.
+""",
+    "training": """
+Training steps (forward, backward, SGD), least milliseconds of a step, call by call in turn.
+""",
     "kernels": """
 Single convolutions, GF/s by the operations of the direct way, so that Winograd may pass the peak.
 `ours` is the direct kernel, `winograd` what an inference uses where there is a figure; both read
@@ -187,8 +313,8 @@ def section(options: argparse.Namespace, tables: dict[str, list[str]]) -> list[s
 
     clock = "the process's own time" if options.threads == 1 else "wall time"
     lines = [
-        f"Written by `python -m benchmarks.convolutions --threads {options.threads} --document"
-        f" docs/performance.md` on {machine()}; {clock}, threads: {options.threads}."
+        f"Written by `python -m benchmarks.convolutions --threads {options.threads}"
+        f"{' --training' if options.training else ''} --document docs/performance.md` on {machine()}; {clock}, threads: {options.threads}."
     ]
     for kind, table in tables.items():
         lines += [NOTES[kind].rstrip(), "", *table]
@@ -201,8 +327,11 @@ def main() -> None:
     for variable in THREAD_VARIABLES:
         os.environ[variable] = str(options.threads)
     tables: dict[str, list[str]] = {}
-    for kind, table in (("kernels", kernels), ("networks", networks)):
-        if options.only not in (None, kind):
+    chosen = [("kernels", kernels), ("networks", networks)]
+    if options.training:
+        chosen = [("gradients", gradients), ("training", training)]
+    for kind, table in chosen:
+        if options.only not in (None, "networks" if kind == "training" else kind):
             continue
         tables[kind] = []
         for line in table(options):
@@ -212,7 +341,8 @@ def main() -> None:
     if options.document:
         from benchmarks.document import replace
 
-        replace(options.document, "Convolutions", section(options, tables))
+        title = "Convolutions that learn" if options.training else "Convolutions"
+        replace(options.document, title, section(options, tables))
 
 
 if __name__ == "__main__":

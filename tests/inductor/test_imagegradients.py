@@ -284,3 +284,30 @@ def test_winograds_way_is_as_accurate():
         errors.append(np.abs(found - wanted).max())
         assert not flag
     assert errors[1] < 2 * errors[0] < 1e-4 * np.abs(wanted).max()
+
+
+@pytest.mark.parametrize("how", [(2, 2, 0, 1), (3, 2, 1, 1), (3, 1, 1, 2), ((2, 3), (3, 1), (0, 1), 1)])
+def test_max_pools(how):
+    """Of what is in memory, of what is computed for it, and of an image with its channels last."""
+    fl.manual_seed(0)
+
+    def pool(image):
+        kernel, stride, padding, dilation = how
+        inner = fl.nn.functional.max_pool2d(image, kernel, stride, padding, dilation)
+        computed = fl.nn.functional.max_pool2d(image.relu() + 1, kernel, stride, padding, dilation)
+        turned = (image * 2).contiguous(memory_format=fl.channels_last)
+        last = fl.nn.functional.max_pool2d(turned, kernel, stride, padding, dilation)
+        return inner + computed * 3 + last * last
+
+    data = fl.randn(2, 5, 11, 10)
+    data[0, 1, 3, 4] = float("nan")
+    data[1, 2, 5] = float("-inf")
+    found = []
+    for call in (fl.compile(pool), pool):
+        image = data.clone().requires_grad_()
+        result = call(image)
+        weights = fl.linspace(-1, 2, result.numel()).reshape(result.shape)
+        result.nan_to_num(0, 0, 0).mul(weights).sum().backward()
+        found.append((result.detach().numpy(), image.grad.numpy()))
+    for ours, wanted in zip(*found, strict=True):
+        np.testing.assert_allclose(ours, wanted, rtol=1e-5, atol=1e-5)
