@@ -472,11 +472,17 @@ def _outside(m: Frame, *args: Value, **kwargs: Value) -> Value:
 def _exc_info(m: Frame) -> Value:
     if m.active:
         unsupported("Traceback of an exception", "sys.exc_info() in an except block")
-    if sys.exc_info()[1] is not None:
-        unsupported("Call while an exception is handled", "sys.exc_info() depends on the caller")
-    text = "{0}.exc_info()[1] is None"
-    m.guard("EXPRESSION", None, (text, (ConstantSource(sys),)))
-    return m.tuple_of([m.constant(None)] * 3)
+    return m.tuple_of([_exception(m)] * 3)
+
+
+@handles(sys.exception)
+def _exception(m: Frame) -> Value:
+    if m.active:
+        return m.active[-1]
+    if sys.exception() is not None:
+        unsupported("Call while an exception is handled", "what is handled depends on the caller")
+    m.guard("EXPRESSION", None, ("{0}.exception() is None", (ConstantSource(sys),)))
+    return m.constant(None)
 
 
 def _logs(function: Any, level: int) -> None:

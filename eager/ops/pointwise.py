@@ -688,10 +688,20 @@ def where(condition, input=None, other=None):
     """`input` where the condition holds, `other` elsewhere; with one argument, the indices where it holds."""
     if input is None and other is None:
         return ops.nonzero(condition, as_tuple=True)
+    _require_condition(condition)
     return ops.select_where(condition, input, other)
 
 
+def _require_condition(condition: Any) -> None:
+    """The kernel says so as well, but a compiled program has another one."""
+    if isinstance(condition, Tensor) and condition.dtype.name not in ("bool", "uint8"):
+        raise RuntimeError(
+            f"where expected condition to be a boolean tensor, but got a tensor with dtype {condition.dtype}"
+        )
+
+
 def _tensor_where(self, condition, other):
+    _require_condition(condition)
     return ops.select_where(condition, self, other)
 
 

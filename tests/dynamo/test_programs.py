@@ -455,7 +455,15 @@ def test_stack_of_contexts(x):
 
 @program(vector)
 def test_nobody_handles_an_exception(x):
-    return x * 2 if sys.exc_info()[0] is None else x
+    return x * 2 if sys.exc_info()[0] is None and sys.exception() is None else x
+
+
+@program(vector)
+def test_the_exception_that_is_handled(x):
+    try:
+        raise ValueError("three")
+    except ValueError:
+        return x * len(str(sys.exception()))
 
 
 def test_code_without_a_file():
