@@ -466,6 +466,8 @@ def _softmax_back(g: np.ndarray, out: np.ndarray, needs: tuple, input: Any, dim:
         product -= wide * product.sum(dim if out.ndim else None, keepdims=True)
         return (product.astype(input.dtype.numpy, copy=False),)
     result = np.empty(out.shape, out.dtype)
+    if not out.size:
+        return (result,)
     slopes, rows = np.ascontiguousarray(g).reshape(-1, out.shape[-1]), np.ascontiguousarray(out)
     rows, filled = rows.reshape(slopes.shape), result.reshape(slopes.shape)
     step = max(1, BLOCK // max(out.shape[-1], 1))

@@ -245,7 +245,7 @@ def _no_order(g, out, a, x):
     raise NotImplementedError("the derivative of the incomplete gamma functions by their order (input) is not implemented")
 
 
-@extern(spec=_gamma_spec, vjp=(_no_order, _gamma_slope(1.0)), saves="input other", inplace=True, takes="ordered")
+@extern(spec=_gamma_spec, vjp=(_no_order, _gamma_slope(1.0)), saves="input other", inplace=True)
 def igamma(input, other):
     """The regularized lower incomplete gamma function of order `input` at `other`."""
     if not isinstance(input, np.ndarray) or not isinstance(other, np.ndarray):
@@ -253,7 +253,7 @@ def igamma(input, other):
     return _incomplete_gamma(*both(input, other), False).astype(_number_type(input, other))
 
 
-@extern(spec=_gamma_spec, vjp=(_no_order, _gamma_slope(-1.0)), saves="input other", inplace=True, takes="ordered")
+@extern(spec=_gamma_spec, vjp=(_no_order, _gamma_slope(-1.0)), saves="input other", inplace=True)
 def igammac(input, other):
     """The regularized upper incomplete gamma function of order `input` at `other`: `1 - igamma(input, other)`."""
     if not isinstance(input, np.ndarray) or not isinstance(other, np.ndarray):
