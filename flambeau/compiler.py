@@ -9,6 +9,7 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
+from eager.nn.calling import HookedCall
 from eager.nn.module import Module
 from flambeau.missing import lookup
 from flambeau.optimized import OptimizedModule
@@ -84,7 +85,12 @@ def compile(
 
     given = {} if dynamic is None else {"dynamic": dynamic}
     decorate = optimize(_with_options(backend, options), fullgraph=fullgraph, **given)
-    return OptimizedModule(model, decorate) if isinstance(model, Module) else decorate(model)
+    if not isinstance(model, Module):
+        return decorate(model)
+    return OptimizedModule(model, decorate, {"fullgraph": fullgraph, "dynamic": dynamic, "backend": backend, "options": options})
+
+
+HookedCall._compiler = staticmethod(compile)
 
 
 def _with_options(backend: str | Callable, options: dict[str, Any] | None) -> str | Callable:

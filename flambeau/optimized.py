@@ -12,8 +12,9 @@ from eager.nn.module import Module
 class OptimizedModule(Module):
     """Calls the compiled form of `_orig_mod`; attributes, parameters and state are the module's own."""
 
-    def __init__(self, module: Module, optimize: Callable):
+    def __init__(self, module: Module, optimize: Callable, given: dict[str, Any] | None = None):
         super().__init__()
+        object.__setattr__(self, "_given", given or {})  # what `compile` was given
         self._modules["_orig_mod"] = module
         object.__setattr__(self, "_optimize", optimize)
         object.__setattr__(self, "_run", optimize(module))
@@ -36,7 +37,17 @@ class OptimizedModule(Module):
         setattr(self._modules["_orig_mod"], name, value)
 
     def __deepcopy__(self, memo: dict) -> OptimizedModule:
-        return OptimizedModule(copy.deepcopy(self._modules["_orig_mod"], memo), self._optimize)
+        return OptimizedModule(copy.deepcopy(self._modules["_orig_mod"], memo), self._optimize, self._given)
+
+    def __reduce__(self) -> tuple:
+        return _compiled_again, (self._modules["_orig_mod"], self._given)
 
     def __repr__(self) -> str:
         return f"OptimizedModule({self._modules['_orig_mod']!r})"
+
+
+def _compiled_again(module: Module, given: dict[str, Any]) -> Any:
+    """Unpickles: the module, to be compiled when it is first called."""
+    from flambeau.compiler import compile
+
+    return compile(module, **given)

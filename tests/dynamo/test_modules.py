@@ -191,3 +191,59 @@ def test_missing_parameter_is_an_error():
 @program(lambda: (fresh(), batch()))
 def test_parameter_is_not_copied(net, x):
     return net(x), net.scale is net._parameters["scale"], net.scale
+
+
+def _whole(backend="eager"):
+    import flambeau as torch
+
+    model = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.ReLU())
+    return torch, model, torch.compile(model, backend=backend)
+
+
+def test_pickling_and_copying_a_compiled_module():
+    import copy
+    import pickle
+
+    torch, model, compiled = _whole()
+    x = torch.ones(2, 4)
+    wanted = compiled(x).tolist()
+    for again in (pickle.loads(pickle.dumps(compiled)), copy.deepcopy(compiled)):
+        assert type(again) is type(compiled) and again(x).tolist() == wanted
+        again._orig_mod[0].weight.data.zero_()
+        again._orig_mod[0].bias.data.fill_(2.0)
+        assert again(x).tolist() == [[2.0] * 3] * 2
+    assert compiled(x).tolist() == wanted
+
+
+def test_compiling_a_module_in_place():
+    torch, model, _ = _whole()
+    seen = []
+
+    def backend(module, inputs):
+        seen.append(module)
+        return module.forward
+
+    x = torch.ones(2, 4)
+    wanted = model(x).tolist()
+    assert model.compile(backend=backend) is None
+    assert model(x).tolist() == wanted and len(seen) == 1
+    model[0].bias.data.fill_(100.0)
+    assert model(x).tolist() != wanted and len(seen) == 1
+
+
+def test_threads_call_one_compiled_function():
+    import threading
+
+    torch, _, _ = _whole()
+    compiled = torch.compile(lambda a: (a * 2 + 1).sum(), backend="eager")
+    found = []
+
+    def call():
+        found.append([compiled(torch.ones(n)).item() for n in range(1, 6)])
+
+    threads = [threading.Thread(target=call) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [[3.0 * n for n in range(1, 6)]] * 4
