@@ -33,7 +33,7 @@ class Pointer:
     def at(self, index: Any) -> np.ndarray:
         place = self.address + int(index) * self.dtype.itemsize
         memory = (ctypes.c_char * self.dtype.itemsize).from_address(place)
-        return np.frombuffer(memory, self.dtype)
+        return np.ndarray(1, self.dtype, memory)  # type: ignore[arg-type]
 
     def __getitem__(self, index: Any) -> Any:
         return self.at(index)[0]
