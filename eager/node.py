@@ -456,15 +456,14 @@ class OpNode(Node):
     def _is_over_arrays(self, grads: list[Tensor | None]) -> bool:
         """Whether `back` gives the gradients: nothing more is derived from them."""
         return (
-            self.op.back is not None and type(grads[0]) is Tensor and self.packed is None
+            self.op.back is not None and type(grads[0]) is Tensor
             and not _MODE.grad and not dispatch.active[0]
         )
 
     def _over_arrays(self, g: Any, bound: Sequence[Any], places: list) -> list:
         kept = None
         if self.out is not None:
-            self.out[0].check(self)
-            kept = self.out[0].array
+            kept = self.out[0].get(self)._array
         needs = [False] * len(bound)
         for (i, _), edge in zip(places, self._edges):
             needs[i] = edge is not None

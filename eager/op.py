@@ -23,7 +23,6 @@ from eager.blocks import in_blocks, weigh
 from eager.call import MISSING, is_default
 from eager.fake import DataDependent, FakeTensor
 from eager.outputs import EXACT, FITTING, TYPED_BY_OUT
-from eager.packing import packed_in
 from eager.recording import record_call, record_list
 from eager.registry import ops as ops
 from eager.registry import registry
@@ -798,7 +797,7 @@ class Composite(Op):
         for i in self.written:  # with their version counters
             values[i] = bound[i]
         recorded = wanted and _MODE.grad
-        if recorded and (self.back is None or packed_in[0]):
+        if recorded and self.back is None:
             return None
         kept = None
         try:

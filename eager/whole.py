@@ -11,9 +11,12 @@ import functools
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from eager import autograd, dispatch
 from eager.mode import _MODE, enable_grad
 from eager.node import OpNode, SavedOutput, anomaly, count, node_of, overwritten, trace
+from eager.packing import Packed, pack_node, packed_in, packs, unpacked
 from eager.registry import ops
 from eager.spec import Spec
 from eager.tensor import PLAIN, Tensor
@@ -53,7 +56,24 @@ def record(op: Any, bound: tuple, wanted: int, result: Tensor, kept: Any) -> Non
     node._edges, node.versions, node.wanted, node.kept = edges, versions, wanted, kept
     if keeps[i]:  # the result
         node.out = (SavedOutput(result, 0),)
+    if packed_in[0] and packs():
+        pack_node(node)
+        node.kept = _packed(kept)
     result._node, result._requires_grad = node, True
+
+
+def _packed(kept: Any) -> Any:
+    """What `back` reads besides, its arrays handed to the hooks of this thread."""
+    if isinstance(kept, tuple):
+        return tuple(map(_packed, kept))
+    return Packed(Tensor._wrap(kept), None) if isinstance(kept, np.ndarray) else kept
+
+
+def _opened(kept: Any, node: Any) -> Any:
+    """What `_packed` was given."""
+    if isinstance(kept, tuple):
+        return tuple(_opened(one, node) for one in kept)
+    return kept.get(node)._array if isinstance(kept, Packed) else kept
 
 
 def _keeping(op: Any, wanted: int) -> tuple[bool, ...]:
@@ -79,17 +99,17 @@ class WholeNode(OpNode):
     kept: Any
 
     def release(self) -> None:
-        self.saved = self.kept = self.out = None
+        self.saved = self.kept = self.out = self.packed = None
 
     def apply(self, grads: list[Tensor | None], keep: bool) -> list[Tensor | None]:
-        saved, g = self.saved, grads[0]
-        if saved is None:
+        if self.saved is None:
             self.refuse()
-        kept, versions, place = self.kept, self.versions, 0
+        saved, g = self.saved if self.packed is None else unpacked(self), grads[0]
+        versions, place = self.versions, 0
         values = []
         for value in saved:  # type: ignore[union-attr]
             if isinstance(value, Tensor):
-                if value._version != versions[place]:  # type: ignore[index]
+                if self.packed is None and value._version != versions[place]:  # type: ignore[index]
                     what = f"an argument of {self.name()}"
                     raise overwritten(value, value._version, versions[place], what)  # type: ignore[index]
                 place += 1
@@ -97,12 +117,12 @@ class WholeNode(OpNode):
             elif type(value) is Spec:
                 place += 1
             values.append(value)
+        kept = _opened(self.kept, self) if self.packed is not None else self.kept
         if self.out is not None:
-            self.out[0].check(self)
-            kept = self.out[0].array
+            kept = self.out[0].get(self)._array
         found: Sequence[Any]
         if _MODE.grad or dispatch.active[0] or type(g) is not Tensor:
-            found = self._again(g)  # type: ignore[arg-type]
+            found = self._again(g, saved, kept)  # type: ignore[arg-type]
         else:
             found = self.op.back(g._array, kept, flags(self.wanted, len(values)), *values)
         results: list[Tensor | None] = []
@@ -117,9 +137,9 @@ class WholeNode(OpNode):
             self.release()
         return results
 
-    def _again(self, g: Tensor) -> list[Tensor | None]:
+    def _again(self, g: Tensor, saved: Sequence[Any], kept: Any) -> list[Tensor | None]:
         """The gradients by the composite itself, which is run once more."""
-        bound = list(self.saved)  # type: ignore[arg-type]
+        bound = list(saved)
         inputs: dict[int, Tensor] = {}
         edges = iter(self._edges)
         with enable_grad():
@@ -134,7 +154,7 @@ class WholeNode(OpNode):
                 if edge is not None:
                     bound[i] = inputs[i] = ops.permute(value, tuple(range(value.ndim)))
             if self.op.again is not None:
-                result = self.op.again(self.kept, *bound)
+                result = self.op.again(kept, *bound)
             else:
                 result = self.op.function(*bound)
         found = autograd.grad(result, list(inputs.values()), g, create_graph=_MODE.grad, allow_unused=True)

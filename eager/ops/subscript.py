@@ -12,7 +12,6 @@ from eager import autograd, dispatch, whole
 from eager import dtype as dtypes
 from eager.fake import FakeTensor
 from eager.op import composite, ops
-from eager.packing import packed_in
 from eager.tensor import PLAIN, Tensor
 
 
@@ -64,7 +63,7 @@ def getitem(input, index):
         array = _direct(input, index)
         if array is not None:
             return input._alias(array, getitem, (index,))
-    elif type(input) in PLAIN and not packed_in[0]:
+    elif type(input) in PLAIN and getitem.back is not None:
         array = _direct(input, index)
         if array is not None:
             result = input._alias(array, getitem, (index,))
