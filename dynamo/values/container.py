@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from dynamo.unsupported import NotConcrete, unsupported
 from dynamo.values.base import NO_KEYWORDS, Value
+from eager.tensor import Tensor
 
 if TYPE_CHECKING:
     from dynamo.emit import Emitter
@@ -364,6 +365,16 @@ class ListValue(SequenceValue):
             e.call(1 if self.maxlen is None else 2)
 
 
+def refuse_tensor(container: Value, key: Value) -> None:
+    """A container from outside holds tensors themselves, not what stands for them while capturing."""
+    if container.source is not None and issubclass(key.python_type(), Tensor):
+        unsupported(
+            "Lookup by a tensor",
+            f"a tensor is a key of {container!r}, which the program has from outside",
+            "look it up outside the compiled region, or by a name",
+        )
+
+
 class SetValue(Value):
     """A set or frozenset: values by their keys, in order of insertion."""
 
@@ -413,6 +424,7 @@ class SetValue(Value):
         return bool(self._items)
 
     def contains(self, m: Frame, item: Value) -> Value:
+        refuse_tensor(self, item)
         return m.constant(m.evaluate(item.key) in self._items)
 
     def attribute(self, m: Frame, name: str) -> Value:
@@ -471,14 +483,17 @@ class SetValue(Value):
 
     def method_add(self, m: Frame, item: Value) -> None:
         key = m.evaluate(item.key)
+        refuse_tensor(self, item)
         m.effects.mutate(self)
         self._items.setdefault(key, item)
 
     def method_discard(self, m: Frame, item: Value) -> None:
+        refuse_tensor(self, item)
         m.effects.mutate(self)
         self._items.pop(item.key(), None)
 
     def method_remove(self, m: Frame, item: Value) -> None:
+        refuse_tensor(self, item)
         if item.key() not in self._items:
             m.throw(KeyError, m.formattable(item).unwrap())
         self.method_discard(m, item)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from dynamo.unsupported import NotConcrete, unsupported
 from dynamo.values.base import NO_KEYWORDS, Value
-from dynamo.values.container import ContainerMethod, SetValue, TupleValue
+from dynamo.values.container import ContainerMethod, SetValue, TupleValue, refuse_tensor
 
 if TYPE_CHECKING:
     from dynamo.emit import Emitter
@@ -79,6 +79,7 @@ class DictValue(Value):
 
     def has(self, m: Frame, key: Value) -> bool:
         name = m.evaluate(key.key)
+        refuse_tensor(self, key)
         found = name in self._items
         if not self.keys_guarded:
             if type(name).__hash__ is object.__hash__ and not isinstance(name, type):
@@ -144,6 +145,7 @@ class DictValue(Value):
 
     def store_item(self, m: Frame, key: Value, value: Value) -> None:
         name = m.evaluate(key.key)
+        refuse_tensor(self, key)
         self.changed(m)
         old = self._items.get(name, _UNREAD)
         self._items[name] = (key if old is _UNREAD else old[0], value)
