@@ -242,14 +242,18 @@ class KernelCode(ScalarCode):
                 for read in member.loop.inspect().reads.values():
                     if self.place.get(read.buffer, position) < position:
                         needed.add(read.buffer)
-        used = 0
-        for buffer in sorted(needed, key=lambda b: self.place[b]):
+        used, waiting = 0, sorted(needed, key=lambda b: self.place[b])
+        for buffer in waiting:  # which grows
             member = self.producers[buffer]
             if member.loop.is_reduction or buffer in self.plan.stores or not self.nest(member):
                 continue
             inspection = member.loop.inspect()
             if inspection.weight <= CHEAP and len(inspection.reads) <= 2:
                 self.again.add(buffer)
+                # and what it is computed from is needed there too
+                reads = dict.fromkeys(read.buffer for read in inspection.reads.values())
+                waiting += [b for b in reads if b in self.producers and b not in needed]
+                needed.update(b for b in reads if b in self.producers)
                 continue
             nest = self.nest(member)
             size = product(nest) * ITEMSIZE[buffer.dtype]

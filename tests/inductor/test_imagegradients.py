@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import flambeau as fl
+from eager.registry import ops
 from flambeau import nn
 from inductor.compile import Compiled
 from inductor.index import channels_last
@@ -311,3 +312,15 @@ def test_max_pools(how):
         found.append((result.detach().numpy(), image.grad.numpy()))
     for ours, wanted in zip(*found, strict=True):
         np.testing.assert_allclose(ours, wanted, rtol=1e-5, atol=1e-5)
+
+
+def test_batch_norm_of_single_pixels(harness):
+    """What is computed again in a later phase needs there what it was computed from."""
+    convolution = harness.tensor(8, 4, 1, 1, grad=True)
+    weight, bias = harness.tensor(8, grad=True), harness.tensor(8, grad=True)
+
+    def network(x, kernel, weight, bias):
+        y = ops.conv2d(x, kernel)
+        return ops.relu(ops.batch_norm(y, None, None, weight, bias, True))
+
+    harness.check(network, harness.tensor(3, 4, 1, 1, grad=True), convolution, weight, bias)
