@@ -88,11 +88,9 @@ def assert_equal(found, expected, exact=False):
 def test_every_operator_of_a_kind_without_definition_has_samples():
     missing = [name for name, op in OPERATORS if op.kind != "composite" and not samples(op)]
     pure = {name for name in missing if name.startswith("philox_")}  # tested as twins
-    assert set(missing) - pure == {
-        "empty",
-        "empty_like",
-        "empty_strided",
-    }  # their values are not defined
+    undefined = {"empty", "empty_like", "empty_strided"}  # their values
+    # with_derivative calls a graph and its derivative: tests/dynamo/test_derivative.py
+    assert set(missing) - pure == undefined | {"with_derivative"}
 
 
 @pytest.mark.parametrize("name, number", CASES)
