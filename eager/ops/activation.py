@@ -32,8 +32,8 @@ def widen(array: np.ndarray) -> np.ndarray:
     return array.astype(np.float32) if array.dtype.itemsize == 2 else array
 
 
-@pointwise(vjp=lambda g, out, input: ops.where(out > 0, g, 0), saves="out", takes="real",
-           back=lambda g, out, needs, input: (select(out > 0, g, 0),),
+@pointwise(vjp=lambda g, out, input: ops.where(out <= 0, 0, g), saves="out", takes="real",
+           back=lambda g, out, needs, input: (select(out <= 0, 0, g),),
            quick=lambda x: against(np.maximum, x, 0), kinds=FLOATS)
 def relu(s, input):
     """The larger of zero and the input."""
@@ -291,7 +291,7 @@ def prelu(input, weight):
 
 
 def _hardtanh_vjp(g: Any, out: Any, input: Any, low: float, high: float) -> Any:
-    return ops.where((input > low) & (input < high), g, 0)
+    return ops.where((input <= low) | (input >= high), 0, g)
 
 
 @pointwise(vjp=_hardtanh_vjp, method=False, takes="real")

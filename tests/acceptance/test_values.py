@@ -284,3 +284,15 @@ def test_complex_numbers(backend, same):
         return z.abs() + 1, (z * z.conj()).real, torch.view_as_real(z) * 2
 
     check(f, torch.tensor([[1.0, -2.0], [0.5, 3.0]]), backend=backend, same=same)
+
+
+@pytest.mark.parametrize("name, wanted", [
+    ("relu", [2, 2, 0, 0, 2]), ("relu6", [2, 2, 0, 0, 0]), ("hardtanh", [2, 0, 0, 2, 0]),
+])
+def test_gradient_where_the_input_is_no_number(backend, name, wanted):
+    """It is let through, as in torch, so that it does not go unnoticed."""
+    function = getattr(torch.nn.functional, name)
+    for run in (function, torch.compile(lambda x: function(x), backend=backend)):
+        x = torch.tensor([float("nan"), 1.0, -1.0, 0.0, float("inf")], requires_grad=True)
+        run(x).backward(torch.full((5,), 2.0))
+        assert x.grad.tolist() == wanted
