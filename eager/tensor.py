@@ -28,6 +28,10 @@ Number = (int, float, complex, np.generic)
 _SPECS: dict[tuple, Spec] = {}  # the descriptions of arrays, which nobody changes
 # The classes of tensors that have an array: all but FakeTensor.
 PLAIN: set[type] = set()
+_FIELDS = (
+    "_array", "_storage", "_requires_grad", "_base", "_view", "_node", "_output_nr", "grad",
+    "_accumulator", "_exclusive", "_seen", "_hooks", "_post_hooks", "_retains",
+)  # fmt: skip
 
 
 class Tensor:
@@ -69,6 +73,7 @@ class Tensor:
         super().__init_subclass__(**given)
         if plain:
             PLAIN.add(cls)
+            _lay_out(cls)
 
     @staticmethod
     def _wrap(array: np.ndarray) -> Tensor:
@@ -513,7 +518,23 @@ class Tensor:
         return ops.imag(self)
 
 
+def _lay_out(kind: type[Tensor]) -> None:
+    """Make room for all fields in what CPython shares among the instances of a class.
+
+    The room shrinks with each instance: a field that is first set after some thirty of them, as `grad` would be, moves every tensor
+    that gets it to a dictionary of its own, which is slower and which `dynamo.structure` cannot watch.
+    """
+    try:
+        probe: Any = object.__new__(kind)
+    except TypeError:  # a class that is also something else, with its own layout
+        return
+    for name in _FIELDS:
+        if not hasattr(type(getattr(kind, name, None)), "__set__"):
+            object.__setattr__(probe, name, None)
+
+
 PLAIN.add(Tensor)
+_lay_out(Tensor)
 
 
 def _described(tensor: Tensor, key: tuple) -> Spec:

@@ -306,6 +306,26 @@ def test_gradients_and_optimizers_do_not_change_the_model():
         assert looked == []
 
 
+@pytest.mark.skipif(not WATCHES, reason="this interpreter is not watched")
+def test_gradients_of_many_parameters_do_not_change_the_model():
+    """CPython gives instances of a class no room for fields first set after some thirty of them were made."""
+
+    class Own(nn.Parameter):
+        pass
+
+    many = [Own(torch.ones(3)) for _ in range(64)]
+    m = model()
+    m.norm.weight = many[-1]
+    compiled = torch.compile(m, backend="eager")
+    for _ in range(3):
+        run(compiled, m)
+    (structure,) = captured()[0].guards.structures.values()
+    looked = []
+    structure.holds = lambda root: looked.append(root) or True
+    run(compiled, m)
+    assert many[-1].grad is not None and looked == []
+
+
 def test_models_come_and_go():
     def call(m, x):
         return m(x)
