@@ -45,7 +45,7 @@ _LIBRARY = tuple(
 )
 _INSTALLED = tuple({sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")})
 # Files of the library whose functions compute on tensors and touch nothing else: they run for real.
-_TOOLS = ("eager.ops", "eager.op", "eager.tensor", "eager.construct", "eager.nn.functional")
+_TOOLS = ("eager.ops.", "eager.op.", "eager.tensor.", "eager.construct.", "eager.nn.functional.")
 # Methods that change a tensor object instead of computing with it.
 _METHODS_WITH_EFFECTS = frozenset(
     ("backward", "register_hook", "register_post_accumulate_grad_hook", "retain_grad",
@@ -178,14 +178,14 @@ class Capture:
         if real is autograd.set_grad_enabled_ or real is autograd.is_grad_enabled:
             return True
         module = real.__module__ or ""
-        return module.startswith(_TOOLS) and is_library_file(real.__code__.co_filename)
+        return f"{module}.".startswith(_TOOLS) and is_library_file(real.__code__.co_filename)
 
     def special_tool(self, real: Any) -> Callable | None:
         return _set_grad_enabled if real is autograd.set_grad_enabled_ else None
 
     def asks_for_capture(self, function: types.FunctionType) -> bool:
-        """Whether this is the roof's `is_compiling`, which is true for code that is being captured."""
-        return function.__name__ == "is_compiling" and function.__module__ == "flambeau.compiler"
+        """Whether this is `is_compiling`, which is true for code that is being captured."""
+        return function is dispatch.is_compiling
 
     def is_library_file(self, filename: str) -> bool:
         return is_library_file(filename)

@@ -18,6 +18,7 @@ from dynamo.source import (
     ChildSource,
     GlobalSource,
     GlobalsSource,
+    KeyedSource,
     Source,
     literal,
 )
@@ -110,6 +111,8 @@ class Writer:
                 uses[source] = uses.get(source, 0) + weight
                 if uses[source] > weight:
                     break
+                if isinstance(source, KeyedSource):
+                    reads.append((1, source.key))
                 source, weight = source.base, 1
         return uses
 
@@ -142,11 +145,15 @@ class Writer:
             if text.isidentifier():
                 return text
         else:
-            base = self.shortcut(source)
-            text = source.step(self.read(source.base), self.bind) if base is None else base
+            text = self.shortcut(source) or self._step(source, self.read(source.base))
         if self._uses.get(source, 0) < 2:
             return text
         return self.keep(source, text)
+
+    def _step(self, source: Source, base: str) -> str:
+        if isinstance(source, KeyedSource):
+            return source.read(base, self.read(source.key))
+        return source.step(base, self.bind)
 
     def shortcut(self, source: Source) -> str | None:
         """Text that reads a field of a module from its dictionary.
@@ -317,6 +324,13 @@ def _dict_contains(w: Writer, guard: Guard) -> list[str]:
     return [f"{literal(key) or w.bind(key)} {word} {w.read(_source(guard))}"]
 
 
+def _tensor_key(w: Writer, guard: Guard) -> list[str]:
+    """payload: (source of the key, whether it is there)"""
+    key, present = guard.payload
+    word = "in" if present else "not in"
+    return [f"{w.read(key)} {word} {w.read(_source(guard))}"]
+
+
 def _has_attribute(w: Writer, guard: Guard) -> list[str]:
     """payload: (attribute, whether it is there)"""
     attribute, present = guard.payload
@@ -387,6 +401,7 @@ CHECKS: dict[str, Callable[[Writer, Guard], list[str]]] = {
     "LENGTH": _length,
     "DICT_KEYS": _dict_keys,
     "DICT_CONTAINS": _dict_contains,
+    "TENSOR_KEY": _tensor_key,
     "HASATTR": _has_attribute,
     "NONE": _none,
     "FUNCTION": _function,
@@ -413,6 +428,8 @@ def sources_of(guard: Guard) -> list[Source | None]:
         out.append(guard.payload)
     elif guard.kind == "NO_TENSOR_ALIASING":
         out += guard.payload
+    elif guard.kind == "TENSOR_KEY":
+        out.append(guard.payload[0])
     elif guard.kind == "EXPRESSION":
         out += guard.payload[1]
     return out

@@ -17,6 +17,7 @@ from dynamo.source import (
     DefaultSource,
     DictItemSource,
     ItemSource,
+    KeyedSource,
     TypeSource,
 )
 from dynamo.unsupported import NotConcrete, Raised, Unsupported, unsupported
@@ -115,6 +116,12 @@ class Services:
         if base is None or isinstance(base, ConstantSource):
             return self.wrap(real)
         return self.wrap(real, (DictItemSource if is_dict else ItemSource)(base, key))
+
+    def read_keyed(self, real: Any, base: Any, key: Value) -> Value:
+        """An item of a dict from outside, under a tensor."""
+        if base is None or isinstance(base, ConstantSource):
+            return self.wrap(real)
+        return self.wrap(real, KeyedSource(base, key.source))
 
     def read_child(self, real: Any, base: Any, registry: str, name: str) -> Value:
         if base is None or isinstance(base, ConstantSource):

@@ -292,6 +292,32 @@ class DictItemSource(ItemSource):
 
 
 @dataclass(frozen=True)
+class KeyedSource(Source):
+    """`base[key]` of a dict whose key is an object that is read as well: a tensor, which is found by identity."""
+
+    base: Source
+    key: Source
+
+    @property
+    def name(self) -> str:
+        return f"{self.base.name}[{self.key.name}]"
+
+    @property
+    def root(self) -> Source:
+        """A root of its own where dict and key come from different ones."""
+        return self.base.root if self.base.root == self.key.root else self
+
+    def step(self, base: str, bind: Bind) -> str:
+        return self.read(base, self.key.expression(bind))
+
+    def read(self, base: str, key: str) -> str:
+        return f"dict.__getitem__({base}, {key})"
+
+    def emit(self, load: Load | None = None) -> list[Instruction]:
+        return _call(dict.__getitem__, _read(self.base, load), _read(self.key, load))
+
+
+@dataclass(frozen=True)
 class ChildSource(Source):
     """`base.child` of a module that keeps it in a table: `_parameters`, `_buffers`, `_modules`."""
 

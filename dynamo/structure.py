@@ -24,6 +24,7 @@ from dynamo.source import (
     DictItemSource,
     DictKeySource,
     ItemSource,
+    KeyedSource,
     Source,
     TypeSource,
 )
@@ -31,7 +32,7 @@ from dynamo.words import HEADER
 
 _PATIENCE = 64  # slow calls, at most, before a new table is tried
 _WORTH = 8  # hits that make a table worth its making
-_DICTIONARIES = (dict, collections.OrderedDict)
+_DICTIONARIES = (dict, collections.OrderedDict, collections.defaultdict)
 _LITERALS = (
     int, float, bool, str, bytes, complex, type(None), type(...), type(NotImplemented), range,
 )  # fmt: skip
@@ -86,6 +87,7 @@ def _versions_move(probe: Any, table: dict) -> bool:
         target.x = value
 
     ordered: collections.OrderedDict = collections.OrderedDict(a=1)
+    missing: collections.defaultdict = collections.defaultdict(int)
     changes: tuple[tuple[dict, Callable[[], Any]], ...] = (
         *((table, lambda n=n: store(probe, n * 1000)) for n in range(64)),  # specialised by now
         (table, lambda: setattr(probe, "y", 1)), (table, lambda: delattr(probe, "y")),
@@ -94,6 +96,7 @@ def _versions_move(probe: Any, table: dict) -> bool:
         (table, lambda: table.popitem()), (table, lambda: table.update(a=1)), (table, table.clear),
         (ordered, lambda: ordered.update(b=2)), (ordered, lambda: ordered.__setitem__("a", 3)),
         (ordered, lambda: ordered.pop("a")), (ordered, ordered.clear),
+        (missing, lambda: missing["a"]), (missing, lambda: missing.update(a=2)),
     )  # fmt: skip
     seen = {_word(id(table) + 24), _word(id(ordered) + 24), _word(id({}) + 24)}
     for target, change in changes:
@@ -216,6 +219,10 @@ class Proof:
             return self.item(self.attribute(owner, source.table), source.child)
         if isinstance(source, ItemSource) and kind in (ItemSource, DictItemSource):
             return self.item(owner, source.key)
+        if isinstance(source, KeyedSource):
+            # The dict keeps its key alive: nothing else can come to lie there while it does not change.
+            self.version(owner)
+            return dict.__getitem__(owner, self.value(source.key))
         if isinstance(source, DictKeySource):
             self.version(owner)
             return list(owner)[source.index]
@@ -365,6 +372,11 @@ def _check_dictionary(proof: Proof, guard: Any) -> None:
     proof.version(proof.value(guard.source))
 
 
+def _check_tensor_key(proof: Proof, guard: Any) -> None:
+    proof.version(proof.value(guard.source))
+    proof.value(guard.payload[0])
+
+
 def _check_attribute(proof: Proof, guard: Any) -> None:
     from eager.nn.module import Module
 
@@ -410,6 +422,7 @@ _CHECKS: dict[str, Callable[[Proof, Any], None]] = {
     "LENGTH": _check_length,
     "DICT_KEYS": _check_dictionary,
     "DICT_CONTAINS": _check_dictionary,
+    "TENSOR_KEY": _check_tensor_key,
     "HASATTR": _check_attribute,
     "TENSOR": _check_tensor,
     "EMPTY": _check_empty,

@@ -38,6 +38,11 @@ def stack() -> list[Interpreter]:
     return _STATE.stack
 
 
+def is_compiling() -> bool:
+    """Whether the code that asks is being captured: False when Python runs it; capture answers True by itself."""
+    return False
+
+
 @contextmanager
 def push(interpreter: Interpreter) -> Iterator[Interpreter]:
     """Put an interpreter on top of this thread's stack for the duration of a `with` block."""

@@ -9,6 +9,7 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
+from eager.dispatch import is_compiling
 from eager.nn.calling import HookedCall
 from eager.nn.module import Module
 from flambeau.missing import lookup
@@ -157,11 +158,6 @@ def disable(fn: Any = None, recursive: bool = True, *, reason: str | None = None
 def allow_in_graph(fn: Any) -> Any:
     """Put calls of this function into graphs as they are. Raises RuntimeError: that flambeau does not have (yet)."""
     raise RuntimeError("flambeau does not have allow_in_graph (yet): make an operator of the function with flambeau.library.custom_op")
-
-
-def is_compiling() -> bool:
-    """Whether the code that asks is being captured: False when Python runs it; capture answers True by itself."""
-    return False
 
 
 is_dynamo_compiling = is_compiling

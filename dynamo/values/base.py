@@ -109,6 +109,10 @@ class Value:
         """`self OP other`; NotImplemented leaves it to the other operand and then to real execution."""
         return NotImplemented  # type: ignore[return-value]
 
+    def beside(self, tensor: Value) -> Value:
+        """What stands for this value in arithmetic with a tensor."""
+        return self
+
     def reflected(self, m: Frame, function: Callable, other: Value) -> Value:
         """`other OP self`, where other did not know how."""
         return NotImplemented  # type: ignore[return-value]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from dynamo.unsupported import NotConcrete, unsupported
 from dynamo.values.base import NO_KEYWORDS, Value
 from dynamo.values.container import ContainerMethod, SetValue, TupleValue, refuse_tensor
+from eager.tensor import Tensor
 
 if TYPE_CHECKING:
     from dynamo.emit import Emitter
@@ -41,6 +42,7 @@ class DictValue(Value):
         self.stored: dict[Any, None] = {}
         self.removed: dict[Any, Value] = {}
         self.rewritten = False
+        self.tensors: dict[int, Value] = {}  # keys that are tensors from outside, by identity
         if real is not None:
             self._items = dict.fromkeys(real, _UNREAD)
 
@@ -63,11 +65,31 @@ class DictValue(Value):
 
     # -- reading -----------------------------------------------------------------------------------
 
+    def name(self, m: Frame, key: Value) -> Any:
+        """What stands for a key among the items: in a dict from outside a tensor from outside stands for itself.
+
+        Raises Unsupported for a tensor that the program has computed, which is another one in every call, and for a dict
+        that is walked as well: which of its keys the tensor is may change.
+        """
+        name = m.evaluate(key.key)
+        if self.source is None or not issubclass(key.python_type(), Tensor):
+            return name
+        real = getattr(key, "real", None)
+        if real is None or key.source is None or self.keys_guarded:
+            refuse_tensor(self, key)
+        self.tensors[id(real)] = key
+        return real
+
     def pair(self, m: Frame, name: Any) -> tuple[Value, Value]:
         found = self._items[name]
         if found is _UNREAD:
-            value = m.read_item(self._real_item(name), self.source, name, is_dict=True)
-            found = self._items[name] = (m.wrap(name), value)
+            key = self.tensors.get(id(name))
+            if key is None:
+                value = m.read_item(self._real_item(name), self.source, name, is_dict=True)
+                key = m.wrap(name)
+            else:
+                value = m.read_keyed(self._real_item(name), self.source, key)
+            found = self._items[name] = (key, value)
         return found
 
     def _real_item(self, name: Any) -> Any:
@@ -78,11 +100,12 @@ class DictValue(Value):
         return [self.pair(m, name) for name in list(self._items)]
 
     def has(self, m: Frame, key: Value) -> bool:
-        name = m.evaluate(key.key)
-        refuse_tensor(self, key)
+        name = self.name(m, key)
         found = name in self._items
         if not self.keys_guarded:
-            if type(name).__hash__ is object.__hash__ and not isinstance(name, type):
+            if id(name) in self.tensors:
+                m.guard("TENSOR_KEY", self.source, (key.source, name in self.real))
+            elif type(name).__hash__ is object.__hash__ and not isinstance(name, type):
                 self.guard_keys(m)
             else:
                 m.guard("DICT_CONTAINS", self.source, (name, name in self.real))
@@ -90,6 +113,8 @@ class DictValue(Value):
 
     def guard_keys(self, m: Frame) -> None:
         if not self.keys_guarded:
+            for key in self.tensors.values():
+                refuse_tensor(self, key)
             self.keys_guarded = True
             m.guard("DICT_KEYS", self.source, tuple(self.real))
 
@@ -118,7 +143,7 @@ class DictValue(Value):
 
     def item(self, m: Frame, key: Value) -> Value:
         if self.has(m, key):
-            return self.pair(m, key.key())[1]
+            return self.pair(m, self.name(m, key))[1]
         if self.factory is not None:
             value = self.factory.call(m, [], {})
             self.store_item(m, key, value)
@@ -144,8 +169,7 @@ class DictValue(Value):
         m.effects.mutate(self)
 
     def store_item(self, m: Frame, key: Value, value: Value) -> None:
-        name = m.evaluate(key.key)
-        refuse_tensor(self, key)
+        name = self.name(m, key)
         self.changed(m)
         old = self._items.get(name, _UNREAD)
         self._items[name] = (key if old is _UNREAD else old[0], value)
@@ -156,10 +180,11 @@ class DictValue(Value):
         if not self.has(m, key):
             m.throw(KeyError, m.formattable(key).unwrap())
         self.changed(m)
-        del self._items[key.key()]
-        self.stored.pop(key.key(), None)
-        if self.real is not None and key.key() in self.real:
-            self.removed[key.key()] = key
+        name = self.name(m, key)
+        del self._items[name]
+        self.stored.pop(name, None)
+        if self.real is not None and name in self.real:
+            self.removed[name] = key
 
     def _rewrite(self, m: Frame) -> None:
         """Note that order or everything changes, so that all of it is written back."""
@@ -214,7 +239,7 @@ class DictValue(Value):
 
     def method_get(self, m: Frame, key: Value, default: Value | None = None) -> Value:
         if self.has(m, key):
-            return self.pair(m, key.key())[1]
+            return self.pair(m, self.name(m, key))[1]
         return m.constant(None) if default is None else default
 
     def method_setdefault(self, m: Frame, key: Value, default: Value | None = None) -> Value:
@@ -227,7 +252,7 @@ class DictValue(Value):
             if default is None:
                 m.throw(KeyError, m.formattable(key).unwrap())
             return default
-        value = self.pair(m, key.key())[1]
+        value = self.pair(m, self.name(m, key))[1]
         self.delete_item(m, key)
         return value
 
@@ -242,11 +267,12 @@ class DictValue(Value):
 
     def method_move_to_end(self, m: Frame, key: Value, last: Value | None = None) -> None:
         self._rewrite(m)
-        pair = self._items.pop(key.key())
+        name = self.name(m, key)
+        pair = self._items.pop(name)
         if last is None or last.truth(m):
-            self._items[key.key()] = pair
+            self._items[name] = pair
         else:
-            self._items = {key.key(): pair, **self._items}
+            self._items = {name: pair, **self._items}
 
     def method_clear(self, m: Frame) -> None:
         self._rewrite(m)
@@ -304,10 +330,11 @@ class DictValue(Value):
         mine, others = self.pairs(m), other.pairs(m)
         if len(mine) != len(others):
             return False
-        return all(
-            key.key() in other._items and m.same(value, other.pair(m, key.key())[1])
-            for key, value in mine
-        )
+        for key, value in mine:
+            name = other.name(m, key)
+            if name not in other._items or not m.same(value, other.pair(m, name)[1]):
+                return False
+        return True
 
     # -- code generation ---------------------------------------------------------------------------
 

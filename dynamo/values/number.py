@@ -73,9 +73,9 @@ class NumberValue(Value):
         if function not in _ARITHMETIC:
             return NotImplemented  # type: ignore[return-value]
         if isinstance(other, TensorValue):
-            if not self._takes_part(other):
+            scalar = self.beside(other)
+            if scalar is self:
                 return NotImplemented  # type: ignore[return-value]
-            scalar = self.capture.scalar(self)
             return m.run(function, [scalar, other] if left is self else [other, scalar])
         parts = [_part(left), _part(right)]
         if None in parts:
@@ -90,10 +90,16 @@ class NumberValue(Value):
         source = OperationSource(function, first, second)
         return NumberValue(self.capture, result, source, (*mine, *others))
 
+    def beside(self, tensor: Value) -> Value:
+        takes_part = isinstance(tensor, TensorValue) and self._takes_part(tensor)
+        return self.capture.scalar(self) if takes_part else self
+
     def _takes_part(self, tensor: TensorValue) -> bool:
         """Whether a scalar tensor would mean the same as the number next to this tensor."""
         found, size = tensor.fake.dtype.category, tensor.fake.dtype.itemsize
-        if not tensor.fake.ndim or found < dtypes.INTEGER:
+        if not tensor.fake.ndim:
+            return tensor.fake.dtype is dtypes.float64
+        if found < dtypes.INTEGER:
             return False
         if found >= dtypes.FLOATING and size < 4:
             return False  # half types compute with numbers in more digits than they have

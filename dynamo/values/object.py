@@ -7,9 +7,11 @@ from __future__ import annotations
 import functools
 import operator
 import types
+import weakref
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from dynamo.source import CallSource, ConstantSource
 from dynamo.unsupported import NotConcrete, unsupported
 from dynamo.values.attributes import AttributeDictionary
 from dynamo.values.base import NO_KEYWORDS, Value
@@ -215,6 +217,8 @@ class ObjectValue(Value):
         getter = _GETTERS.get(self.kind)
         if getter is not None:
             return getter(m, self.real, *args)
+        if self.kind is weakref.ReferenceType and not isinstance(self.source, ConstantSource | None):
+            return m.wrap(self.real(), CallSource(self.source, dereference))
         member = lookup(self.kind, "__call__")
         if member is MISSING:
             if self.constant_like:
@@ -338,6 +342,10 @@ def _get_attributes(m: Frame, getter: Any, owner: Value) -> Value:
             value = value.attribute(m, name)
         found.append(value)
     return found[0] if len(found) == 1 else m.tuple_of(found)
+
+
+def dereference(reference: weakref.ref) -> Any:
+    return reference()
 
 
 _NUMPY_FUNCTIONS = ("ufunc", "_ArrayFunctionDispatcher")

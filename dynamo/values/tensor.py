@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from dynamo.machine import Frame
 
 
+_ARITHMETIC = frozenset(("add", "sub", "mul", "div", "add_", "sub_", "mul_", "div_"))
+
+
 class TensorValue(Value):
     """A tensor of the program. `real` is the tensor itself for an input, None for a result."""
 
@@ -112,6 +115,8 @@ class TensorMethod(Value):
         self, m: Frame, args: Sequence[Value], kwargs: dict[str, Value] = NO_KEYWORDS
     ) -> Value:
         name = self.name
+        if name in _ARITHMETIC and args:
+            args = [args[0].beside(self.owner), *args[1:]]
 
         def call_method(tensor: Any, *args: Any, **kwargs: Any) -> Any:
             return getattr(tensor, name)(*args, **kwargs)

@@ -8,7 +8,7 @@ from typing import Any
 
 from eager.construct import tensor
 from eager.optim.blocks import in_blocks
-from eager.optim.optimizer import Optimizer, check_range, number
+from eager.optim.optimizer import Optimizer, check_range, count_step, descend, number
 from eager.registry import ops
 
 
@@ -41,14 +41,14 @@ class Adagrad(Optimizer):
         if not state:  # the parameter came with a later add_param_group
             state.update(step=tensor(0.0),
                          sum=ops.full_like(param, group["initial_accumulator_value"]))
-        state["step"] += 1
-        rate = number(group["lr"]) / (1 + (state["step"].item() - 1) * group["lr_decay"])
+        steps = count_step(state, group)
+        rate = number(group["lr"]) / (1 + (steps - 1) * group["lr_decay"])
 
         def update(param: Any, grad: Any, total: Any) -> None:
             if group["weight_decay"] != 0:
                 grad = grad.add(param, alpha=group["weight_decay"])
             total.addcmul_(grad, grad, value=1)
-            param.addcdiv_(grad, total.sqrt().add_(group["eps"]), value=-rate)
+            descend(param, grad, rate, total.sqrt().add_(group["eps"]))
 
         in_blocks(update, param, grad, state["sum"])
 
@@ -80,7 +80,7 @@ class Adadelta(Optimizer):
         if not state:
             state.update(step=tensor(0.0), square_avg=ops.zeros_like(param),
                          acc_delta=ops.zeros_like(param))
-        state["step"] += 1
+        count_step(state, group)
         rho, eps = group["rho"], group["eps"]
         if group["weight_decay"] != 0:
             grad = grad.add(param, alpha=group["weight_decay"])
@@ -88,4 +88,4 @@ class Adadelta(Optimizer):
         size = state["square_avg"].add(eps).sqrt_()
         delta = state["acc_delta"].add(eps).sqrt_().div_(size).mul_(grad)
         state["acc_delta"].mul_(rho).addcmul_(delta, delta, value=1 - rho)
-        param.add_(delta, alpha=-number(group["lr"]))
+        descend(param, delta, number(group["lr"]))

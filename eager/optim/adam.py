@@ -8,8 +8,9 @@ from typing import Any
 
 from eager.construct import tensor
 from eager.optim.blocks import in_blocks
-from eager.optim.optimizer import Optimizer, check_betas, check_range, number
+from eager.optim.optimizer import Optimizer, check_betas, check_range, count_step, descend, number
 from eager.registry import ops
+from eager.tensor import Tensor
 
 
 def _check(lr: Any, betas: Any, eps: float, weight_decay: float) -> None:
@@ -19,14 +20,13 @@ def _check(lr: Any, betas: Any, eps: float, weight_decay: float) -> None:
     check_range("weight_decay value", weight_decay, weight_decay >= 0.0)
 
 
-def _advance(state: dict, param: Any, *averages: str) -> float:
-    """Counts a step; at the first one starts the named averages at zero."""
+def _advance(state: dict, group: dict, param: Any, *averages: str) -> Any:
+    """Counts a step (`count_step`); at the first one starts the named averages at zero."""
     if not state:
         state["step"] = tensor(0.0)
         for name in averages:
             state[name] = ops.zeros_like(param)
-    state["step"] += 1
-    return state["step"].item()
+    return count_step(state, group)
 
 
 def _decay(param: Any, grad: Any, group: dict, decoupled: bool) -> Any:
@@ -59,7 +59,7 @@ class Adam(Optimizer):
 
     def _update(self, param: Any, grad: Any, state: dict, group: dict) -> None:
         largest = ("max_exp_avg_sq",) if group["amsgrad"] else ()
-        step = _advance(state, param, "exp_avg", "exp_avg_sq", *largest)
+        step = _advance(state, group, param, "exp_avg", "exp_avg_sq", *largest)
         beta1, beta2 = (number(beta) for beta in group["betas"])
         rate = number(group["lr"]) / (1 - beta1**step)
         correction = (1 - beta2**step) ** 0.5
@@ -71,7 +71,7 @@ class Adam(Optimizer):
             if largest is not None:
                 square = largest.copy_(ops.maximum(largest, square))
             size = square.sqrt().div_(correction).add_(group["eps"])
-            param.addcdiv_(mean, size, value=-rate)
+            descend(param, mean, rate, size)
 
         in_blocks(update, param, grad, state["exp_avg"], state["exp_avg_sq"],
                   state.get("max_exp_avg_sq"))
@@ -115,13 +115,13 @@ class Adamax(Optimizer):
             "maximize": maximize, "differentiable": differentiable, "capturable": capturable})
 
     def _update(self, param: Any, grad: Any, state: dict, group: dict) -> None:
-        step = _advance(state, param, "exp_avg", "exp_inf")
+        step = _advance(state, group, param, "exp_avg", "exp_inf")
         beta1, beta2 = group["betas"]
         grad = _decay(param, grad, group, False)
         mean, norm = state["exp_avg"], state["exp_inf"]
         mean.lerp_(grad, 1 - beta1)
         norm.copy_(ops.maximum(norm.mul_(beta2), grad.abs().add_(group["eps"])))
-        param.addcdiv_(mean, norm, value=-(number(group["lr"]) / (1 - beta1**step)))
+        descend(param, mean, number(group["lr"]) / (1 - beta1**step), norm)
 
 
 class NAdam(Optimizer):
@@ -144,7 +144,7 @@ class NAdam(Optimizer):
             "differentiable": differentiable})
 
     def _update(self, param: Any, grad: Any, state: dict, group: dict) -> None:
-        step = _advance(state, param, "exp_avg", "exp_avg_sq")
+        step = _advance(state, group, param, "exp_avg", "exp_avg_sq")
         beta1, beta2 = group["betas"]
         lr, slowing = number(group["lr"]), group["momentum_decay"]
         grad = _decay(param, grad, group, group["decoupled_weight_decay"])
@@ -156,9 +156,9 @@ class NAdam(Optimizer):
         mean.lerp_(grad, 1 - beta1)
         square.mul_(beta2).addcmul_(grad, grad, value=1 - beta2)
         size = square.div(1 - beta2**step).sqrt().add_(group["eps"])
-        past = product.item()
-        param.addcdiv_(grad, size, value=-lr * (1.0 - momentum) / (1.0 - past))
-        param.addcdiv_(mean, size, value=-lr * following / (1.0 - past * following))
+        past = product.double() if isinstance(step, Tensor) else product.item()
+        descend(param, grad, lr * (1.0 - momentum) / (1.0 - past), size)
+        descend(param, mean, lr * following / (1.0 - past * following), size)
 
 
 class RAdam(Optimizer):
@@ -179,7 +179,7 @@ class RAdam(Optimizer):
             "decoupled_weight_decay": decoupled_weight_decay, "differentiable": differentiable})
 
     def _update(self, param: Any, grad: Any, state: dict, group: dict) -> None:
-        step = _advance(state, param, "exp_avg", "exp_avg_sq")
+        step = _advance(state, group, param, "exp_avg", "exp_avg_sq")
         beta1, beta2 = group["betas"]
         grad = _decay(param, grad, group, group["decoupled_weight_decay"])
         mean, square = state["exp_avg"], state["exp_avg_sq"]
@@ -189,9 +189,11 @@ class RAdam(Optimizer):
         update = mean / (1 - beta1**step)
         longest = 2 / (1 - beta2) - 1
         length = longest - 2 * step * (beta2**step) / correction
-        if length > 5.0:  # below, the variance is not tractable
-            rectification = ((length - 4) * (length - 2) * longest
-                             / ((longest - 4) * (longest - 2) * length)) ** 0.5
+        in_graph = isinstance(step, Tensor)
+        if in_graph or length > 5.0:  # below, the variance is not tractable
+            ratio = (length - 4) * (length - 2) * longest / ((longest - 4) * (longest - 2) * length)
+            rectification = ratio.clamp_min(0).sqrt() if in_graph else ratio**0.5
             size = square.sqrt().add_(group["eps"])
-            update = update * rectification * (correction**0.5 / size)
-        param.add_(update, alpha=-number(group["lr"]))
+            rectified = update * rectification * (correction**0.5 / size)
+            update = ops.where(length > 5.0, rectified, update) if in_graph else rectified
+        descend(param, update, number(group["lr"]))

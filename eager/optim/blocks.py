@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from eager.autograd import is_grad_enabled, no_grad
+from eager.dispatch import is_compiling
 from eager.threads import share
 
 BLOCK = 1 << 16
@@ -18,7 +19,7 @@ def in_blocks(update: Callable[..., None], *tensors: Any) -> None:
     tensors after the other. None stays None; tensors that do not lie alike are updated whole."""
     first = tensors[0]
     count = first.numel()
-    if count <= 2 * BLOCK or is_grad_enabled() or not all(
+    if is_compiling() or count <= 2 * BLOCK or is_grad_enabled() or not all(
             tensor is None or (tensor.shape == first.shape and tensor.is_contiguous())
             for tensor in tensors):
         update(*tensors)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from eager.autograd import enable_grad, set_grad_enabled
+from eager.dispatch import is_compiling
 from eager.nn.hooks import RemovableHandle, register
 from eager.tensor import Tensor
 
@@ -21,6 +22,27 @@ required = object()
 def number(value: Any) -> Any:
     """The Python number in a tensor; anything else as it is."""
     return value.item() if isinstance(value, Tensor) else value
+
+
+def count_step(state: dict, group: dict) -> Any:
+    """Counts a step and returns how many there were: a Python number, or a scalar in double precision where the step is being captured
+    or the group is `capturable`, so that the number is no constant of a graph."""
+    if not isinstance(state["step"], Tensor):  # of an old checkpoint
+        state["step"] += 1
+        return state["step"]
+    state["step"].add_(1)
+    in_graph = is_compiling() or group.get("capturable")
+    return state["step"].double() if in_graph else state["step"].item()
+
+
+def descend(param: Any, update: Any, rate: Any, size: Any = None) -> None:
+    """`param -= rate * update`, or `rate * update / size`; the rate may be a scalar tensor or a number that changes between captured steps."""
+    if is_compiling() or isinstance(rate, Tensor):
+        param.sub_((update if size is None else update / size) * rate)
+    elif size is None:
+        param.add_(update, alpha=-rate)
+    else:
+        param.addcdiv_(update, size, value=-rate)
 
 
 def check_range(name: str, value: Any, holds: bool) -> None:
@@ -158,7 +180,7 @@ class Optimizer:
                     grad = -param.grad if group.get("maximize") else param.grad
                     state = self.state.get(param, {})
                     self._update(param, grad, state, group)
-                    if state:
+                    if state and param not in self.state:
                         self.state[param] = state
         return loss
 

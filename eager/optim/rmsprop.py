@@ -6,7 +6,7 @@ from typing import Any
 
 from eager.construct import tensor
 from eager.optim.blocks import in_blocks
-from eager.optim.optimizer import Optimizer, check_range, number
+from eager.optim.optimizer import Optimizer, check_range, count_step, descend, number
 from eager.registry import ops
 
 
@@ -38,7 +38,7 @@ class RMSprop(Optimizer):
                 state["momentum_buffer"] = ops.zeros_like(param)
             if group["centered"]:
                 state["grad_avg"] = ops.zeros_like(param)
-        state["step"] += 1
+        count_step(state, group)
         lr, alpha = number(group["lr"]), group["alpha"]
 
         def update(param: Any, grad: Any, square: Any, mean: Any, buffer: Any) -> None:
@@ -53,9 +53,9 @@ class RMSprop(Optimizer):
             size.add_(group["eps"])
             if buffer is not None:
                 buffer.mul_(group["momentum"]).addcdiv_(grad, size)
-                param.add_(buffer, alpha=-lr)
+                descend(param, buffer, lr)
             else:
-                param.addcdiv_(grad, size, value=-lr)
+                descend(param, grad, lr, size)
 
         in_blocks(update, param, grad, state["square_avg"], state.get("grad_avg"),
                   state.get("momentum_buffer"))
@@ -81,7 +81,7 @@ class Rprop(Optimizer):
         if not state:
             state.update(step=tensor(0.0), prev=ops.zeros_like(param),
                          step_size=ops.full_like(param, number(group["lr"])))
-        state["step"] += 1
+        count_step(state, group)
         shrink, grow = group["etas"]
         smallest, largest = group["step_sizes"]
         sign = grad.mul(state["prev"]).sign()

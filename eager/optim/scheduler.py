@@ -66,8 +66,9 @@ class LRScheduler:
         @wraps(function)
         def step(*args: Any, **kwargs: Any) -> Any:
             owner: Any = reference()
-            owner._opt_called = True
-            return function.__get__(owner, type(owner))(*args, **kwargs)
+            if not getattr(owner, "_opt_called", False):  # a store would undo what guards know of the optimizer
+                owner._opt_called = True
+            return function(owner, *args, **kwargs)
 
         step._wrapped_by_lr_sched = True  # type: ignore[attr-defined]
         optimizer.step = step

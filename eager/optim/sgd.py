@@ -6,8 +6,9 @@ from typing import Any
 
 from eager.construct import tensor
 from eager.optim.blocks import in_blocks
-from eager.optim.optimizer import Optimizer, check_range, number
+from eager.optim.optimizer import Optimizer, check_range, count_step, descend, number
 from eager.registry import ops
+from eager.tensor import Tensor
 
 
 class SGD(Optimizer):
@@ -45,7 +46,7 @@ class SGD(Optimizer):
                 buffer.mul_(momentum).add_(grad, alpha=1 - group["dampening"])
             if buffer is not None:
                 grad = grad.add(buffer, alpha=momentum) if group["nesterov"] else buffer
-            param.add_(grad, alpha=-number(group["lr"]))
+            descend(param, grad, number(group["lr"]))
 
         if decay == 0 and momentum == 0:
             update(param, grad, None)  # a single operator, which has blocks of its own
@@ -75,16 +76,19 @@ class ASGD(Optimizer):
         if not state:
             state.update(step=tensor(0.0), eta=tensor(float(lr)), mu=tensor(1.0),
                          ax=ops.zeros_like(param))
-        state["step"] += 1
-        step, eta, mu = state["step"].item(), state["eta"].item(), state["mu"].item()
+        step = count_step(state, group)
+        in_graph = isinstance(step, Tensor)
+        eta, mu = (state[name].double() if in_graph else state[name].item() for name in ("eta", "mu"))
         if group["weight_decay"] != 0:
             grad = grad.add(param, alpha=group["weight_decay"])
         param.mul_(1 - lambd * eta)
-        param.add_(grad, alpha=-eta)
+        descend(param, grad, eta)
         average = state["ax"]
-        if mu == 1:
-            average.copy_(param)
+        eta = lr / ((1 + lambd * lr * step) ** group["alpha"])
+        if in_graph:
+            average.copy_(ops.where(mu == 1, param, average + (param - average) * mu))
+            state["eta"].copy_(eta)
+            state["mu"].copy_(1 / (step - group["t0"]).clamp_min(1))
         else:
-            average.add_(param.sub(average).mul_(mu))
-        state["eta"] = tensor(lr / ((1 + lambd * lr * step) ** group["alpha"]))
-        state["mu"] = tensor(1 / max(1, step - group["t0"]))
+            average.copy_(param if mu == 1 else average + (param - average) * mu)
+            state["eta"], state["mu"] = tensor(eta), tensor(1 / max(1, step - group["t0"]))
