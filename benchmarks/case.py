@@ -66,6 +66,7 @@ class Library:
         spec = importlib.util.spec_from_file_location(f"{self.name}_{model}", FOLDER / f"{SOURCES[model]}.py")
         assert spec is not None and spec.loader is not None
         module = importlib.util.module_from_spec(spec)
+        sys.modules[spec.name] = module  # where torch.compile looks for the globals of what it inlines
         with self.context():
             spec.loader.exec_module(module)
         return module
@@ -129,42 +130,53 @@ class Case:
         twin.arguments = twin.inputs[: self.source.ARGUMENTS]
         return twin
 
-    def compile(self, backend: str) -> Any:
-        """The compiled model, sharing the parameters of the eager one."""
-        return self.library.torch.compile(self.model, backend=backend)
+    @property
+    def forward(self) -> Callable[..., Any]:
+        """What runs eagerly or compiled: the model, and in training its loss too, as in PyTorch's runner."""
+        if not self.training:
+            return self.model
+        model, loss, count = self.model, self.source.loss, self.source.ARGUMENTS
 
-    def caller(self, model: Any) -> Callable[[], Any]:
-        """A function that runs `model` once on the inputs."""
+        def learn(*inputs: Any) -> Any:
+            return loss(model(*inputs[:count]), *inputs)
+
+        return learn
+
+    def compile(self, backend: str) -> Any:
+        """`forward`, compiled, sharing the parameters of the eager one."""
+        return self.library.torch.compile(self.forward, backend=backend)
+
+    def caller(self, forward: Any) -> Callable[[], Any]:
+        """A function that runs `forward`, eager or compiled, once on the inputs; in training, a whole step."""
         torch = self.library.torch
         if not self.training:
 
             def infer() -> Any:
                 with torch.no_grad():
-                    return model(*self.arguments)
+                    return forward(*self.arguments)
 
             return infer
         optimizer = torch.optim.SGD(self.model.parameters(), lr=1e-4)
 
         def step() -> Any:
             optimizer.zero_grad()
-            loss = self.source.loss(model(*self.arguments), *self.inputs)
+            loss = forward(*self.inputs)
             loss.backward()
             optimizer.step()
             return loss
 
         return step
 
-    def outputs(self, model: Any) -> dict[str, np.ndarray]:
-        """The output, and in training the loss and the gradient of every parameter, by name."""
+    def outputs(self, forward: Any) -> dict[str, np.ndarray]:
+        """The output, or in training the loss and the gradient of every parameter, by name."""
         torch = self.library.torch
         if not self.training:
             with torch.no_grad():
-                return {"output": np.array(model(*self.arguments).numpy())}
+                return {"output": np.array(forward(*self.arguments).numpy())}
         self.model.zero_grad()
-        output = model(*self.arguments)
-        loss = self.source.loss(output, *self.inputs)
+        loss = forward(*self.inputs)
         loss.backward()
-        found = {"output": np.array(output.detach().numpy()), "loss": np.array(loss.detach().numpy())}
+        found = {"loss": np.array(loss.detach().numpy())}
         for name, parameter in self.model.named_parameters():
             if parameter.grad is not None:
                 found[f"grad {name}"] = np.array(parameter.grad.numpy())

@@ -139,7 +139,7 @@ def network(name: str, options: argparse.Namespace, folder: Path) -> dict[str, f
         torch = None
     if torch is not None:
         torch.copy_weights(ours)
-        calls["torch"] = torch.caller(torch.model)
+        calls["torch"] = torch.caller(torch.forward)
         for peer in PEERS:
             try:
                 calls[peer] = load(peer).prepare(torch, options.threads, folder).call
@@ -273,7 +273,7 @@ def training(options: argparse.Namespace) -> Iterator[str]:
         ours = case.Case(case.Library("flambeau", options.threads), name, True, options.batch)
         peer = case.Case(case.Library("torch", options.threads), name, True, options.batch)
         peer.copy_weights(ours)
-        calls = {"ours": ours.caller(ours.compile("inductor")), "torch": peer.caller(peer.model)}
+        calls = {"ours": ours.caller(ours.compile("inductor")), "torch": peer.caller(peer.forward)}
         best = dict.fromkeys(calls, float("inf"))
         for turn in range(options.repeat + 1):
             for who, call in calls.items():

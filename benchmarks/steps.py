@@ -43,7 +43,10 @@ def caller(options: argparse.Namespace) -> Callable[[], Any]:
     library = case.Library("flambeau", options.threads)
     if options.name in case.names():
         made = case.Case(library, options.name, options.training, options.batch_size)
-        return made.caller(made.compile("inductor"))
+        call = made.caller(made.compile("inductor"))
+        with library.context():  # some sources import torch when they are called
+            call()
+        return call
     torch = library.torch
     with library.context():
         import timm

@@ -37,6 +37,7 @@ from inductor.epilogue import fuse
 from inductor.loops import Buffer, Loop
 from inductor.lower import LOWERINGS, Fallback, Lowered, Lowering, Step
 from inductor.memory import FOREVER, Block, Place, lifetimes, plan, spans
+from inductor.products import join_products
 from inductor.program import Reference, workspace
 from inductor.progress import Progress
 from inductor.scheduler import Group, Scheduler, reads_of, writes_of
@@ -90,6 +91,7 @@ class Compilation:
 
 def lower(c: Compilation) -> None:
     """Operators to loops and steps."""
+    join_products(c.module)
     c.lowered = Lowering(c.module).run()
     c.report.fallbacks = c.lowered.fallbacks
 

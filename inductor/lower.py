@@ -114,6 +114,12 @@ def lowers(*names: str) -> Callable[[L], L]:
     return declare
 
 
+def _readers(node: Node) -> int:
+    """How many nodes read a value, itself or through views."""
+    views = [user for user in node.users if getattr(user.target, "kind", "") == "view"]
+    return len(node.users) - len(views) + sum(map(_readers, views))
+
+
 class Lowering:
     """Lowers one graph."""
 
@@ -369,7 +375,7 @@ class Lowering:
             inspection = value.inspect()
             reads, weight = len(inspection.reads), inspection.weight
             large = sum(2 * r.buffer.size >= value.numel for r in inspection.reads.values())
-            many = len(node.users) > 1
+            many = _readers(node) > 1
             if (many and (large > 1 or weight > 5)) or reads > 12 or weight > 200:
                 self.realize(value, strides=self._output_strides(node, value))
         return value
