@@ -3,6 +3,7 @@
 config        the settings, from the environment or set in the process
 compile       the pipeline: `compile_graph(graph_module, example_inputs)`
 compiled      the callable that it gives
+products      sums of products become one product
 lower         operators to loops, one method per kind; what cannot be lowered becomes a fallback
 values        what a tensor is meanwhile: stored memory, or a computation inlined into its readers
 indexing      lowerings: creation, concatenation, padding, gathering, gradients of views
@@ -11,7 +12,7 @@ window        lowerings: pooling
 shifting      lowerings: rolls, parts written into a tensor, adaptive pooling, running sums
 philox        lowerings: random numbers
 extern        lowerings: matrix products, which have a template
-attention     lowerings: attention, where no gradient is wanted
+attention     lowerings: attention and its gradients, which have templates
 convolution   lowerings: convolutions and their gradients, which have templates
 loops         the loop IR: buffers, loops, and the typed scalar algebra of their bodies
 pieces        which reductions are done in two steps
