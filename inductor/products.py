@@ -71,7 +71,8 @@ def _goes_on(node: Node) -> bool:
 
 def _terms(node: Node, turned: bool) -> list[tuple[Node, bool]]:
     """What a sum adds up, and whether each is transposed on the way."""
-    found, waiting = [], [(node, turned)]
+    found: list[tuple[Node, bool]] = []
+    waiting = [(node, turned)]
     while waiting:
         node, turned = waiting.pop()
         single = len(node.users) == 1 or not found and not waiting
