@@ -12,7 +12,7 @@ import math
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar, dataclass_transform
 
 from dynamo import builder
 from dynamo.instruction import Instruction
@@ -36,6 +36,25 @@ def literal(value: Any) -> str | None:
 
 def _show(value: Any) -> str:
     return literal(value) or getattr(value, "__qualname__", None) or repr(value)
+
+
+T = TypeVar("T", bound="Source")
+
+
+@dataclass_transform(frozen_default=True)
+def by_value(kind: type[T]) -> type[T]:
+    """A frozen dataclass that computes its hash once: sources are keys everywhere, and a chain hashes all of its links."""
+    kind = dataclass(frozen=True)(kind)
+    compute: Callable[[T], int] = kind.__hash__
+
+    def __hash__(self: T) -> int:
+        known = self.__dict__.get("_hash")
+        if known is None:
+            known = self.__dict__["_hash"] = compute(self)
+        return known
+
+    kind.__hash__ = __hash__  # type: ignore[method-assign, assignment]
+    return kind
 
 
 class Source:
@@ -75,7 +94,7 @@ class Root(Source):
     base = None
 
 
-@dataclass(frozen=True)
+@by_value
 class LocalSource(Root):
     """An argument of the frame; `cell` if the code keeps it in a cell."""
 
@@ -93,7 +112,7 @@ class LocalSource(Root):
         return builder.load_deref(self.local) if self.cell else builder.load_fast(self.local)
 
 
-@dataclass(frozen=True)
+@by_value
 class GlobalSource(Root):
     """A global variable of the function's module."""
 
@@ -110,7 +129,7 @@ class GlobalSource(Root):
         return builder.load_global(self.global_name)
 
 
-@dataclass(frozen=True)
+@by_value
 class BuiltinSource(Root):
     """A name that is not a global, found among the builtins."""
 
@@ -127,7 +146,7 @@ class BuiltinSource(Root):
         return builder.load_global(self.builtin)
 
 
-@dataclass(frozen=True)
+@by_value
 class GlobalsSource(Root):
     """The dictionary of the function's globals."""
 
@@ -147,7 +166,7 @@ def globals_of_caller() -> dict[str, Any]:
     return sys._getframe(1).f_globals
 
 
-@dataclass(frozen=True)
+@by_value
 class FunctionSource(Root):
     """The function being called. It can be guarded, but not be read in its own frame."""
 
@@ -159,7 +178,7 @@ class FunctionSource(Root):
         return "F"
 
 
-@dataclass(frozen=True)
+@by_value
 class CellSource(Root):
     """The cell of a free variable, itself."""
 
@@ -176,7 +195,7 @@ class CellSource(Root):
         return builder.load_closure(self.free)
 
 
-@dataclass(frozen=True)
+@by_value
 class ClosureSource(Root):
     """What the cell of a free variable holds."""
 
@@ -197,7 +216,7 @@ class ClosureSource(Root):
         return builder.load_deref(self.free)
 
 
-@dataclass(frozen=True)
+@by_value
 class ModuleSource(Root):
     """An imported module, by its full name."""
 
@@ -244,7 +263,7 @@ class ConstantSource(Root):
 # --- steps ------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
+@by_value
 class AttributeSource(Source):
     """`base.attribute`"""
 
@@ -262,7 +281,7 @@ class AttributeSource(Source):
         return [*_read(self.base, load), *builder.load_attr(self.attribute)]
 
 
-@dataclass(frozen=True)
+@by_value
 class ItemSource(Source):
     """`base[key]`; the key is a literal or any hashable object."""
 
@@ -280,7 +299,7 @@ class ItemSource(Source):
         return [*_read(self.base, load), *builder.load_const(self.key), *builder.binary_subscr()]
 
 
-@dataclass(frozen=True)
+@by_value
 class DictItemSource(ItemSource):
     """The item of a dict (or a subclass with its own `__getitem__`), read as dict reads it."""
 
@@ -291,7 +310,7 @@ class DictItemSource(ItemSource):
         return _call(dict.__getitem__, _read(self.base, load), builder.load_const(self.key))
 
 
-@dataclass(frozen=True)
+@by_value
 class KeyedSource(Source):
     """`base[key]` of a dict whose key is an object that is read as well: a tensor, which is found by identity."""
 
@@ -317,7 +336,7 @@ class KeyedSource(Source):
         return _call(dict.__getitem__, _read(self.base, load), _read(self.key, load))
 
 
-@dataclass(frozen=True)
+@by_value
 class ChildSource(Source):
     """`base.child` of a module that keeps it in a table: `_parameters`, `_buffers`, `_modules`."""
 
@@ -343,7 +362,7 @@ class ChildSource(Source):
         ]
 
 
-@dataclass(frozen=True)
+@by_value
 class DictKeySource(Source):
     """The key at a position of a dict, in insertion order."""
 
@@ -365,7 +384,7 @@ class DictKeySource(Source):
         ]
 
 
-@dataclass(frozen=True)
+@by_value
 class TypeSource(Source):
     """`type(base)`"""
 
@@ -382,7 +401,7 @@ class TypeSource(Source):
         return _call(type, _read(self.base, load))
 
 
-@dataclass(frozen=True)
+@by_value
 class DefaultSource(Source):
     """The default value of a positional (by index) or keyword-only (by name) argument."""
 
@@ -409,7 +428,7 @@ class DefaultSource(Source):
         ]
 
 
-@dataclass(frozen=True)
+@by_value
 class CellContentsSource(Source):
     """What a cell holds; with an `index`, the cell at that place of the closure of a function."""
 
@@ -433,7 +452,7 @@ class CellContentsSource(Source):
         return [*out, *builder.load_attr("cell_contents")]
 
 
-@dataclass(frozen=True)
+@by_value
 class CallSource(Source):
     """`function(base)` for a function without effects that the compiler chose."""
 
@@ -451,12 +470,12 @@ class CallSource(Source):
         return _call(self.function, _read(self.base, load))
 
 
-@dataclass(frozen=True)
+@by_value
 class NumberSource(CallSource):
     """A number as a scalar tensor, made anew at every call."""
 
 
-@dataclass(frozen=True)
+@by_value
 class OperationSource(Root):
     """Arithmetic on two numbers. It is read, never guarded: what it is computed from is."""
 

@@ -74,6 +74,8 @@ class alias:
     ) -> ModuleType:
         """`__import__`, noting who needs whom, and naming flambeau where it lacks a module."""
         importer = ((globals or {}).get("__name__") or "").partition(".")[0]
+        if importer in FLOORS:
+            return self.original(name, globals, locals, fromlist, level)
         if not level and importer:
             self.needs.setdefault(importer, set()).add(name.partition(".")[0])
         try:

@@ -70,9 +70,9 @@ class Refusing:
 
 
 class FakeCase:
-    model = None
+    forward = None
 
-    def outputs(self, model):
+    def outputs(self, forward):
         return {"output": np.array([1.0])}
 
 
