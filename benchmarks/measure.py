@@ -41,6 +41,10 @@ def first_call(call: Callable[[], Any]) -> float:
 BURST_SECONDS, BURST_MOST = 0.004, 50
 
 
+PAUSE = 0.25
+"""Seconds between turns: the threads of some libraries go on looking for work, on a processor that the next variant needs, for 0.2 s."""
+
+
 def interleave(
     variants: dict[str, Callable[[], Any]],
     times: dict[str, Times],
@@ -57,6 +61,7 @@ def interleave(
     started = time.perf_counter()
     for done in range(repeat):
         for name, call in variants.items():
+            time.sleep(PAUSE)
             if bursts[name] > 1:
                 call()
             turn = [first_call(call) for _ in range(bursts[name])]
