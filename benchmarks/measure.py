@@ -54,16 +54,15 @@ def interleave(
 ) -> None:
     """Give every variant `repeat` turns, round after round; stop early, after three rounds at least, when the budget in seconds is spent.
 
-    A turn of a long call is one call. Of a short one it is several, of which the median counts, after one that does not: threads
-    and caches are then this variant's own.
+    A turn of a long call is one call. Of a short one it is several, of which the median counts. Before them comes a pause and one call
+    that does not count: threads, processors and caches are then this variant's own.
     """
     bursts = {name: _burst(call) for name, call in variants.items()}
     started = time.perf_counter()
     for done in range(repeat):
         for name, call in variants.items():
             time.sleep(PAUSE)
-            if bursts[name] > 1:
-                call()
+            call()
             turn = [first_call(call) for _ in range(bursts[name])]
             times[name].calls.append(statistics.median(turn))
         progress(done + 1, repeat)
