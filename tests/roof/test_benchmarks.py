@@ -142,8 +142,9 @@ def test_variants_are_called_in_turn(monkeypatch):
     order, times = [], {"a": Times(), "b": Times()}
     calls = {"a": lambda: order.append("a"), "b": lambda: order.append("b")}
     monkeypatch.setattr(measure, "BURST_MOST", 1)
+    monkeypatch.setattr(measure, "PAUSE", 0.0)
     interleave(calls, times, 3, 60.0, lambda done, total: None)
-    assert order == ["a", "a", "b", "b"] + ["a", "b"] * 3 and len(times["a"].calls) == 3
+    assert order == ["a", "a", "b", "b"] + ["a", "a", "b", "b"] * 3 and len(times["a"].calls) == 3
     interleave(calls, times, 1000, 0.0, lambda done, total: None)
     assert len(times["a"].calls) == 6, "three rounds at least, whatever the budget"
 
