@@ -18,17 +18,20 @@ from fx.node import Node
 def join_products(module: GraphModule) -> None:
     """Rewrite a pure graph in place. Nodes keep `meta["val"]`."""
     graph = module.graph
-    for node in list(graph.nodes):
-        if _is_sum(node) and not _goes_on(node):
-            _join(graph, node)
-    graph.eliminate_dead_code()
+    roots = [node for node in graph.nodes if _is_sum(node) and not _goes_on(node)]
+    if any([_join(graph, root) for root in roots]):
+        graph.eliminate_dead_code()
 
 
-def _join(graph: Graph, root: Node) -> None:
-    terms = [part for part in _terms(root, False) if part[0].target is ops.mm and len(part[0].users) == 1]
-    rest = [part for part in _terms(root, False) if part not in terms]
+def _join(graph: Graph, root: Node) -> bool:
+    """Whether there was something to join in the sum that ends in `root`."""
+    terms: list[tuple[Node, bool]] = []
+    rest: list[tuple[Node, bool]] = []
+    for node, turned in _terms(root):
+        alone = node.target is ops.mm and len(node.users) == 1
+        (terms if alone else rest).append((node, turned))
     if len(terms) < 2 or not _pays(root, terms):
-        return
+        return False
     with graph.inserting_before(root):
         make = _Maker(graph, root)
         lefts, rights = [], []
@@ -42,6 +45,7 @@ def _join(graph: Graph, root: Node) -> None:
         for node, turned in rest:
             total = make(ops.add, total, make.transposed(node) if turned else node)
     root.replace_all_uses_with(total)
+    return True
 
 
 def _is_sum(node: Node) -> bool:
@@ -69,13 +73,13 @@ def _goes_on(node: Node) -> bool:
     return False
 
 
-def _terms(node: Node, turned: bool) -> list[tuple[Node, bool]]:
+def _terms(root: Node) -> list[tuple[Node, bool]]:
     """What a sum adds up, and whether each is transposed on the way."""
     found: list[tuple[Node, bool]] = []
-    waiting = [(node, turned)]
+    waiting = [(root, False)]
     while waiting:
         node, turned = waiting.pop()
-        single = len(node.users) == 1 or not found and not waiting
+        single = len(node.users) == 1 or node is root
         if single and _is_sum(node):
             waiting += [(arg, turned) for arg in node.args[::-1] if isinstance(arg, Node)]
         elif single and _is_turn(node):

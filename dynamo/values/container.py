@@ -365,9 +365,13 @@ class ListValue(SequenceValue):
             e.call(1 if self.maxlen is None else 2)
 
 
+def _names_tensor(name: Any) -> bool:
+    return isinstance(name, Tensor) or (type(name) is tuple and any(map(_names_tensor, name)))
+
+
 def refuse_tensor(container: Value, key: Value) -> None:
     """A container from outside holds tensors themselves, not what stands for them while capturing."""
-    if container.source is not None and issubclass(key.python_type(), Tensor):
+    if container.source is not None and _names_tensor(key.key()):
         unsupported(
             "Lookup by a tensor",
             f"a tensor is a key of {container!r}, which the program has from outside",
@@ -424,8 +428,9 @@ class SetValue(Value):
         return bool(self._items)
 
     def contains(self, m: Frame, item: Value) -> Value:
+        key = m.evaluate(item.key)
         refuse_tensor(self, item)
-        return m.constant(m.evaluate(item.key) in self._items)
+        return m.constant(key in self._items)
 
     def attribute(self, m: Frame, name: str) -> Value:
         if not hasattr(self.kind, name):

@@ -9,6 +9,7 @@ import operator
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from dynamo.source import ConstantSource
 from dynamo.unsupported import NotConcrete, unsupported
 from dynamo.values.base import NO_KEYWORDS, Value
 from dynamo.values.container import ContainerMethod, SetValue, TupleValue, refuse_tensor
@@ -68,14 +69,16 @@ class DictValue(Value):
     def name(self, m: Frame, key: Value) -> Any:
         """What stands for a key among the items: in a dict from outside a tensor from outside stands for itself.
 
-        Raises Unsupported for a tensor that the program has computed, which is another one in every call, and for a dict
-        that is walked as well: which of its keys the tensor is may change.
+        Raises Unsupported for a tensor that the program has computed, which is another one in every call, for a tensor in a tuple,
+        and for a dict that is walked as well: which of its keys the tensor is may change.
         """
         name = m.evaluate(key.key)
-        if self.source is None or not issubclass(key.python_type(), Tensor):
-            return name
         real = getattr(key, "real", None)
-        if real is None or key.source is None or self.keys_guarded:
+        if self.source is None or not isinstance(real, Tensor):
+            refuse_tensor(self, key)
+            return name
+        # What the replaced code owns has no guards, and where all keys are guarded nobody says which one this is.
+        if key.source is None or self.keys_guarded or isinstance(self.source.root, ConstantSource):
             refuse_tensor(self, key)
         self.tensors[id(real)] = key
         return real

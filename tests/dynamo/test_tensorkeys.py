@@ -34,12 +34,22 @@ class Memory:
         self.kept[x] = x * 2
         return x + len(self.kept)
 
+    def pairs(self, x):
+        if (x, 1) in self.kept:
+            return x * 100
+        self.kept[x, 1] = 0
+        return x * 1
+
+    def walked(self, x):
+        self.kept.setdefault(x, len(self.kept))
+        return x * self.kept[x]
+
     def inside(self, x):
         table = {x: 3, x + 1: 4}
         return x * table[x] * len(table)
 
 
-@pytest.mark.parametrize("name", ["state", "once", "keep", "inside"])
+@pytest.mark.parametrize("name", ["state", "once", "keep", "pairs", "walked", "inside"])
 def test_the_next_call_finds_what_was_put_in(name):
     eager, compiled = Memory(), Memory()
     run = optimize("eager")(getattr(compiled, name))
