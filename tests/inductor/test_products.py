@@ -41,7 +41,7 @@ def test_terms_of_all_kinds(harness, dtype):
     a, c = harness.tensor(40, 2, dtype=dtype), harness.tensor(40, 3, dtype=dtype)
     b, d = harness.tensor(2, 40, dtype=dtype), harness.tensor(3, 40, dtype=dtype)
     harness.check(f, a, b, c, d, harness.tensor(40, 5, dtype=dtype), harness.tensor(40, 40, dtype=dtype))
-    assert harness.reports[0].templates < 5
+    assert harness.reports[0].templates == 2  # the joined one, and the one that is also a result
 
 
 def test_the_same_product_twice(harness):
