@@ -12,6 +12,7 @@ import math
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any, TypeVar, dataclass_transform
 
 from dynamo import builder
@@ -218,23 +219,19 @@ class ClosureSource(Root):
 
 @by_value
 class ModuleSource(Root):
-    """An imported module, by its full name."""
+    """A module; the object itself, which stays what it is when it leaves `sys.modules`."""
 
-    module: str
+    module: ModuleType
 
     @property
     def name(self) -> str:
-        return self.module
+        return self.module.__name__
 
     def step(self, base: str, bind: Bind) -> str:
-        return f"{bind(sys.modules)}[{self.module!r}]"
+        return bind(self.module)
 
     def emit(self, load: Load | None = None) -> list[Instruction]:
-        return [
-            *builder.load_const(sys.modules),
-            *builder.load_const(self.module),
-            *builder.binary_subscr(),
-        ]
+        return builder.load_const(self.module)
 
 
 @dataclass(frozen=True, eq=False)

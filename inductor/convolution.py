@@ -19,6 +19,7 @@ from inductor.values import Lazy, Stored
 from inductor.weights import LEAST, keep
 
 FEWEST = 3  # convolutions of a graph that are worth bringing its images into another order
+LEAST_PIXELS = 16  # from which on a convolution by 1x1 is a product of matrices
 LEAST_FILTERS = 8  # of a group, below which vectors of filters would be mostly empty
 
 
@@ -145,6 +146,8 @@ def _direct(
         return _winograd(lowering, node, conv, image, weight, bias)
     thin = frames.is_thin(conv)
     frame = frames.thin_frame(conv) if thin else frames.frame(conv)
+    if _is_matrix(conv):
+        return _product(lowering, node, _title("convolution", conv), conv, image, weight, bias)
     weights = lowering.contiguous(weight)
     packed = _packed(
         lowering, weights, packing.pack(frame, packing.weights(conv)), frame.packed
@@ -214,6 +217,9 @@ def _spread(
         kept = _is_kept(lowering, lowering.contiguous(weight))
         if winograd.handles(back) and (kept or winograd.pays(back)):
             return _winograd(lowering, node, conv, gradient, weight, None, turn=True)
+    if _is_matrix(conv):
+        name = _title("convolution input gradient", conv)
+        return _product(lowering, node, name, conv, gradient, weight, None, turn=True)
     weights = lowering.contiguous(weight)
     parts = []
     for frame, taps in gradient_frames(conv):
@@ -275,6 +281,8 @@ def _outer(lowering: Lowering, node: Node, conv: Any, gradient: Lazy, image: Laz
     out = Buffer(lowering.name(), pixels.dtype, shape, contiguous_strides(shape))
     flag = Buffer(lowering.name(), "int32", (1,), (1,))
     name = _title("convolution weight gradient", conv)
+    if _is_matrix(conv):
+        return _product_of_images(lowering, name, slopes, pixels, out)
     quick = components.handles(conv)
 
     def make(reference: Any) -> list[Any]:
@@ -290,6 +298,70 @@ def _outer(lowering: Lowering, node: Node, conv: Any, gradient: Lazy, image: Laz
 
     outputs = [out, flag] if quick else [out]
     lowering.emit(Step(name, [pixels.buffer, slopes.buffer], outputs, make))
+    return Stored.whole(out)
+
+
+def _is_matrix(conv: Any) -> bool:
+    """Is a convolution a product of matrices, with a row for every pixel? Few rows had better be
+    spread over the threads by their filters."""
+    alone = conv.taps == conv.groups == 1 and conv.stride == (1, 1) and conv.padding == (0, 0)
+    return alone and conv.batch * conv.pixels >= LEAST_PIXELS
+
+
+def _product(
+    lowering: Lowering, node: Node, name: str, conv: Any, image: Lazy, weight: Lazy,
+    bias: Stored | None, turn: bool = False,
+) -> Lazy:
+    """A convolution by 1x1, or if `turn` its gradient by the image: pixels times weights."""
+    from inductor.extern import Operand, packed_once
+    from inductor.templates.finish import bias as add_bias
+    from inductor.templates.finish import chain
+    from inductor.templates.gemm import Problem, build
+
+    n, k = (conv.channels, conv.filters) if turn else (conv.filters, conv.channels)
+    shape = tuple(map(int, node.meta["val"].shape))
+    pixels = lowering.laid_out(image, channels_last(image.shape))
+    weights = lowering.contiguous(weight)
+    images = conv.batch if _is_kept(lowering, weights) else 1
+    m = conv.batch * conv.pixels // images
+    batch = ((images, m * k, 0, m * n),) if images > 1 else ()
+    b = Operand(weights.buffer, weights.offset, (n, 1) if turn else (1, k))
+    problem = Problem(m, n, k, (k, 1), b.strides, (n, 1), batch, dtype=conv.dtype)
+    problem, b = packed_once(lowering, problem, b)
+    out = Buffer(lowering.name(), pixels.dtype, shape, channels_last(shape))
+    inputs = [pixels.buffer, b.buffer] + ([bias.buffer] if bias is not None else [])
+
+    def make(
+        reference: Any, target: Buffer = out, epilogue: Any = None, more: Sequence[Buffer] = ()
+    ) -> list[Any]:
+        parts = [add_bias()] * (bias is not None) + [epilogue] * (epilogue is not None)
+        template = build(problem, chain(*parts) if parts else None)
+        words = [reference(bias.buffer, bias.offset)] if bias is not None else []
+        return [template.step(
+            reference(pixels.buffer, pixels.offset), reference(b.buffer, b.offset),
+            reference(target), *words, *map(reference, more), name=name,
+        )]
+
+    matrix = (images, m, n) if out.dtype == "float32" else None
+    lowering.emit(Step(name, inputs, [out], make, matrix, int(bias is not None)))
+    return Stored.whole(out)
+
+
+def _product_of_images(
+    lowering: Lowering, name: str, slopes: Stored, pixels: Stored, out: Buffer
+) -> Lazy:
+    """The gradient by the weights of a convolution by 1x1: sums over pixels of outer products."""
+    from inductor.templates.gemm import Problem, build
+
+    m, n = out.shape[:2]
+    k = math.prod(slopes.shape) // m
+    problem = Problem(m, n, k, (1, m), (n, 1), (n, 1), dtype=out.dtype)
+
+    def make(reference: Any) -> list[Any]:
+        words = [reference(o.buffer, o.offset) for o in (slopes, pixels)]
+        return [build(problem).step(*words, reference(out), name=name)]
+
+    lowering.emit(Step(name, [slopes.buffer, pixels.buffer], [out], make))
     return Stored.whole(out)
 
 

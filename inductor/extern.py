@@ -140,7 +140,7 @@ def product_loop(left: Lazy, right: Lazy, lowering: Lowering, node: Node) -> Laz
     )
 
 
-def _packed(lowering: Lowering, problem: Any, b: Operand) -> tuple[Any, Operand]:
+def packed_once(lowering: Lowering, problem: Any, b: Operand) -> tuple[Any, Operand]:
     """The product with B packed once, where B is a parameter of an inference."""
     from inductor.templates import panels
     from inductor.weights import LEAST, keep
@@ -179,7 +179,7 @@ def lower_product(
         rows = heads * n
         batch = ((count, *batch[0][1:3], m * rows), (heads, *batch[1][1:3], n))
 
-    problem, b = _packed(
+    problem, b = packed_once(
         lowering, Problem(m, n, k, a.strides, b.strides, (rows, 1), batch, dtype=dtype), b
     )
 

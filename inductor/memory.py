@@ -44,7 +44,6 @@ class Block:
 
     size: int = FOREVER
     adopted: tuple[int, int] | None = None
-    passing: bool = False  # its memory is wanted for one call only
     taken: list[tuple[int, int, int, int]] = field(default_factory=list)
     number: int = -1
 

@@ -2,7 +2,7 @@
 half will write gradients, as far as it has been read by then, and where it needs temporaries.
 
 A saved value goes into the block of a gradient that is first written after the value was last read
-(`heirs`), or else into a block that is given back after the call. The forward half allocates these
+(`heirs`), or else into a block that waits for the next step. The forward half allocates these
 blocks, the backward half adopts them, and both plan their temporaries around what lies in them.
 """
 
@@ -55,7 +55,7 @@ def share(forward: Compilation, backward: Compilation, returned: int) -> bool:
         c.blocks, c.homes = [], {}
     for shared in blocks:
         first, start = shared.values[0]
-        front = Block(shared.size, passing=shared.heir is None)
+        front = Block(shared.size)
         back = Block(shared.size, (first.number, start))
         for saved, offset in shared.values:
             forward.homes[saved.written] = front, offset

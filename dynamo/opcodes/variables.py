@@ -136,7 +136,7 @@ class Variables(Base):
             return self.wrap(real)
         if self.is_stable(module, real):
             return self.wrap(real)
-        return self.wrap(real, AttributeSource(ModuleSource(module.__name__), name))
+        return self.wrap(real, AttributeSource(ModuleSource(module), name))
 
     def STORE_GLOBAL(self, i: Instruction) -> None:
         if self.parent is not None and self.capture.is_library_file(self.code.co_filename):

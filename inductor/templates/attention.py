@@ -74,7 +74,7 @@ class Factor(Gemm):
         self.itemsize = ITEMSIZE[problem.dtype]
         self.lanes = vector_bits() // (8 * self.itemsize)
         self.a_by_rows, self.b_by_rows = problem.a[1] == 1, problem.b[1] == 1
-        self.pack_a, self.pack_b = False, True
+        self.pack_a, self.pack_b, self.depth = False, True, problem.k
         self._use_tile(tile)
         widths = [self.tile.vectors] * (self.full_panels > 0) + [self.tail] * (self.tail > 0)
         self.micros = {(h, v): self.micro(h, v) for h in self.heights() for v in widths}

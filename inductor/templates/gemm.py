@@ -35,6 +35,8 @@ AMORTIZED = 512  # columns that pay for packing the rows of A
 NEAR = 16  # k steps by which packed columns are brought to the first cache level early
 GROUP = 2  # panels of B packed together
 PACE = 4  # k steps between requests for the next block of B
+CHUNK = 16  # k steps of rows of A packed together, where those lie side by side
+STOP = 16  # and at least as many between requests for rows of C
 
 
 @dataclass(frozen=True)
@@ -208,19 +210,28 @@ class Gemm:
         masks = self._masks(e, columns, vectors)
         grid = [(i, v) for i in range(rows) for v in range(vectors)]
         c = e.at(start, offset)
-        for i, v in grid:
-            e.prefetch(e.at(c, i * ldc + v * self.lanes), write=True)
         # A large tile hides the loop's own instructions; a small one is unrolled.
         step = max(2, 24 // (rows * vectors))
         whole = e.multiply(e.divide(k, step), step)
-        with e.loop(0, whole, step, [e.constant(0.0)] * len(grid)) as loop:
-            for u in range(step):
-                self._multiply(e, loop, a, b, e.add(loop.index, u), rows, masks)
-            if self.ahead is not None:
-                self._ask(e, ahead, loop.index)
-        if step > 1:
-            with e.loop(whole, k, 1, loop.values) as loop:
-                self._multiply(e, loop, a, b, loop.index, rows, masks)
+        # C is asked for some rows at a time: all at once would hold up what the steps read.
+        share = -(-rows // max(1, min(rows, self.depth // STOP)))
+        stops = -(-rows // share)
+        part = e.multiply(e.divide(k, step * (stops + 1)), step)
+        with e.loop(0, stops + 1, 1, [e.constant(0.0)] * len(grid)) as stop:
+            line = e.at(c, e.multiply(stop.index, share * ldc))
+            for i in range(share):
+                for v in range(vectors):
+                    e.prefetch(e.at(line, i * ldc + v * self.lanes), write=True)
+            begin = e.multiply(stop.index, part)
+            end = e.select(e.compare("==", stop.index, stops), whole, e.add(begin, part))
+            with e.loop(begin, end, step, stop.values) as loop:
+                for u in range(step):
+                    self._multiply(e, loop, a, b, e.add(loop.index, u), rows, masks)
+                if self.ahead is not None:
+                    self._ask(e, ahead, loop.index)
+            stop.next = loop.values
+        with e.loop(whole, k, 1, stop.values) as loop:
+            self._multiply(e, loop, a, b, loop.index, rows, masks)
 
         def add_previous() -> list[ir.Value]:
             return [
@@ -289,14 +300,14 @@ class Gemm:
         e = Emitter(self.module, f"pack_rows_{rows}", kind, self.problem.dtype)
         source, target, k = e.arguments
         row_stride, k_stride = self.problem.a
-        # Each store reaches past its own rows; the next one, a k step later, puts that right.
         if not self.a_by_rows:
             mask = e.mask(rows)
             with e.loop(0, k) as loop:
                 value = e.load_masked(source, e.multiply(loop.index, k_stride), mask)
-                e.store_vector(value, target, e.multiply(loop.index, rows))
+                e.store_masked(value, target, e.multiply(loop.index, rows), mask)
             e.finish()
             return e.function
+        # Each store reaches past its own rows; the next one, a k step later, puts that right.
         pad = [e.constant(0.0)] * (self.lanes - rows)
         with e.loop(0, k, self.lanes) as loop:
             mask = e.mask(e.subtract(k, loop.index))
@@ -360,7 +371,7 @@ class Gemm:
 
     def key(self) -> str:
         """Everything the text depends on."""
-        limits = (BLOCK_ROWS, BLOCK_DEPTH, PACKED_BYTES, AMORTIZED, NEAR, GROUP, PACE, PACKED_DEPTH)
+        limits = (CHUNK, BLOCK_ROWS, BLOCK_DEPTH, PACKED_BYTES, AMORTIZED, NEAR, GROUP, PACE, STOP, PACKED_DEPTH)
         epilogue = None if self.epilogue is None else self.epilogue.key
         return f"{type(self).__name__} {self.problem} {epilogue} {limits} {self.blocks} {vector_bits()}"
 
@@ -474,15 +485,21 @@ class Gemm:
 
     def _pack_rows(self, e: Emitter, run: _Run, start: Value, stop: Value) -> None:
         row_stride, k_stride = self.problem.a
+        # Where rows lie side by side, some k steps of all of them: memory is read in its order.
+        share = self.depth if self.a_by_rows else CHUNK
         with e.loop(start, stop, self.depth) as depth:
             size = e.subtract(e.minimum(e.add(depth.index, self.depth), stop), depth.index)
-            with e.loop(run.first_tile, run.last_tile) as tile:
+            with e.loop(0, size, share) as chunk, e.loop(run.first_tile, run.last_tile) as tile:
                 row = self._first_row(e, tile.index)
-                place = e.add(e.multiply(row, row_stride), e.multiply(depth.index, k_stride))
+                k = e.add(depth.index, chunk.index)
+                place = e.add(e.multiply(row, row_stride), e.multiply(k, k_stride))
                 packed = self._packed_tile(e, run, tile.index, (start, depth.index, size))
-                words = e.at(run.a, place), e.at(run.scratch, packed), size
+                count = e.minimum(share, e.subtract(size, chunk.index))
 
-                def pack(height: int, words: tuple = words) -> None:
+                def pack(height: int, place: Value = place, packed: Value = packed,
+                         chunk: Loop = chunk, count: Value = count) -> None:
+                    target = e.add(packed, e.multiply(chunk.index, height))
+                    words = e.at(run.a, place), e.at(run.scratch, target), count
                     e.call(self.row_copies[height], *words)
 
                 self._by_height(e, tile.index, pack)

@@ -247,3 +247,30 @@ def test_threads_call_one_compiled_function():
     for thread in threads:
         thread.join()
     assert found == [[3.0 * n for n in range(1, 6)]] * 4
+
+
+def test_globals_of_a_module_that_left_sys_modules(monkeypatch):
+    """An alias takes the modules that were imported under it with it; what they hold stays guarded."""
+    import sys
+    import types
+
+    other = types.ModuleType("elsewhere")
+    other.__file__ = "/somewhere/elsewhere.py"
+    exec("scale = [2.0]\ndef scaled(x):\n    return x * scale[0]\n", vars(other))
+    monkeypatch.setitem(sys.modules, "elsewhere", other)
+    reset()
+    calls = []
+
+    def backend(module, inputs):
+        calls.append(module)
+        return module
+
+    call = optimize(backend)(lambda x: other.scaled(x))
+    x = tensor([3.0])
+    assert call(x).item() == 6.0
+    monkeypatch.delitem(sys.modules, "elsewhere")
+    assert call(x).item() == 6.0
+    assert len(calls) == 1
+    other.scale[0] = 4.0
+    assert call(x).item() == 12.0
+    assert len(calls) == 2

@@ -33,6 +33,7 @@ CONVOLUTIONS = {  # batch, channels, height, width, filters, kernel, then option
 }
 NETWORKS = {
     "squares": (nn.Conv2d, (3, 34, 12, 13), dict(out_channels=40, kernel_size=3, padding=1)),
+    "pointwise": (nn.Conv2d, (3, 34, 12, 13), dict(out_channels=37, kernel_size=1)),
     "stem": (nn.Conv2d, (2, 3, 17, 19), dict(out_channels=8, kernel_size=7, stride=2, padding=3)),
     "groups": (
         nn.Conv2d, (3, 20, 8, 8),
