@@ -19,7 +19,9 @@ from inductor.values import Lazy, Stored
 from inductor.weights import LEAST, keep
 
 FEWEST = 3  # convolutions of a graph that are worth bringing its images into another order
-LEAST_PIXELS = 16  # from which on a convolution by 1x1 is a product of matrices
+LEAST_PIXELS = 16  # from which on a convolution by 1x1 may be a product of matrices
+LEAST_CHANNELS = 48  # from which on its gradient by the weights is one
+FEW_PIXELS, DEEP = 64, 480  # where it is one though its weights are packed once
 LEAST_FILTERS = 8  # of a group, below which vectors of filters would be mostly empty
 
 
@@ -146,7 +148,7 @@ def _direct(
         return _winograd(lowering, node, conv, image, weight, bias)
     thin = frames.is_thin(conv)
     frame = frames.thin_frame(conv) if thin else frames.frame(conv)
-    if _is_matrix(conv):
+    if _is_product(conv, conv.channels, kept):
         return _product(lowering, node, _title("convolution", conv), conv, image, weight, bias)
     weights = lowering.contiguous(weight)
     packed = _packed(
@@ -212,12 +214,12 @@ def _spread(
     from inductor.templates import direct, packing, winograd
     from inductor.templates.frame import gradient_frames
 
+    kept = _is_kept(lowering, lowering.contiguous(weight))
     if winograd.handles(conv):
         back = winograd.turned(conv)
-        kept = _is_kept(lowering, lowering.contiguous(weight))
         if winograd.handles(back) and (kept or winograd.pays(back)):
             return _winograd(lowering, node, conv, gradient, weight, None, turn=True)
-    if _is_matrix(conv):
+    if _is_product(conv, conv.filters, kept):
         name = _title("convolution input gradient", conv)
         return _product(lowering, node, name, conv, gradient, weight, None, turn=True)
     weights = lowering.contiguous(weight)
@@ -281,7 +283,7 @@ def _outer(lowering: Lowering, node: Node, conv: Any, gradient: Lazy, image: Laz
     out = Buffer(lowering.name(), pixels.dtype, shape, contiguous_strides(shape))
     flag = Buffer(lowering.name(), "int32", (1,), (1,))
     name = _title("convolution weight gradient", conv)
-    if _is_matrix(conv):
+    if _is_matrix(conv) and conv.channels >= LEAST_CHANNELS:
         return _product_of_images(lowering, name, slopes, pixels, out)
     quick = components.handles(conv)
 
@@ -302,10 +304,19 @@ def _outer(lowering: Lowering, node: Node, conv: Any, gradient: Lazy, image: Laz
 
 
 def _is_matrix(conv: Any) -> bool:
-    """Is a convolution a product of matrices, with a row for every pixel? Few rows had better be
-    spread over the threads by their filters."""
-    alone = conv.taps == conv.groups == 1 and conv.stride == (1, 1) and conv.padding == (0, 0)
-    return alone and conv.batch * conv.pixels >= LEAST_PIXELS
+    """Is a convolution a product of matrices, with a row for every pixel?"""
+    return conv.taps == conv.groups == 1 and conv.stride == (1, 1) and conv.padding == (0, 0)
+
+
+def _is_product(conv: Any, depth: int, kept: bool) -> bool:
+    """Whether a convolution by 1x1 had better be computed as a product. Of few pixels its tiles are
+    taller, of deep ones too, and it packs what is not kept as it goes; the direct kernel changes its
+    results before they leave the registers.
+    """
+    pixels = conv.batch * conv.pixels
+    if not _is_matrix(conv) or pixels < LEAST_PIXELS:
+        return False
+    return not kept or pixels <= FEW_PIXELS or depth >= DEEP
 
 
 def _product(
