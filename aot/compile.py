@@ -73,6 +73,7 @@ def compile(
     if not training:
         final = _simplify(*decompose(worker.graph, keep, pure), module, constants)
         _mark_parameters(final, examples)
+        _mark_writes(final, plan, examples)
         seen("inference", final)
         run = (inference_compiler or forward_compiler)(final, _examples(final))
         return _unaliased(Inference(plan, run), module)
@@ -142,6 +143,15 @@ def _mark_parameters(module: GraphModule, examples: Sequence[Any]) -> None:
     for node, example in zip(nodes[len(nodes) - len(examples) :], examples, strict=True):
         kept = isinstance(example, Parameter) or getattr(example, "requires_grad", False)
         node.meta["parameter"] = kept
+
+
+def _mark_writes(module: GraphModule, plan: Any, examples: Sequence[Any]) -> None:
+    """Tell the compiler which results the runtime writes to inputs, where autograd need not know."""
+    offset = 1 if plan.random_count else 0
+    module.graph.output_node().meta["writes"] = [
+        (slot, number + offset) for number, slot in plan.writes
+        if number in plan.unseen or not getattr(examples[number], "requires_grad", False)
+    ]
 
 
 def _dropping(run: Callable, offset: int) -> Callable:

@@ -26,6 +26,7 @@ trigonometry  sine, cosine, tangent and their inverses, likewise
 specialmath   rarely used scalar functions
 cache         object code on disk, without pickle
 weights       weights in the order in which kernels read them, kept between calls
+inplace       results that take the memory of an input
 memory        where buffers live: blocks, and one workspace of temporaries
 pair          the memory that forward and backward half of a training step share
 templates/    kernels written as LLVM IR: matrix products, convolutions

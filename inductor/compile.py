@@ -27,7 +27,7 @@ import inductor.window  # noqa: F401
 from eager.op import Op
 from eager.registry import registry
 from fx.graph_module import GraphModule
-from inductor import config, threads
+from inductor import config, inplace, threads
 from inductor.cache import Cache
 from inductor.codegen import build, crew
 from inductor.codegen.kernel import Source, generate
@@ -84,6 +84,7 @@ class Compilation:
     units: list[Unit] = field(default_factory=list)
     blocks: list[Block] = field(default_factory=list)
     homes: dict[Buffer, Place] = field(default_factory=dict)  # of results
+    inplace: dict[Buffer, Buffer] = field(default_factory=dict)  # results in the memory of inputs
     places: dict[Buffer, Place] = field(default_factory=dict)  # of temporaries
     workspace: Block = field(default_factory=Block)
     run: Callable | None = None
@@ -113,6 +114,7 @@ def schedule(c: Compilation) -> None:
             reads = [b for b in source.arguments if b not in source.written]
             unit = Unit(reads, source.written, source=source, group=group)
         c.units.append(unit)
+    c.inplace = inplace.find(c)
     c.report.kernels = sum(u.source is not None for u in c.units)
     c.report.distinct_kernels = len({u.source.text for u in c.units if u.source is not None})
     c.report.templates = sum(u.step is not None for u in c.units)
@@ -196,7 +198,7 @@ def place(c: Compilation) -> None:
         buffer.kind = "exchanged"
     steps = [(u.reads, u.writes) for u in c.units]
     for buffer, (first, last) in spans(steps).items():
-        if buffer.kind in ("output", "exchanged"):
+        if buffer.kind in ("output", "exchanged") and buffer not in c.inplace:
             if buffer not in c.homes:
                 c.homes[buffer] = Block(max(buffer.bytes, 1)), 0
             block, offset = c.homes[buffer]
