@@ -15,9 +15,9 @@ from typing import Any
 
 from aot.decompose import decompose
 from aot.functional import functionalize
-from aot.joint import trace_joint
+from aot.joint import asks_for_gradients, trace_joint, trace_step
 from aot.partition import partition
-from aot.runtime import Inference, Program, Training, Unaliased
+from aot.runtime import Inference, Program, Spending, Training, Unaliased
 from eager import autograd
 from eager.fake import FakeTensor
 from eager.nn.parameter import Parameter
@@ -69,6 +69,16 @@ def compile(
     if plan.random_count:
         needs = [False, *needs]
     outputs: Any = worker.graph.output_node().args[0]
+    if asks_for_gradients(worker.graph):
+        graph, more = trace_step(worker.graph, needs, pure)
+        step = GraphModule(_owner(pure, {**constants, **more}), graph, "Step")
+        seen("joint", step)
+        final = _simplify(*decompose(graph, keep, step), module, {**constants, **more})
+        _mark_writes(final, plan, examples)
+        seen("inference", final)
+        run = (inference_compiler or forward_compiler)(final, _examples(final))
+        spent = [n for n, o in enumerate(outputs) if _requires(o)]
+        return _unaliased(Inference(plan, Spending(run, spent) if spent else run), module)
     training = autograd.is_grad_enabled() and any(needs) and any(_requires(o) for o in outputs)
     if not training:
         final = _simplify(*decompose(worker.graph, keep, pure), module, constants)

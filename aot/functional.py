@@ -9,6 +9,7 @@ inputs are written back and which outputs alias an input or each other.
 
 from __future__ import annotations
 
+import operator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -100,6 +101,19 @@ class Functionalize(Recorder):
                 value = self.pure(op, (value, *params))
         tensor._pure, tensor._read_at = value, root.version  # type: ignore[attr-defined]
         return value
+
+    def call(self, target: Any, args: Any, kwargs: Any) -> Any:
+        if target is not autograd.gradients:
+            return super().call(target, args, kwargs)
+        loss, leaves = args
+        nodes = self.node_of(self.read(loss)), [self.node_of(self.read(leaf)) for leaf in leaves]
+        result = tuple(empty(tuple(leaf.shape), leaf.dtype) for leaf in leaves)
+        node = self.graph.call_function(target, nodes)
+        node.meta["val"] = result
+        for number, value in enumerate(result):
+            value._proxy = self.graph.call_function(operator.getitem, (node, number))
+            value._proxy.meta["val"] = value
+        return result
 
     # -- calling ---------------------------------------------------------------------------------
 

@@ -27,6 +27,53 @@ class Joint(Recorder):
         return autograd.apply(op, bound, self.record)
 
 
+class Step(Joint):
+    """Runs the backward passes that a graph itself asks for."""
+
+    def call(self, target: Any, args: Any, kwargs: Any) -> Any:
+        result = super().call(target, args, kwargs)
+        if target is not autograd.gradients:
+            return result
+        return tuple([value.contiguous() for value in result])
+
+
+def asks_for_gradients(graph: Graph) -> bool:
+    """Whether a graph has a backward pass in it."""
+    return any(node.target is autograd.gradients for node in graph.nodes)
+
+
+def trace_step(
+    graph: Graph, needs: list[bool], attributes: Any = None
+) -> tuple[Graph, dict[str, Tensor]]:
+    """A pure graph with backward passes in it, written out; with the constants met."""
+    worker = Step()
+    placeholders = graph.find_nodes(op="placeholder")
+    inputs = _primals(worker, placeholders, needs)
+    mode = autograd.is_grad_enabled()
+    autograd.set_grad_enabled_(True)
+    try:
+        outputs = worker.run(graph, inputs, attributes)
+    finally:
+        autograd.set_grad_enabled_(mode)
+    worker.graph.output(tuple(worker.node_of(o) for o in outputs))
+    return worker.graph, worker.constants
+
+
+def _primals(worker: Recorder, placeholders: list[Any], needs: list[bool]) -> list[Any]:
+    """The inputs of a pure graph, as fake tensors of which some want gradients."""
+    inputs: list[Any] = []
+    for node, wanted in zip(placeholders, needs, strict=True):
+        value = node.meta["val"]
+        if not isinstance(value, FakeTensor):
+            worker.graph.placeholder(node.name).meta["val"] = value
+            inputs.append(value)
+            continue
+        fake = FakeTensor.of(value)
+        fake._requires_grad = wanted
+        inputs.append(worker.input(node.name, fake))
+    return inputs
+
+
 def trace_joint(
     graph: Graph, needs: list[bool], attributes: Any = None
 ) -> tuple[Graph, list[int], list[bool], dict[str, Tensor]]:
@@ -39,16 +86,7 @@ def trace_joint(
     """
     worker = Joint()
     placeholders = graph.find_nodes(op="placeholder")
-    inputs: list[Any] = []
-    for node, wanted in zip(placeholders, needs, strict=True):
-        value = node.meta["val"]
-        if not isinstance(value, FakeTensor):
-            worker.graph.placeholder(node.name).meta["val"] = value
-            inputs.append(value)
-            continue
-        fake = FakeTensor.of(value)
-        fake._requires_grad = wanted
-        inputs.append(worker.input(node.name, fake))
+    inputs = _primals(worker, placeholders, needs)
     mode = autograd.is_grad_enabled()
     autograd.set_grad_enabled_(True)
     try:

@@ -88,6 +88,37 @@ def _laid_out(grad: Tensor, spec: Spec) -> Tensor:
     return result
 
 
+class Spent(Node):
+    """The history of what a program gives out that has run its own backward pass."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.edges = []
+
+    def name(self) -> str:
+        return "CompiledFunctionBackward"
+
+    def apply(self, grads: list[Tensor | None], keep: bool) -> Sequence[Tensor | None]:
+        raise RuntimeError(
+            "Trying to backward through the graph a second time: the compiled program that computed"
+            " this tensor has called backward() itself, and its saved values are freed."
+        )
+
+
+class Spending:
+    """A pure program some of whose results have a history that is spent."""
+
+    def __init__(self, run: Callable, spent: list[int]) -> None:
+        self.run, self.spent = run, spent
+
+    def __call__(self, *inputs: Any) -> tuple:
+        returned = self.run(*inputs)
+        for number in self.spent:
+            result = returned[number]
+            result._node, result._output_nr, result._requires_grad = Spent(), 0, True
+        return returned
+
+
 class Program:
     """What a call does around the pure graph, by its plan."""
 

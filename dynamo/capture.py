@@ -48,7 +48,7 @@ _INSTALLED = tuple({sysconfig.get_path(name) for name in ("stdlib", "purelib", "
 _TOOLS = ("eager.ops.", "eager.op.", "eager.tensor.", "eager.construct.", "eager.nn.functional.")
 # Methods that change a tensor object instead of computing with it.
 _METHODS_WITH_EFFECTS = frozenset(
-    ("backward", "register_hook", "register_post_accumulate_grad_hook", "retain_grad",
+    ("register_hook", "register_post_accumulate_grad_hook", "retain_grad",
      "requires_grad_", "share_memory_", "set_", "resize_", "pin_memory")
 )  # fmt: skip
 
@@ -103,6 +103,8 @@ class Capture:
         self.inner: InnerGraph | None = None
         self.entry_mode = autograd.is_grad_enabled()
         self.tensor_slots = frozenset(vars(FakeTensor)) | frozenset(Tensor.__annotations__)
+        self.spent: set[Any] = set()  # nodes of autograd that a captured backward pass has freed
+        self.written: set[int] = set()  # fakes that the graph writes to, by identity
         self._last_placeholder: Node | None = None
         self._nodes: dict[int, Node] = {}
         self._memo: dict[int, tuple[Any, Value]] = {}
@@ -231,7 +233,7 @@ class Capture:
         if name in _METHODS_WITH_EFFECTS:
             unsupported(
                 "Tensor method that is not an operator",
-                f"Tensor.{name} changes the tensor object or runs the backward pass",
+                f"Tensor.{name} changes the tensor object",
                 "call it outside the compiled region",
             )
 
@@ -390,6 +392,20 @@ class Capture:
         self._attach(node, result)
         return result
 
+    def differentiate(self, m: Any, loss: FakeTensor, leaves: list[FakeTensor]) -> list[Any]:
+        """The gradients of a loss by leaves, as values of the graph."""
+        from eager.registry import ops
+
+        with autograd.no_grad():
+            result = tuple(self.recorder.fake.interpret(ops.zeros_like, (f,), {}) for f in leaves)
+        nodes = self.node_of(loss), [self.node_of(leaf) for leaf in leaves]
+        node = self.graph.call_function(autograd.gradients, nodes)
+        node.meta["val"] = result
+        node.meta["stack"] = self._positions()
+        self._attach(node, result)
+        self.frame = m
+        return [m.wrap_result(fake) for fake in result]
+
     def _attach(self, node: Node, result: Any) -> None:
         if isinstance(result, FakeTensor):
             if self.known(result) is None:
@@ -416,6 +432,7 @@ class Capture:
         for name in op.mutates:
             place = op.parameters.index(name)
             target = args[place] if place < len(args) else kwargs.get(name)
+            self.written.add(id(target))
             value = self.known(target)
             if value is not None and isinstance(value.source, ConstantSource):
                 unsupported(
@@ -456,12 +473,24 @@ class Capture:
         if autograd.is_grad_enabled() != self.entry_mode:
             node = self.graph.call_function(autograd.set_grad_enabled_, (self.entry_mode,))
             node.meta.update(val=None, stack=[])
+        self._check_histories(outputs)
         results = tuple(self.node_of(value.fake) for value in outputs)
         node = self.graph.output(results)
         node.meta["val"] = tuple(value.fake for value in outputs)
         self._remove_dead_code()
         self._guard_aliases()
         return any(node.op == "call_function" for node in self.graph.nodes)
+
+    def _check_histories(self, outputs: Sequence[TensorValue]) -> None:
+        """A graph with a backward pass gives out no tensor that another could begin at."""
+        for value in outputs if self.spent else ():
+            if value.real is None and value.fake.requires_grad:
+                if autograd.node_of(value.fake) not in self.spent:
+                    unsupported(
+                        "History behind a backward pass",
+                        f"{value!r} leaves the graph with a history that is still wanted",
+                        "detach it, or return it from another function",
+                    )
 
     def _remove_dead_code(self) -> None:
         for node in reversed(self.graph.nodes):

@@ -13,6 +13,7 @@ from dynamo.values.base import Value
 from dynamo.values.container import ListValue, SetValue
 from dynamo.values.dictionary import DictValue
 from dynamo.values.function import CellValue
+from dynamo.values.tensor import TensorValue
 from dynamo.values.object import DELETED, ObjectValue, lookup
 
 if TYPE_CHECKING:
@@ -74,6 +75,12 @@ class Effects:
             out += [owner, value]
         return out
 
+    def prepare(self, e: Emitter) -> None:
+        """Emit what comes before the graph: gradients that are forgotten unseen make room for new ones."""
+        cleared = [v for v in self._mutated.values() if isinstance(v, TensorValue) and v.cleared]
+        if cleared:
+            e.call_helper(clear_gradients, *cleared)
+
     def replay(self, e: Emitter, root_globals: dict[str, Any]) -> None:
         """Emit code that brings all objects up to date."""
         for value in self._mutated.values():
@@ -97,6 +104,8 @@ def _operands(value: Value) -> list[Value]:
         return parts + list(value.removed.values())
     if isinstance(value, CellValue):
         return [] if value.final is None or value.name is not None else [value.final]
+    if isinstance(value, TensorValue):
+        return [] if value.gradient is None else [value.gradient]
     if isinstance(value, ObjectValue):
         return [part for part in value.attributes.values() if part is not DELETED]
     return list(value.children())
@@ -112,6 +121,8 @@ def _replay(e: Emitter, value: Value) -> None:
     elif isinstance(value, CellValue):
         if value.name is None:
             e.call_helper(store_cell, value, value.final)
+    elif isinstance(value, TensorValue):
+        e.call_helper(store_gradient, value, value.gradient)
     elif isinstance(value, ObjectValue):
         plain = not isinstance(lookup(value.kind, "__setattr__"), types.FunctionType)
         for name, part in value.attributes.items():
@@ -174,6 +185,18 @@ def _built_in(target: Any) -> Any:
 
 def store_cell(cell: Any, value: Any) -> None:
     cell.cell_contents = value
+
+
+def clear_gradients(*tensors: Any) -> None:
+    for tensor in tensors:
+        tensor.grad = None
+
+
+def store_gradient(target: Any, value: Any) -> None:
+    """What the engine does with the first gradient of a leaf: nobody else writes to it."""
+    if value is not None and not value._exclusive:
+        value = value.detach().clone()
+    target.grad = value
 
 
 def store_attribute(target: Any, name: str, value: Any) -> None:

@@ -306,6 +306,7 @@ class RootFrame(Frame):
 
     def _begin(self, e: Emitter, module: GraphModule | None) -> None:
         if module is not None:
+            self.effects.prepare(e)
             start = len(e.code)
             e.call_graph(self._compiled, self.capture.inputs)
             if not self.capture.writes():

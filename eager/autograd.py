@@ -388,6 +388,11 @@ def grad(
     return tuple(found)
 
 
+def gradients(loss: Tensor, leaves: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """What `loss.backward()` adds to the gradients of leaves: the call that stands for it in graphs."""
+    return grad([loss], list(leaves))  # type: ignore[return-value]
+
+
 # -- hooks on tensors ------------------------------------------------------------------------------
 
 

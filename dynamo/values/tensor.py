@@ -9,8 +9,10 @@ import types
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from dynamo.source import ConstantSource
 from dynamo.unsupported import unsupported
 from dynamo.values.base import NO_KEYWORDS, RealValue, Value
+from dynamo.values.constant import Constant
 
 if TYPE_CHECKING:
     from dynamo.emit import Emitter
@@ -28,6 +30,9 @@ class TensorValue(Value):
         self.kind = kind
         self.real = real
         self.source = source
+        self.gradient: Value | None = None  # what the program has stored as `.grad`
+        self.cleared = False  # whether it did without looking at the one before
+        self._was_read = False
 
     def __repr__(self) -> str:
         shape = ", ".join(map(str, self.fake.shape))
@@ -61,16 +66,36 @@ class TensorValue(Value):
         return m.run(getattr, [self, m.constant(name)])
 
     def _gradient(self, m: Frame) -> Value:
+        if self.gradient is not None:
+            return self.gradient
         if self.source is None:
             return m.constant(None)
+        self._was_read = True
         return m.read(self.real.grad, self.source, "grad")
 
     def store_attribute(self, m: Frame, name: str, value: Value) -> None:
+        if name == "grad" and self._takes(value):
+            if self.gradient is None and isinstance(value, Constant):
+                self.cleared = not self._was_read
+            self.gradient = value
+            m.effects.mutate(self)
+            return
         unsupported(
             "Attribute store on a tensor",
             f"`.{name}` of a tensor is assigned",
             "set attributes of tensors outside the compiled region",
         )
+
+    def _takes(self, value: Value) -> bool:
+        """Whether a value can be stored as the gradient: None, or a tensor of the same kind."""
+        if self.source is None or isinstance(self.source, ConstantSource):
+            return False
+        if isinstance(value, Constant):
+            return value.unwrap() is None
+        if not isinstance(value, TensorValue):
+            return False
+        mine, its = self.fake, value.fake
+        return (mine.shape, mine.dtype) == (its.shape, its.dtype)
 
     def method(
         self, m: Frame, name: str, args: Sequence[Value], kwargs: dict[str, Value] = NO_KEYWORDS
@@ -121,6 +146,10 @@ class TensorMethod(Value):
         def call_method(tensor: Any, *args: Any, **kwargs: Any) -> Any:
             return getattr(tensor, name)(*args, **kwargs)
 
+        if name == "backward":
+            from dynamo.values.backward import backward
+
+            return backward(m, self.owner, args, kwargs)
         m.capture.check_tensor_method(self.owner, name)
         return m.run(call_method, [self.owner, *args], kwargs, what=f"Tensor.{name}")
 

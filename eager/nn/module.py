@@ -424,11 +424,9 @@ class Module(HookedCall, SavedState):
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forgets (or zeroes) the gradients of all parameters."""
         for parameter in self.parameters():
-            if parameter.grad is None:
-                continue
             if set_to_none:
                 parameter.grad = None
-            else:
+            elif parameter.grad is not None:
                 parameter.grad = parameter.grad.detach()
                 parameter.grad.zero_()
 

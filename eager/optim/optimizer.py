@@ -157,11 +157,9 @@ class Optimizer:
         """Forgets (or zeroes) the gradients of all parameters."""
         for group in self.param_groups:
             for param in group["params"]:
-                if param.grad is None:
-                    continue
                 if set_to_none:
                     param.grad = None
-                else:
+                elif param.grad is not None:
                     param.grad = param.grad.detach()
                     param.grad.zero_()
 
