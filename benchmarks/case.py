@@ -142,6 +142,14 @@ class Case:
 
         return learn
 
+    def compiled(self, backend: str) -> Callable[[], Any]:
+        """What `caller` gives, compiled: in training the whole step, with its backward pass and its
+        optimizer, as in PyTorch's runner.
+        """
+        if not self.training:
+            return self.caller(self.compile(backend))
+        return self.library.torch.compile(self.caller(self.forward), backend=backend)
+
     def compile(self, backend: str) -> Any:
         """`forward`, compiled, sharing the parameters of the eager one."""
         return self.library.torch.compile(self.forward, backend=backend)
@@ -167,15 +175,23 @@ class Case:
 
         return step
 
-    def outputs(self, forward: Any) -> dict[str, np.ndarray]:
-        """The output, or in training the loss and the gradient of every parameter, by name."""
+    def outputs(self, forward: Any, backend: str | None = None) -> dict[str, np.ndarray]:
+        """The output, or in training the loss and the gradient of every parameter, by name. With a
+        backend, forward and backward pass are compiled as one.
+        """
         torch = self.library.torch
         if not self.training:
             with torch.no_grad():
-                return {"output": np.array(forward(*self.arguments).numpy())}
+                run = forward if backend is None else torch.compile(forward, backend=backend)
+                return {"output": np.array(run(*self.arguments).numpy())}
+
+        def learn(*inputs: Any) -> Any:
+            loss = forward(*inputs)
+            loss.backward()
+            return loss
+
         self.model.zero_grad()
-        loss = forward(*self.inputs)
-        loss.backward()
+        loss = (learn if backend is None else torch.compile(learn, backend=backend))(*self.inputs)
         found = {"loss": np.array(loss.detach().numpy())}
         for name, parameter in self.model.named_parameters():
             if parameter.grad is not None:

@@ -132,7 +132,7 @@ def network(name: str, options: argparse.Namespace, folder: Path) -> dict[str, f
 
     case.SOURCES.setdefault(name, "image")
     ours = case.Case(case.Library("flambeau", options.threads), name, False, 1)
-    calls = {"ours": ours.caller(ours.compile("inductor"))}
+    calls = {"ours": ours.compiled("inductor")}
     try:
         torch = case.Case(case.Library("torch", options.threads), name, False, 1)
     except ImportError:
@@ -273,7 +273,7 @@ def training(options: argparse.Namespace) -> Iterator[str]:
         ours = case.Case(case.Library("flambeau", options.threads), name, True, options.batch)
         peer = case.Case(case.Library("torch", options.threads), name, True, options.batch)
         peer.copy_weights(ours)
-        calls = {"ours": ours.caller(ours.compile("inductor")), "torch": peer.caller(peer.forward)}
+        calls = {"ours": ours.compiled("inductor"), "torch": peer.caller(peer.forward)}
         best = dict.fromkeys(calls, float("inf"))
         for turn in range(options.repeat + 1):
             for who, call in calls.items():

@@ -36,7 +36,7 @@ def measure(library: str, model: str, training: bool, threads: int) -> dict[str,
     imported = time.perf_counter()
     case = Case(loaded, model, training)
     built = time.perf_counter()
-    call = case.caller(case.compile("inductor"))
+    call = case.compiled("inductor")
     with loaded.context():  # some sources import torch when they are called
         call()
     done = time.perf_counter()

@@ -43,7 +43,7 @@ def caller(options: argparse.Namespace) -> Callable[[], Any]:
     library = case.Library("flambeau", options.threads)
     if options.name in case.names():
         made = case.Case(library, options.name, options.training, options.batch_size)
-        return made.caller(made.compile("inductor"))
+        return made.compiled("inductor")
     torch = library.torch
     with library.context():
         import timm

@@ -13,8 +13,8 @@ from dynamo.values.base import Value
 from dynamo.values.container import ListValue, SetValue
 from dynamo.values.dictionary import DictValue
 from dynamo.values.function import CellValue
-from dynamo.values.tensor import TensorValue
 from dynamo.values.object import DELETED, ObjectValue, lookup
+from dynamo.values.tensor import TensorValue
 
 if TYPE_CHECKING:
     from dynamo.emit import Emitter

@@ -14,6 +14,7 @@
 - `module`: Python modules and nn.Module instances
 - `klass`: classes and what calling them gives
 - `builtin`: built-in functions
+- `backward`: backward passes
 - `derivative`: custom autograd functions
 - `wrap`: from a Python object and its source to a guarded value
 """
