@@ -26,6 +26,8 @@ from inductor.launcher import Field, Header
 ALIGNMENT = 64
 KEPT = 1 << 16
 """Bytes of working memory that a program keeps rather than allocates in every call."""
+LARGE = 1 << 25
+"""Bytes from which on it keeps it too: the allocator would return such memory, and fetch its pages again."""
 WORTH = 16_000
 """Nanoseconds of work that are worth a thread of their own, where that is awake."""
 WAKING = 60_000
@@ -168,7 +170,7 @@ class Program:
     """Steps over inputs, outputs, one workspace and constants; `call` runs them.
 
     `keep` holds whatever must outlive the program (loaded code, for one). Workspace and scratch
-    memory of more than `KEPT` bytes are allocated by each call: nothing is held between calls.
+    memory of more than `KEPT` bytes and up to `LARGE` are allocated by each call.
     """
 
     def __init__(
@@ -184,6 +186,7 @@ class Program:
         self.inputs, self.outputs, self.workspace = inputs, outputs, workspace
         self.constants, self.keep = tuple(constants), keep
         self._clones: list[Program] = []
+        self._held: np.ndarray | None = None
         self._lock = threading.Lock()
         self._capacity = threads_at_most()
         self._build()
@@ -285,8 +288,11 @@ class Program:
         """
         given = arrays
         if self._memory is None and isinstance(arrays, tuple):
-            given = (*arrays, aligned(self.needs) if memory is None else memory)
+            memory = self._room() if memory is None else memory
+            given = (*arrays, memory)
         result = self._call(given)
+        if self.needs >= LARGE:
+            self._held = memory
         if result == 0:
             return (0, 0)
         if result == launcher.BUSY:
@@ -295,6 +301,11 @@ class Program:
             count = self.inputs + self.outputs
             raise TypeError(f"program: expected a tuple of {count} arrays, got {_describe(arrays)}")
         return result & 0xFFFFFFFF, result >> 32
+
+    def _room(self) -> np.ndarray:
+        """Memory to work in: that of the call before, where it was kept and no other call has it."""
+        held, self._held = self._held, None
+        return aligned(self.needs) if held is None else held
 
     def run(self, pointers: Sequence[int]) -> tuple[int, int]:
         """Run on raw addresses, inputs before outputs; not to be entered by two threads at once."""
@@ -339,7 +350,7 @@ class Program:
     ) -> list[tuple[str, float]]:
         """Run step by step; the result is (name, seconds by the clock) for each."""
         result = []
-        memory = aligned(self.needs)  # steps leave each other what they made
+        memory = self._room()  # steps leave each other what they made
         for index, step in enumerate(self.steps):
             self._header[Header.FIRST], self._header[Header.LAST] = index, index + 1
             begin = clock()
@@ -350,7 +361,7 @@ class Program:
 
     def scratch_bytes(self) -> int:
         """Bytes of native memory that this program holds between calls, for workspace and scratch memory."""
-        return 0 if self._memory is None else self._memory.nbytes
+        return sum(m.nbytes for m in (self._memory, self._held) if m is not None)
 
 
 def _describe(arrays: object) -> str:
