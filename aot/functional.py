@@ -106,7 +106,8 @@ class Functionalize(Recorder):
         if target is not autograd.gradients:
             return super().call(target, args, kwargs)
         loss, leaves = args
-        nodes = self.node_of(self.read(loss)), [self.node_of(self.read(leaf)) for leaf in leaves]
+        # a leaf that was written to unseen has the history of the input that it was
+        nodes = self.node_of(self.read(loss)), [self.node_of(leaf) for leaf in leaves]
         result = tuple(empty(tuple(leaf.shape), leaf.dtype) for leaf in leaves)
         node = self.graph.call_function(target, nodes)
         node.meta["val"] = result

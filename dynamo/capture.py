@@ -20,7 +20,7 @@ from dynamo.effects import Effects
 from dynamo.guard import GuardSet, TensorSpec
 from dynamo.inner import InnerGraph, fold, is_effect
 from dynamo.source import AttributeSource, ConstantSource, ItemSource, NumberSource
-from dynamo.unsupported import Position, Raised, Unsupported, unsupported
+from dynamo.unsupported import Position, Raised, Unsupported, WantedHistory, unsupported
 from dynamo.values.base import Value
 from dynamo.values.constant import Constant
 from dynamo.values.tensor import TensorValue
@@ -103,8 +103,8 @@ class Capture:
         self.inner: InnerGraph | None = None
         self.entry_mode = autograd.is_grad_enabled()
         self.tensor_slots = frozenset(vars(FakeTensor)) | frozenset(Tensor.__annotations__)
+        self.differentiated_at = 0  # the step of the root frame that ran a backward pass first
         self.spent: set[Any] = set()  # nodes of autograd that a captured backward pass has freed
-        self.written: set[int] = set()  # fakes that the graph writes to, by identity
         self._last_placeholder: Node | None = None
         self._nodes: dict[int, Node] = {}
         self._memo: dict[int, tuple[Any, Value]] = {}
@@ -432,7 +432,6 @@ class Capture:
         for name in op.mutates:
             place = op.parameters.index(name)
             target = args[place] if place < len(args) else kwargs.get(name)
-            self.written.add(id(target))
             value = self.known(target)
             if value is not None and isinstance(value.source, ConstantSource):
                 unsupported(
@@ -486,7 +485,7 @@ class Capture:
         for value in outputs if self.spent else ():
             if value.real is None and value.fake.requires_grad:
                 if autograd.node_of(value.fake) not in self.spent:
-                    unsupported(
+                    raise WantedHistory(
                         "History behind a backward pass",
                         f"{value!r} leaves the graph with a history that is still wanted",
                         "detach it, or return it from another function",

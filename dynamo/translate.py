@@ -43,6 +43,7 @@ from dynamo.unsupported import (
     Position,
     Raised,
     Unsupported,
+    WantedHistory,
     unsupported,
 )
 from dynamo.values.base import NULL, Value
@@ -108,6 +109,9 @@ def translate_frame(
         except Unsupported as error:
             if not error.stack:
                 error.stack = root.positions()
+            if isinstance(error, WantedHistory) and not fullgraph:
+                planned = root.capture.differentiated_at, error
+                continue
             if fullgraph or planned is not None:
                 raise
             planned = (root.break_step(), error)

@@ -66,6 +66,10 @@ class BackendCompilerFailed(RuntimeError):
         self.inner_exception = error
 
 
+class WantedHistory(Unsupported):
+    """A graph with a captured backward pass would give out a tensor with a history: the pass has to run between two graphs."""
+
+
 def unsupported(title: str, why: str = "", hint: str = "") -> NoReturn:
     """Raises Unsupported; the machine adds the place."""
     raise Unsupported(title, why, hint)

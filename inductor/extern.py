@@ -152,6 +152,37 @@ def packed_once(lowering: Lowering, problem: Any, b: Operand) -> tuple[Any, Oper
     return replace(problem, packed=True), Operand(buffer, 0, b.strides)
 
 
+FEW_ROWS = 16  # rows of products that cost as much as the reading of B
+OFTEN = 4  # such products with the same B that are worth packing it for them
+
+
+def packed_for_many(
+    lowering: Lowering, factor: Any, problem: Any, b: Operand
+) -> tuple[Any, Operand]:
+    """The product with B packed for all products of few rows that read it: a step in time each."""
+    from inductor.templates import panels
+    from inductor.weights import LEAST
+
+    products = [u for u in factor.users if getattr(u.target, "name", "") in ("mm", "addmm")]
+    alike = [u for u in products if u.args[2 if u.target.name == "addmm" else 1] is factor]
+    few = problem.m <= FEW_ROWS and problem.n * problem.k >= LEAST
+    if problem.packed or b.batch or not few or len(alike) < OFTEN:
+        return problem, b
+    key = (b, problem.n, problem.k)
+    if key not in lowering.packed:
+        size = panels.size(problem)
+        out = Buffer(lowering.name(), problem.dtype, (size,), (1,))
+        template = panels.pack(problem)
+
+        def make(reference: Any) -> list[Any]:
+            place = reference(b.buffer, b.offset)
+            return [template.step(place, reference(out), name="pack factor")]
+
+        lowering.emit(Step("pack_factor", [b.buffer], [out], make))
+        lowering.packed[key] = out
+    return replace(problem, packed=True), Operand(lowering.packed[key], 0, b.strides)
+
+
 @lowers("mm", "bmm")
 def lower_product(
     lowering: Lowering, node: Node, bound: tuple, bias: Lazy | None = None
@@ -182,6 +213,7 @@ def lower_product(
     problem, b = packed_once(
         lowering, Problem(m, n, k, a.strides, b.strides, (rows, 1), batch, dtype=dtype), b
     )
+    problem, b = packed_for_many(lowering, bound[1], problem, b)
 
     def make(
         reference: Any, target: Buffer = out, epilogue: Any = None, more: Sequence[Buffer] = ()

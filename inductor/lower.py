@@ -132,6 +132,7 @@ class Lowering:
         self.wanted: dict[int, tuple[int, ...]] = {}
         self.parameters: set[Buffer] = set()  # inputs that are the same tensor in every call
         self.kept: dict[Any, Buffer] = {}
+        self.packed: dict[Any, Buffer] = {}  # factors packed for many products of this program
         self.free: set[Node] = set()  # results whose strides nobody minds
 
     # -- driver

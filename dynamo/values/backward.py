@@ -2,7 +2,7 @@
 of the leaves when it has run. So a whole training step is one graph.
 
 What is not that plain ends the graph before the call: seeds and other options, hooks, history from
-outside, leaves that the program has written to.
+outside.
 """
 
 from __future__ import annotations
@@ -38,6 +38,10 @@ def backward(m: Frame, loss: TensorValue, args: Sequence[Value], kwargs: dict[st
     if capture.spent & passed:
         _refuse("part of its history has been freed by a backward pass before")
     targets = [_target(m, leaf) for leaf in leaves]
+    root = m
+    while root.parent is not None:
+        root = root.parent
+    capture.differentiated_at = capture.differentiated_at or root.steps  # type: ignore[attr-defined]
     found = capture.differentiate(m, fake, leaves)
     capture.spent |= passed
     for target, gradient in zip(targets, found, strict=True):
@@ -79,8 +83,6 @@ def _target(m: Frame, leaf: Any) -> TensorValue:
     assert isinstance(value, TensorValue)
     if value.source is None or isinstance(value.source, ConstantSource):
         _refuse("a tensor that belongs to the code wants a gradient")
-    if id(leaf) in m.capture.written:
-        _refuse("a leaf has been written to in this program")
     if any(getattr(value.real, name) for name in _HOOKS):
         _refuse("a leaf has hooks")
     m.guard("EMPTY", value.source, _HOOKS)

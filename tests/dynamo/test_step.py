@@ -158,8 +158,9 @@ def test_two_steps_in_one_function(backend):
 
         return run
 
-    compiled, eager = torch.compile(learner(mine), backend=backend), learner(theirs)
-    for _ in range(2):
+    compiled = torch.compile(learner(mine), backend=backend, fullgraph=True)
+    eager = learner(theirs)
+    for _ in range(3):
         assert np.allclose(compiled(x, y).item(), eager(x, y).item(), 1e-5)
         same(mine, theirs)
 
@@ -283,6 +284,44 @@ def test_history_that_is_still_wanted_stays():
         other = run(x)
         other.backward()
         assert weight.grad.tolist() == [3, 6, 9]
+    assert statistics()["captured"] == 2 and not statistics()["skipped"]  # before and after the pass
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_adversaries(backend):
+    """Two optimizers in turn, whose second pass goes through what the first has written."""
+
+    def make():
+        return nn.ModuleList([network(), nn.Linear(3, 1)])
+
+    mine, theirs = pair(make)
+    x, y = data()
+
+    def learner(models):
+        maker, critic = models
+        first = torch.optim.SGD(critic.parameters(), lr=0.1)
+        second = torch.optim.SGD(maker.parameters(), lr=0.1)
+
+        def run(x):
+            made = maker(x)
+            first.zero_grad()
+            loss = critic(made.detach()).sigmoid().mean()
+            loss.backward()
+            first.step()
+            second.zero_grad()
+            other = critic(made).sigmoid().log().mean()
+            other.backward()
+            second.step()
+            return loss.detach() + other.detach()
+
+        return run
+
+    compiled = torch.compile(learner(mine), backend=backend, fullgraph=True)
+    eager = learner(theirs)
+    for _ in range(3):
+        assert np.allclose(compiled(x).item(), eager(x).item(), 1e-4)
+        same(mine, theirs)
+    assert statistics()["captured"] == 1
 
 
 @pytest.mark.parametrize("loss", [lambda w, x: w * x, lambda w, x: (w.detach() * x).sum()])

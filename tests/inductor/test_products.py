@@ -19,7 +19,24 @@ def test_the_gradient_of_a_weight_used_many_times_is_one_product(harness):
     weight = harness.tensor(64, 48, grad=True)
     harness.check(shared, weight, *(harness.tensor(4, 64) for _ in range(6)), tolerance=1e-4)
     forward, backward = harness.reports
-    assert (forward.templates, backward.templates) == (6, 1)
+    assert (forward.templates, backward.templates) == (7, 1)  # the weight is packed once for all
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("rows", [1, 5, 16])
+def test_a_factor_of_many_products_is_packed_once(harness, rows, dtype):
+    """In both orders of memory, with a bias and without, and not for products of many rows."""
+
+    def steps(weight, bias, h, wide):
+        for _ in range(4):
+            h = ops.tanh(ops.addmm(bias, h, weight.t()))
+            h = ops.tanh(ops.mm(h, weight)) + h[:, :1]
+        return h, ops.mm(wide, weight)
+
+    weight, bias = harness.tensor(50, 70, dtype=dtype), harness.tensor(50, dtype=dtype)
+    h, wide = harness.tensor(rows, 70, dtype=dtype), harness.tensor(40, 50, dtype=dtype)
+    harness.check(steps, weight, bias, h, wide, tolerance=1e-4)
+    assert harness.reports[0].templates == 8 + 2 + 1
 
 
 def test_large_factors_are_not_joined(harness):
