@@ -217,7 +217,7 @@ def test_sources_read_what_they_say():
         (TypeSource(X), Thing),
         (DefaultSource(FunctionSource(), "flag"), 4),
         (CellContentsSource(FunctionSource(), 0), [10, 20]),
-        (ModuleSource("numpy"), np),
+        (ModuleSource(np), np),
         (CallSource(ClosureSource("k"), tuple), (10, 20)),
         (ItemSource(ConstantSource(mapping), Colour.RED), 2),
         (DictItemSource(ConstantSource(mapping), "a"), 1),
