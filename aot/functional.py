@@ -102,6 +102,8 @@ class Functionalize(Recorder):
         tensor._pure, tensor._read_at = value, root.version  # type: ignore[attr-defined]
         return value
 
+    # -- calling ---------------------------------------------------------------------------------
+
     def call(self, target: Any, args: Any, kwargs: Any) -> Any:
         if target is not autograd.gradients:
             return super().call(target, args, kwargs)
@@ -115,8 +117,6 @@ class Functionalize(Recorder):
             value._proxy = self.graph.call_function(operator.getitem, (node, number))
             value._proxy.meta["val"] = value
         return result
-
-    # -- calling ---------------------------------------------------------------------------------
 
     def interpret(self, op: Op, args: tuple, kwargs: dict[str, Any]) -> Any:
         bound = op.bind(args, kwargs)

@@ -179,6 +179,7 @@ class Compiled:
                 self.homes[buffer] = home.number, offset
         for buffer, old in c.inplace.items():
             self.homes[buffer] = self.homes[old]
+        self.overwritten = {self.homes[old][0] for old in c.inplace.values()}
         self.kept: list[Kept] = []
         used = dict.fromkeys(b for u in c.units for b in u.reads if b.kind == "kept")
         for number, buffer in enumerate(used, len(inputs) + len(c.blocks)):
@@ -314,8 +315,8 @@ class Compiled:
         if isinstance(how, Result):
             return tensors[how.input] if how.input >= 0 else how.constant
         number, dtype, shape, strides, offset = how
-        if number < len(tensors) and arrays[number] is getattr(tensors[number], "_array", None):
-            return tensors[number]  # written in place
+        if number in self.overwritten and arrays[number] is tensors[number]._array:
+            return tensors[number]
         result = Tensor._wrap(_strided(arrays[number], dtype, shape, strides, offset))
         result._exclusive = number in self.exclusive
         return result

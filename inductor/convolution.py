@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from fx.node import Node
+from inductor.extern import Operand, packed_once, prepared
 from inductor.index import channels_last, contiguous_strides
 from inductor.loops import Buffer
 from inductor.lower import Lowering, Step, Unsupported, lowers
@@ -158,7 +159,7 @@ def _direct(
         source = image.stored() or lowering.realize(image)
         outer, inner = source.strides[:2], source.strides[2:]
         strides = (*outer, *inner) if len(inner) == 2 else (*outer, 0, *inner)
-        pixels = _step(
+        pixels = prepared(
             lowering, "pad", packing.pad(conv, strides), source, packing.padded_size(conv)
         )
     else:
@@ -324,7 +325,6 @@ def _product(
     bias: Stored | None, turn: bool = False,
 ) -> Lazy:
     """A convolution by 1x1, or if `turn` its gradient by the image: pixels times weights."""
-    from inductor.extern import Operand, packed_once
     from inductor.templates.finish import bias as add_bias
     from inductor.templates.finish import chain
     from inductor.templates.gemm import Problem, build
@@ -481,21 +481,7 @@ def _packed(lowering: Lowering, weight: Stored, template: Any, size: int) -> Sto
     """
     if _is_kept(lowering, weight) and size >= LEAST:
         return Stored.whole(keep(lowering, weight.buffer, weight.offset, template, size))
-    return _step(lowering, "pack_weights", template, weight, size)
-
-
-def _step(
-    lowering: Lowering, name: str, template: Any, source: Stored, size: int
-) -> Stored:
-    """A step of a template (source, target) that fills a buffer of `size` elements."""
-    out = Buffer(lowering.name(), source.dtype, (size,), (1,))
-
-    def make(reference: Any) -> list[Any]:
-        place = reference(source.buffer, source.offset)
-        return [template.step(place, reference(out), name=name)]
-
-    lowering.emit(Step(name, [source.buffer], [out], make))
-    return Stored.whole(out)
+    return prepared(lowering, "pack_weights", template, weight, size)
 
 
 @lowers("convolution_input_grad")

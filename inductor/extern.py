@@ -152,6 +152,20 @@ def packed_once(lowering: Lowering, problem: Any, b: Operand) -> tuple[Any, Oper
     return replace(problem, packed=True), Operand(buffer, 0, b.strides)
 
 
+def prepared(
+    lowering: Lowering, name: str, template: Any, source: Stored | Operand, size: int
+) -> Stored:
+    """A step of a template (source, target) that fills a buffer of `size` elements."""
+    out = Buffer(lowering.name(), source.buffer.dtype, (size,), (1,))
+
+    def make(reference: Any) -> list[Any]:
+        place = reference(source.buffer, source.offset)
+        return [template.step(place, reference(out), name=name)]
+
+    lowering.emit(Step(name, [source.buffer], [out], make))
+    return Stored.whole(out)
+
+
 FEW_ROWS = 16  # rows of products that cost as much as the reading of B
 OFTEN = 4  # such products with the same B that are worth packing it for them
 
@@ -170,16 +184,9 @@ def packed_for_many(
         return problem, b
     key = (b, problem.n, problem.k)
     if key not in lowering.packed:
-        size = panels.size(problem)
-        out = Buffer(lowering.name(), problem.dtype, (size,), (1,))
-        template = panels.pack(problem)
-
-        def make(reference: Any) -> list[Any]:
-            place = reference(b.buffer, b.offset)
-            return [template.step(place, reference(out), name="pack factor")]
-
-        lowering.emit(Step("pack_factor", [b.buffer], [out], make))
-        lowering.packed[key] = out
+        lowering.packed[key] = prepared(
+            lowering, "pack_factor", panels.pack(problem), b, panels.size(problem)
+        ).buffer
     return replace(problem, packed=True), Operand(lowering.packed[key], 0, b.strides)
 
 

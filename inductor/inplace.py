@@ -26,7 +26,9 @@ def find(c: Compilation) -> dict[Buffer, Buffer]:
     for slot, number in c.module.graph.output_node().meta.get("writes", ()):
         result, old = results[slot], inputs[number]
         new = result.buffer
-        if new is None or new.kind != "output" or buffers.count(new) > 1 or number in returned:
+        if new is None or new.kind != "output" or buffers.count(new) > 1:
+            continue
+        if number in returned or old in buffers:
             continue
         alike = (new.dtype, new.shape, new.strides) == (old.dtype, old.shape, old.strides)
         whole = not result.offset and tuple(result.strides) == tuple(new.strides)

@@ -59,7 +59,7 @@ def _refuse(why: str) -> None:
 
 def _history(loss: Any) -> tuple[list[Any], set[Node]]:
     """The leaves that a fake tensor was computed from, and the nodes on the way."""
-    leaves: list[Any] = []
+    leaves: dict[int, Any] = {}
     passed: set[Node] = set()
     waiting = [autograd.node_of(loss)]
     while waiting:
@@ -67,12 +67,11 @@ def _history(loss: Any) -> tuple[list[Any], set[Node]]:
         if node is None or node in passed:
             continue
         if isinstance(node, AccumulateGrad):
-            if not any(node.variable is leaf for leaf in leaves):
-                leaves.append(node.variable)
+            leaves.setdefault(id(node.variable), node.variable)
             continue
         passed.add(node)
         waiting += [edge[0] for edge in node.edges if edge is not None]
-    return leaves, passed
+    return list(leaves.values()), passed
 
 
 def _target(m: Frame, leaf: Any) -> TensorValue:

@@ -40,9 +40,15 @@ def both(x, y):
     y.add_(x)
 
 
+def seen(x, y):
+    old = x.clone().t()
+    x.add_(y)
+    return old
+
+
 PROGRAMS = {
     "scale": (scale, {1}), "turn": (turn, {0}), "early": (early, {0, 1}), "late": (late, {0, 1}),
-    "sums": (sums, {0, 1}), "product": (product, {0}), "both": (both, {0, 1, 2}),
+    "sums": (sums, {0, 1}), "product": (product, {0}), "both": (both, {0, 1, 2}), "seen": (seen, {0, 1}),
 }  # fmt: skip
 """Each with how many results may be written in place."""
 
