@@ -42,10 +42,8 @@ def measure(library: str, model: str, training: bool, threads: int) -> dict[str,
     done = time.perf_counter()
     call()
     again = time.perf_counter()
-    numba = "numba" in sys.modules
     return {
         "import": imported - start, "build": built - imported, "first": done - built, "second": again - done,
-        "numba": float(numba),
     }
 
 

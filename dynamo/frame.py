@@ -143,7 +143,7 @@ def _folders() -> tuple[tuple[str, ...], ...]:
     """
     here = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     own = ("eager", "fx", "aot", "inductor", "dynamo", "flambeau")
-    others = ("numpy", "numba", "llvmlite", "networkx", "ml_dtypes", "threadpoolctl", "scipy",
+    others = ("numpy", "llvmlite", "networkx", "ml_dtypes", "threadpoolctl", "scipy",
               "pytest", "_pytest", "pluggy", "IPython", "torch")  # fmt: skip
     paths = sysconfig.get_paths()
     sites = {paths["purelib"], paths["platlib"]}

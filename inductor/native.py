@@ -1,7 +1,7 @@
 """Machine code: LLVM IR in, a callable address and relocatable object code out.
 
 `compile_ir` optimises a module for this very CPU and loads it; `load_object` loads object code that was compiled before, in this process or
-in another one, without numba. An object must be self-contained: addresses of foreign functions arrive in its arguments, never as relocations,
+in another one. An object must be self-contained: addresses of foreign functions arrive in its arguments, never as relocations,
 so that the same bytes are good in every process on the same CPU.
 """
 
@@ -95,7 +95,16 @@ def object_of(module: str, symbol: str) -> bytes:
     return _object(module, True, symbol)
 
 
+def assembly_of(module: str, symbol: str) -> str:
+    """What `object_of` would give, to be read."""
+    return target_machine().emit_assembly(_optimized(module, True, symbol))
+
+
 def _object(module: str, vectorize: bool, symbol: str | None) -> bytes:
+    return target_machine().emit_object(_optimized(module, vectorize, symbol))
+
+
+def _optimized(module: str, vectorize: bool, symbol: str | None) -> Any:
     from llvmlite import binding
 
     machine = target_machine()
@@ -111,7 +120,7 @@ def _object(module: str, vectorize: bool, symbol: str | None) -> bytes:
         _optimize(parsed, machine)
     else:
         _tidy(parsed, machine)
-    return machine.emit_object(parsed)
+    return parsed
 
 
 def _optimize(module: Any, machine: Any) -> None:
@@ -137,7 +146,7 @@ def _tidy(module: Any, machine: Any) -> None:
 
 
 def load_object(object_code: bytes, symbol: str) -> NativeFunction:
-    """Load relocatable object code that `compile_ir` or numba made on the same CPU.
+    """Load relocatable object code that was made on the same CPU.
 
     Raises RuntimeError where the bytes are no object file, ValueError where they do not define `symbol`.
     """

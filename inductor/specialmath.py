@@ -2,8 +2,7 @@
 cannot trap.
 
 Written for correctness; most are too long to vectorise. `FUNCTIONS` extends that of vectormath.py:
-generated code finds `name_dtype` or, for functions of any type, `name`. Importing this module
-imports numba.
+generated code finds `name_dtype` or, for functions of any type, `name`.
 """
 
 from __future__ import annotations
@@ -12,13 +11,16 @@ import math
 from typing import Any
 
 import numpy as np
-from numba import float32, float64, int64, njit
 
 from inductor import vectormath
-from inductor.codegen.intrinsics import (
+from inductor.codegen.words import (
     absolute,
     bits,
+    float32,
+    float64,
     from_bits,
+    int32,
+    int64,
     round_down,
     round_to_zero,
     select,
@@ -33,11 +35,9 @@ NAN, INF = np.float64(np.nan), np.float64(np.inf)
 
 
 def scalar(function):
-    """Compile, and enter into FUNCTIONS."""
-    options: dict[str, Any] = {"error_model": "numpy", "no_cpython_wrapper": True}
-    compiled = njit(**options)(function)
-    FUNCTIONS[function.__name__] = compiled
-    return compiled
+    """Enter into FUNCTIONS."""
+    FUNCTIONS[function.__name__] = function
+    return function
 
 
 def _through_float64(name: str, count: int = 1) -> None:
@@ -309,7 +309,7 @@ def nextafter_float32(x, y):
     if x == float32(0.0):
         return with_sign(float32(1e-45), y)
     step = 1 if (y > x) == (x > float32(0.0)) else -1
-    return from_bits(np.int32(bits(x) + step))
+    return from_bits(int32(bits(x) + step))
 
 
 exp2_float64 = vectormath.FUNCTIONS["exp2_float64"]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 
-from numba import float32, float64, int64
-
-from inductor.codegen.intrinsics import (
+from inductor.codegen.words import (
     absolute,
     bits,
+    float32,
+    float64,
     from_bits,
+    int64,
     polynomial,
     round_even,
     select,

@@ -4,8 +4,9 @@ them.
 For float32 and float64 each; within a few ULP over the whole range, with the special values of C's
 functions of that name. The polynomials are interpolations at Chebyshev nodes, computed in 60 digits
 for this file. No function here may be compiled with reassociation: the splittings of constants into
-a high and a low part rely on the order of operations. `FUNCTIONS` maps `name_dtype` to the compiled
-function. Importing this module imports numba.
+a high and a low part rely on the order of operations. `FUNCTIONS` maps `name_dtype` to the
+function: Python in the dialect of kernel text (`codegen/words.py`), which runs as it stands on
+NumPy's scalars, and which `codegen/translate.py` compiles into the kernels that call it.
 """
 
 from __future__ import annotations
@@ -14,12 +15,15 @@ import math
 from typing import Any
 
 import numpy as np
-from numba import float32, float64, int32, int64, njit
 
-from inductor.codegen.intrinsics import (
+from inductor.codegen.words import (
     absolute,
     bits,
+    float32,
+    float64,
     from_bits,
+    int32,
+    int64,
     polynomial,
     round_down,
     round_even,
@@ -29,18 +33,15 @@ from inductor.codegen.intrinsics import (
 )
 
 FUNCTIONS: dict[str, Any] = {}
-OPTIONS: dict[str, Any] = {
-    "fastmath": {"contract"}, "error_model": "numpy", "no_cpython_wrapper": True, "forceinline": True,
-}
 NAN32, INF32 = np.float32(np.nan), np.float32(np.inf)
 NAN, INF = np.float64(np.nan), np.float64(np.inf)
 
 
 def vector(function):
-    """Compile, and enter into FUNCTIONS. `contract` (a fused multiply-add) is the only liberty."""
-    compiled = njit(**OPTIONS)(function)
-    FUNCTIONS[function.__name__] = compiled
-    return compiled
+    """Enter into FUNCTIONS. A fused multiply-add is the only liberty that compiling takes."""
+    function.contracts = function.inlined = True
+    FUNCTIONS[function.__name__] = function
+    return function
 
 
 # exp(r) = 1 + r + r^2 Q(r) for |r| <= log(2) / 2

@@ -1,23 +1,27 @@
-"""Random bits inside a kernel: Philox 4x32-10, as eager/rng.py draws them. Importing this module
-imports numba.
-"""
+"""Random bits inside a kernel: Philox 4x32-10, as eager/rng.py draws them."""
 
 from __future__ import annotations
 
 import math
-from typing import Any
 
-import numba
-from numba import float32, float64, int64, uint32, uint64
-
-from inductor.codegen.intrinsics import multiply_high, select, square_root
+from inductor.codegen.words import (
+    float32,
+    float64,
+    int64,
+    multiply_high,
+    select,
+    square_root,
+    uint32,
+    uint64,
+)
 from inductor.trigonometry import cos_float32, sin_float32
 from inductor.vectormath import log_float32
 
-OPTIONS: dict[str, Any] = {
-    "error_model": "numpy", "no_cpython_wrapper": True, "forceinline": True,
-}
-inlined: Any = numba.njit(**OPTIONS)
+
+def inlined(function):
+    """To be part of the loop that calls it."""
+    function.inlined = True
+    return function
 
 
 @inlined

@@ -1,4 +1,4 @@
-"""The scalar algebra whose values are Python expressions in Numba's dialect: every operation
+"""The scalar algebra whose values are expressions of kernel text: every operation
 becomes one readable assignment.
 
 A value is placed in the outermost scope in which all that it depends on is known, and computed once

@@ -3,7 +3,7 @@
 Kernels of pointwise loops are Python text over a small vocabulary (`select`, `polynomial`, `exp_float32`,
 ...). `run` executes such text with vectors in the place of scalars, and the functions of
 `vectormath.py` with it, so that an epilogue of a matrix product computes exactly what the loop would
-have. Importing this module is cheap; `run` imports numba, for the bodies of those functions.
+have.
 """
 
 from __future__ import annotations
@@ -229,18 +229,18 @@ _FLOAT_INTRINSICS = {
 
 
 def _bind(text: Any, vocabulary: dict[str, Any]) -> dict[str, Any]:
-    """The functions of the math library that code calls, with the vocabulary in the place of
-    numba's intrinsics.
+    """The functions of the math library that code calls, with the vocabulary in the place of its
+    words.
     """
     from inductor.codegen import build
 
-    library = build._namespace()
+    library = build.library()
     bound: dict[str, Any] = {}
     scopes: list[dict[str, Any]] = []
     waiting = list(text.co_names)
     while waiting:
         name = waiting.pop()
-        original = getattr(library.get(name), "py_func", None)
+        original = library.get(name)
         if original is None or name in bound or name in vocabulary:
             continue
         scope = {**original.__globals__, **vocabulary}

@@ -400,12 +400,12 @@ def test_statistics(machine):
 def test_importing_dynamo_loads_no_compiler():
     import subprocess
 
-    program = "import dynamo.frame, sys; print('llvmlite' in sys.modules, 'numba' in sys.modules)"
+    program = "import dynamo.frame, sys; print('llvmlite' in sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True,
         cwd=dynamo.__path__[0] + "/..",
     )  # fmt: skip
-    assert done.stdout.split() == ["False", "False"], done.stderr
+    assert done.stdout.split() == ["False"], done.stderr
 
 
 def test_too_deep_for_the_compiler_runs_as_it_is(both):

@@ -181,11 +181,11 @@ from eager.registry import ops
 h = module.Harness()
 h.check(lambda x, w: ops.softmax(x @ w, -1), h.tensor(8, 16), h.tensor(16, 16))
 from inductor.codegen.build import counters
-print("numba" in sys.modules, counters.compiled)
+print(counters.compiled > 0, counters.loaded > 0)
 """
 
 
-def test_a_warm_start_compiles_nothing_and_does_not_import_numba(tmp_path):
+def test_a_warm_start_compiles_nothing(tmp_path):
     program = WARM.format(root=str(ROOT), tests=str(ROOT / "tests/inductor"), folder=str(tmp_path / "k"))
 
     def run():
@@ -193,5 +193,5 @@ def test_a_warm_start_compiles_nothing_and_does_not_import_numba(tmp_path):
         assert done.returncode == 0, done.stderr
         return done.stdout.split()
 
-    assert run()[0] == "True"
-    assert run() == ["False", "0"]
+    assert run() == ["True", "False"]
+    assert run() == ["False", "True"]

@@ -2,31 +2,45 @@
 values, and that it vectorises.
 """
 
+import ctypes
 import re
 
 import numpy as np
 import pytest
 
-numba = pytest.importorskip("numba")
+from inductor import native
+from inductor.codegen import build, translate
 
-from inductor import specialmath, trigonometry, vectormath  # noqa: E402
-
-assert trigonometry  # enters the table of vectormath when it is imported
 LONG = np.longdouble
 SPECIAL = [0.0, -0.0, np.inf, -np.inf, np.nan, 1, -1, 2, -2, 1e-40, -1e-40, 1e30, -1e30, 1e-10]
 
 
+def loop(expression, kinds, result):
+    """The text of a kernel that stores an expression of x0, x1, ... for every element."""
+    lines = [f"    p{k} = pointer_{kind}(arguments[{k}])" for k, kind in enumerate(kinds)]
+    loads = [f"        x{k} = load(p{k}, i)" for k in range(len(kinds))]
+    return "\n".join([
+        "def kernel(arguments, start, stop):", *lines,
+        f"    out = pointer_{result}(arguments[{len(kinds)}])", "    for i in range(start, stop):",
+        *loads, f"        store(out, i, {expression})", "    return int32(0)", "",
+    ])  # fmt: skip
+
+
+def evaluate(expression, *arrays, result=None):
+    """The expression over arrays, and the loop's assembly."""
+    out = np.empty(len(arrays[0]), result or arrays[0].dtype)
+    text = loop(expression, [a.dtype for a in arrays], out.dtype)
+    module = translate.translate(text, build._namespace())
+    words = [a.__array_interface__["data"][0] for a in (*arrays, out)]
+    function = native.load_object(native.object_of(*module), module[1])
+    assert function(ctypes.addressof((ctypes.c_int64 * len(words))(*words)), 0, len(out)) == 0
+    return out, native.assembly_of(*module)
+
+
 def run(name, *arrays):
     """The function over arrays, and the loop's assembly."""
-    library = vectormath.FUNCTIONS | specialmath.FUNCTIONS
     names = ", ".join(f"x{k}" for k in range(len(arrays)))
-    items = ", ".join(f"x{k}[i]" for k in range(len(arrays)))
-    space = {"f": library[name]}
-    exec(f"def loop(out, {names}):\n for i in range(len(out)):\n  out[i] = f({items})\n", space)
-    loop = numba.njit(error_model="numpy")(space["loop"])
-    out = np.empty_like(arrays[0])
-    loop(out, *arrays)
-    return out, loop.inspect_asm(loop.signatures[0])
+    return evaluate(f"{name}({names})", *map(np.ascontiguousarray, arrays))
 
 
 def points(low, high, kind, count=8000, seed=0):
@@ -186,13 +200,11 @@ def test_special_functions_against_eager():
 
 def test_ordered_integers_compare_like_floats():
     x = np.array([-np.inf, -1, -1e-40, -0.0, 0.0, 1e-40, 1, np.inf], np.float32)
-    space = {"f": vectormath.FUNCTIONS["ordered_max_float32"], "g": vectormath.FUNCTIONS["from_order_float32"]}
-    exec("def keys(x, out, back):\n for i in range(len(x)):\n  out[i] = f(x[i])\n  back[i] = g(f(x[i]))\n", space)
-    keys, back = np.empty(len(x), np.int32), np.empty_like(x)
-    numba.njit(space["keys"])(x, keys, back)
+    keys, _ = evaluate("ordered_max_float32(x0)", x, result=np.int32)
+    back, _ = evaluate("from_order_float32(ordered_max_float32(x0))", x)
     assert (np.diff(keys) > 0).all()
     np.testing.assert_array_equal(back, x)
     nans = np.array([0x7FC00000, 0xFFC00000], np.uint32).view(np.float32)
-    keys, back = np.empty(2, np.int32), np.empty(2, np.float32)
-    numba.njit(space["keys"])(nans, keys, back)
+    keys, _ = evaluate("ordered_max_float32(x0)", nans, result=np.int32)
+    back, _ = evaluate("from_order_float32(x0)", keys, result=np.float32)
     assert (keys > 0x7F800000).all() and np.isnan(back).all()

@@ -228,7 +228,7 @@ def test_a_failure_becomes_a_row(tmp_path, monkeypatch, capsys):
         raise RuntimeError("out of luck\nand more")
 
     monkeypatch.setattr(run, "performance", fail)
-    for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
+    for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         monkeypatch.setenv(variable, "1")
     code = main(["--only", "mlp", "--threads", "1", "--output", str(tmp_path / "rows.csv")])
     assert code == 1
