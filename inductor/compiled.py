@@ -137,9 +137,7 @@ class Segment:
 def raise_for(code: int) -> None:
     """The exception that eager would have raised for a kernel's error code."""
     if code & native.RAISED:
-        from inductor.codegen import plain
-
-        plain.reraise()
+        native.reraise()
     if code & 1:
         raise IndexError("index out of range in self")
     if code & 2:

@@ -296,7 +296,7 @@ def _outer(lowering: Lowering, node: Node, conv: Any, gradient: Lazy, image: Laz
         return [
             winograd.clear().step(raised, name="clear"),
             components.weight_gradient(conv).step(*words, raised, name=name),
-            outer.weight_gradient(conv, gated=True).step(*words, raised, name="again"),
+            outer.weight_gradient(conv).step_if(raised, *words, 0, name="again"),
         ]
 
     outputs = [out, flag] if quick else [out]
@@ -457,13 +457,12 @@ def _winograd(
         data, transformed, plain, *words = [reference(i.buffer, i.offset) for i in inputs]
         result, raised = reference(target), reference(flag)
         words += map(reference, more)
-        again = packing.pack(frame, found, gated=True)
         return [
             winograd.clear().step(raised, name="clear"),
             winograd.kernel(conv, last).step(data, transformed, result, raised, *words, name=name),
-            again.step(plain, reference(packed), raised, name="pack again"),
-            direct.kernel(frame, last, gated=True).step(
-                data, reference(packed), result, 0, raised, *words, name="again"
+            packing.pack(frame, found).step_if(raised, plain, reference(packed), name="pack again"),
+            direct.kernel(frame, last).step_if(
+                raised, data, reference(packed), result, 0, 0, *words, name="again"
             ),
         ]
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,7 +17,8 @@ KERNEL = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_int64, ctype
 """The one native signature of a step, as a ctypes prototype (a call through it releases the GIL)."""
 
 RAISED = 1 << 20
-"""The code of a kernel that ran as Python and raised: `codegen.plain.reraise` has the exception."""
+"""The code of a kernel that ran as Python and raised: `reraise` has the exception."""
+_raised: list[BaseException] = []
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,26 @@ class NativeFunction:
     def __call__(self, arguments: int, start: int, stop: int) -> int:
         """Call a kernel directly, outside any program: for tests and measurements."""
         return KERNEL(self.address)(arguments, start, stop)
+
+
+def from_python(function: Callable[[int, int, int], int]) -> NativeFunction:
+    """A native function that calls back into Python. What it raises leaves by the code RAISED."""
+
+    def guarded(arguments: int, start: int, stop: int) -> int:
+        try:
+            return function(arguments, start, stop)
+        except BaseException as error:  # it cannot cross the native program
+            _raised.append(error)
+            return RAISED
+
+    callback = KERNEL(guarded)
+    address = ctypes.cast(callback, ctypes.c_void_p).value or 0
+    return NativeFunction(address, b"", function.__name__, callback)
+
+
+def reraise() -> None:
+    """Raise what a kernel raised, without the frames in between."""
+    raise _raised.pop()
 
 
 @functools.cache

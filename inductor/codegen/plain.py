@@ -17,8 +17,6 @@ import numpy as np
 
 from inductor import native
 
-_raised: list[BaseException] = []
-
 
 def kernel(text: str, names: dict[str, Any], file: str) -> native.NativeFunction:
     """A native function that runs the source of a kernel in this interpreter. `names` is what it may
@@ -29,20 +27,9 @@ def kernel(text: str, names: dict[str, Any], file: str) -> native.NativeFunction
     exec(compile(text, file, "exec"), space)
     function = space["kernel"]
 
-    def guarded(arguments: int, start: int, stop: int) -> int:
+    def run(arguments: int, start: int, stop: int) -> int:
         words = ctypes.cast(arguments, ctypes.POINTER(ctypes.c_int64))
-        try:
-            with np.errstate(all="ignore"):
-                return int(function(words, start, stop))
-        except BaseException as error:  # it cannot cross the native program
-            _raised.append(error)
-            return native.RAISED
+        with np.errstate(all="ignore"):
+            return int(function(words, start, stop))
 
-    callback = native.KERNEL(guarded)
-    address = ctypes.cast(callback, ctypes.c_void_p).value or 0
-    return native.NativeFunction(address, b"", "kernel", callback)
-
-
-def reraise() -> None:
-    """Raise what a kernel raised, without the frames in between."""
-    raise _raised.pop()
+    return native.from_python(run)

@@ -49,7 +49,7 @@ class Components(Outer):
         self.total, self.blocks = total, 1 if total <= MOST else -(-total // WANTED)
         self.share = -(-total // self.blocks)
         self.blocks = -(-total // self.share)
-        super().__init__(conv, COMPONENTS, conv.channels, False)
+        super().__init__(conv, COMPONENTS, conv.channels)
         pixels = COMPONENTS * self.share * self.pitch() + LINE
         self.room = (-(-pixels // LINE) * LINE, COMPONENTS * self.share * self.width)
         self.squares.component = self.share * self.pitch()

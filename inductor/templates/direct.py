@@ -21,7 +21,7 @@ from llvmlite import ir
 from inductor import threads
 from inductor.native import vector_bits
 from inductor.templates.emit import I1, I32, I64, POINTER, Emitter, Loop, Value
-from inductor.templates.finish import EXTRA, A, B, C, Epilogue, Place, write_finish
+from inductor.templates.finish import A, B, C, Epilogue, Place, write_finish
 from inductor.templates.frame import MOST_ROWS, Frame
 from inductor.templates.image import table
 from inductor.templates.template import Template
@@ -49,9 +49,9 @@ class Direct:
     """Writes the module of one convolution: arguments (image, packed weights, out, -, *extra)."""
 
     def __init__(
-        self, frame: Frame, epilogue: Epilogue | None = None, gated: bool = False
+        self, frame: Frame, epilogue: Epilogue | None = None
     ) -> None:
-        self.frame, self.epilogue, self.gated = frame, epilogue, gated
+        self.frame, self.epilogue = frame, epilogue
         self.tile, self.lanes = frame.tile, frame.lanes
         self.pixels = frame.batch * frame.pixels
         self.tiles = -(-self.pixels // self.tile.rows)
@@ -89,14 +89,14 @@ class Direct:
         units = self.frame.groups * self.frame.blocks * self.count
         return Template(
             self.key(), "direct", self.write, units,
-            0.0 if self.gated else self.frame.flops / max(1, units) / 80 + 20, 2,
+            self.frame.flops / max(1, units) / 80 + 20, 2,
         )
 
     def key(self) -> str:
         """Everything the text depends on."""
         epilogue = None if self.epilogue is None else self.epilogue.key
         limits = (NEAR_BYTES, BLOCK_BYTES, IN_REGISTERS, AHEAD, self.share)
-        return f"direct {self.frame} {self.tile} {limits} {self.gated} {vector_bits()} {epilogue}"
+        return f"direct {self.frame} {self.tile} {limits} {vector_bits()} {epilogue}"
 
     def heights(self) -> list[int]:
         """The tile heights in use."""
@@ -251,8 +251,6 @@ class Direct:
             self.module, self.epilogue, self.frame.dtype, self.frame.filters
         )
         _, start, stop = e.arguments
-        if self.gated:
-            stop = e.stop_unless(EXTRA)
         image, weights, out = e.pointer(A), e.pointer(B), e.pointer(C)
         with e.loop(start, stop) as unit:
             share = e.remainder(unit.index, self.count)
@@ -433,8 +431,6 @@ def _linear(e: Emitter, places: tuple, steps: tuple[int, ...]) -> Any:
     return total
 
 
-def kernel(frame: Frame, epilogue: Epilogue | None = None, gated: bool = False) -> Template:
-    """The kernel (image, packed weights, out, -, *extra) of a frame; the first of `extra`, if
-    `gated`, is a flag without which it does nothing.
-    """
-    return Direct(frame, epilogue, gated).template()
+def kernel(frame: Frame, epilogue: Epilogue | None = None) -> Template:
+    """The kernel (image, packed weights, out, -, *extra) of a frame."""
+    return Direct(frame, epilogue).template()

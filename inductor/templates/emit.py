@@ -205,12 +205,6 @@ class Emitter:
         """Word `index` of the kernel's argument block."""
         return self.load(self.arguments[0], index, I64)
 
-    def stop_unless(self, index: int) -> Value:
-        """Where the kernel's range ends: at once, unless the flag at an argument word is raised."""
-        flag = self.builder.load(self.pointer(index), typ=I32)
-        raised = self.builder.icmp_unsigned("!=", flag, ir.Constant(I32, 0))
-        return self.builder.select(raised, self.arguments[2], self.arguments[1])
-
     def pointer(self, index: int) -> ir.Value:
         """Word `index` of the kernel's argument block, as an address."""
         return self.builder.inttoptr(self.argument(index), POINTER)

@@ -29,11 +29,9 @@ SCRATCH = EXTRA  # the argument word with the thread's scratch memory
 LINE = 64  # bytes of a cache line
 
 
-def weight_gradient(conv: Convolution, gated: bool = False) -> Template:
-    """The kernel (image, gradient, weight gradient, flag); if `gated`, it does nothing unless the
-    flag is raised.
-    """
-    return Direct(conv, gated).template()
+def weight_gradient(conv: Convolution) -> Template:
+    """The kernel (image, gradient, weight gradient, -)."""
+    return Direct(conv).template()
 
 
 class Outer:
@@ -43,8 +41,8 @@ class Outer:
     of the image by the filters of a group.
     """
 
-    def __init__(self, conv: Convolution, parts: int, run: int, gated: bool) -> None:
-        self.conv, self.parts, self.run, self.gated = conv, parts, run, gated
+    def __init__(self, conv: Convolution, parts: int, run: int) -> None:
+        self.conv, self.parts, self.run = conv, parts, run
         self.lanes = vector_bits() // (8 * conv.itemsize)
         self.each = conv.filters // conv.groups
         self.channels = conv.channels // conv.groups
@@ -99,10 +97,10 @@ class Outer:
     def template(self) -> Template:
         """What is known before the module is written."""
         units = self.conv.groups * self.slices
-        cost = 0.0 if self.gated else self.conv.flops / max(1, units) / 80 + 20
+        cost = self.conv.flops / max(1, units) / 80 + 20
         return Template(
             f"{type(self).__name__} {self.conv} {self.rows} {self.vectors} {self.slice}"
-            f" {self.blocks} {self.room} {self.gated} {vector_bits()}",
+            f" {self.blocks} {self.room} {vector_bits()}",
             "outer", self.write, units, cost, 1, self._scratch() * self.conv.itemsize, SCRATCH,
         )
 
@@ -116,11 +114,10 @@ class Outer:
         e = Emitter(self.module, "outer", dtype=self.conv.dtype)
         self.write_parts()
         self.store = self._store()
-        stop = e.stop_unless(EXTRA - 1) if self.gated else e.arguments[2]
         image, gradient, out, scratch = (e.pointer(i) for i in (A, B, C, SCRATCH))
         panels = e.at(scratch, self.room[0])
         waiting = e.at(panels, self.slice * self.room[1])
-        with e.loop(e.arguments[1], stop) as unit:
+        with e.loop(e.arguments[1], e.arguments[2]) as unit:
             group, piece = e.divide(unit.index, self.slices), e.remainder(unit.index, self.slices)
             first = e.multiply(piece, self.slice)
             last = e.minimum(e.add(first, self.slice), self.panels)
@@ -277,7 +274,7 @@ class Outer:
 class Direct(Outer):
     """A part is a tap, or a row of taps where the channels are few."""
 
-    def __init__(self, conv: Convolution, gated: bool = False) -> None:
+    def __init__(self, conv: Convolution) -> None:
         registers = 32 if vector_bits() == 512 else 16
         run = conv.kernel[1] * conv.channels
         self.thin = is_thin(conv) and run + 3 <= registers
@@ -285,7 +282,7 @@ class Direct(Outer):
         self.step = conv.channels if self.thin else 0
         run = run if self.thin else conv.channels // conv.groups
         self._cut(conv)
-        super().__init__(conv, parts, run, gated)
+        super().__init__(conv, parts, run)
         self.step = self.step or self.pitch()
         down, across = self.padded
         pixels = self.images * down * across * self.step + self.rows + LINE

@@ -39,14 +39,11 @@ def gradient_weights(conv: Convolution, taps: tuple[int, ...]) -> Weights:
     return Weights(conv.filters // conv.groups * each, conv.taps, each, taps)
 
 
-def pack(work: Frame, found: Weights, gated: bool = False) -> Template:
-    """A kernel (weight, packed) for a frame; a third word, if `gated`, is a flag without which it
-    does nothing.
-    """
-    cost = 0.0 if gated else work.depth * work.block / 4
+def pack(work: Frame, found: Weights) -> Template:
+    """A kernel (weight, packed) for a frame."""
     return Template(
-        f"pack weights {work} {found} {gated} {vector_bits()}", "pack",
-        lambda: _write_pack(work, found, gated), work.groups * work.blocks, cost,
+        f"pack weights {work} {found} {vector_bits()}", "pack",
+        lambda: _write_pack(work, found), work.groups * work.blocks, work.depth * work.block / 4,
     )
 
 
@@ -57,13 +54,12 @@ def _has_rows(work: Frame, found: Weights) -> bool:
     return found.filter == work.depth and found.run == taps and found.taps == tuple(range(taps))
 
 
-def _write_pack(work: Frame, found: Weights, gated: bool) -> str:
+def _write_pack(work: Frame, found: Weights) -> str:
     module = ir.Module("pack")
     e = Emitter(module, "pack", dtype=work.dtype)
     source, target = e.pointer(0), e.pointer(1)
-    stop = e.stop_unless(2) if gated else e.arguments[2]
     write = _pack_rows if _has_rows(work, found) else _pack_elements
-    with e.loop(e.arguments[1], stop) as unit:
+    with e.loop(e.arguments[1], e.arguments[2]) as unit:
         group, block = e.divide(unit.index, work.blocks), e.remainder(unit.index, work.blocks)
         out = e.at(target, e.multiply(unit.index, work.depth * work.block))
         first = e.multiply(block, work.block)

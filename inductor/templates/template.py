@@ -51,6 +51,47 @@ class Template:
             self.scratch, self.scratch_slot, name or self.symbol,
         )
 
+    def step_if(self, flag: Reference, *arguments: int | Reference, name: str = "") -> Step:
+        """A step that runs only where the int32 at `flag` is not 0, on the launching thread. It is
+        seldom wanted: the template is written and compiled by the first call that wants it.
+        """
+        words = [flag, _later(self).address, *arguments]
+        if self.scratch:
+            words.insert(self.scratch_slot + 2, 0)
+        return Step(
+            load(_GATE).address, tuple(words), self.total, 0.0, 1, self.scratch,
+            self.scratch_slot + 2, name or self.symbol,
+        )
+
+
+_GATE = Template("gate", "gate", lambda: """
+define i32 @gate(ptr %arguments, i64 %start, i64 %stop) {
+  %place = load ptr, ptr %arguments
+  %flag = load i32, ptr %place
+  %lowered = icmp eq i32 %flag, 0
+  br i1 %lowered, label %nothing, label %run
+run:
+  %second = getelementptr i64, ptr %arguments, i64 1
+  %function = load ptr, ptr %second
+  %rest = getelementptr i64, ptr %arguments, i64 2
+  %code = call i32 %function(ptr %rest, i64 %start, i64 %stop)
+  ret i32 %code
+nothing:
+  ret i32 0
+}
+""", 1, 0.0)
+"""The kernel (flag, function, *arguments of the function)."""
+_waiting: dict[str, native.NativeFunction] = {}
+
+
+def _later(template: Template) -> native.NativeFunction:
+    """A function that loads the template's code when it is called first."""
+    if template.key not in _waiting:
+        _waiting[template.key] = native.from_python(
+            lambda arguments, start, stop: load(template)(arguments, start, stop)
+        )
+    return _waiting[template.key]
+
 
 @functools.cache
 def _digest() -> str:

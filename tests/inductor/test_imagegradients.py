@@ -85,11 +85,15 @@ def operands(conv):
     return image.astype(conv.dtype), slopes.astype(conv.dtype)
 
 
-def run(templates, conv, image, slopes):
-    """The gradient by templates, one after the other, and the flag that is left."""
+def run(templates, conv, image, slopes, otherwise=None):
+    """The gradient by templates, one after the other, and the flag that is left; `otherwise` runs
+    where it is raised.
+    """
     out = np.full((conv.filters, conv.channels // conv.groups, *conv.kernel), np.nan, conv.dtype)
     flag = np.zeros(1, np.int32)
     steps = [t.step(input(0), input(1), output(0), input(2)) for t in templates]
+    if otherwise is not None:
+        steps.append(otherwise.step_if(input(2), input(0), input(1), output(0), 0))
     Program(steps, 3, 1).call((image, slopes, flag, out))
     return out, flag[0]
 
@@ -265,8 +269,8 @@ def test_special_values(special, place):
     conv = Convolution(2, 32, 10, 12, 34, (3, 3), padding=(1, 1))
     image, slopes = operands(conv)
     (image if place == "image" else slopes)[1, 4, 5, 6] = special
-    templates = [components.weight_gradient(conv), outer.weight_gradient(conv, True)]
-    out, flag = run(templates, conv, image, slopes)
+    otherwise = outer.weight_gradient(conv)
+    out, flag = run([components.weight_gradient(conv)], conv, image, slopes, otherwise)
     assert flag == 1
     x, g = (torch.from_numpy(a).permute(0, 3, 1, 2).double() for a in (image, slopes))
     found = torch.ops.aten.convolution_backward(
@@ -274,6 +278,39 @@ def test_special_values(special, place):
         [False, True, False],
     )[1]
     np.testing.assert_allclose(out, found.numpy(), rtol=1e-4, atol=1e-4)
+
+
+def test_what_is_seldom_wanted_is_compiled_by_the_call_that_wants_it(monkeypatch):
+    from inductor.templates import template
+
+    conv = Convolution(1, 32, 9, 11, 33, (3, 3), padding=(1, 1))
+    image, slopes = operands(conv)
+    otherwise = outer.weight_gradient(conv)
+    run([components.weight_gradient(conv)], conv, image, slopes, otherwise)
+    assert otherwise.key not in template._loaded
+    slopes[0, 1, 2, 3] = np.inf
+    run([components.weight_gradient(conv)], conv, image, slopes, otherwise)
+    assert otherwise.key in template._loaded
+
+
+def test_an_error_of_late_compiling_leaves_through_the_call(monkeypatch):
+    from inductor import native
+    from inductor.templates import template
+
+    conv = Convolution(1, 32, 9, 12, 33, (3, 3), padding=(1, 1))
+    image, slopes = operands(conv)
+    slopes[0, 1, 2, 3] = np.inf
+    out, flag = np.zeros((33, 32, 3, 3), np.float32), np.ones(1, np.int32)
+    step = outer.weight_gradient(conv).step_if(input(2), input(0), input(1), output(0), 0)
+
+    def fail(template, cache):
+        raise MemoryError("no room for code")
+
+    monkeypatch.setattr(template, "_fetch", fail)
+    code, _ = Program([step], 3, 1).call((image, slopes, flag, out))
+    assert code & native.RAISED
+    with pytest.raises(MemoryError, match="no room for code"):
+        native.reraise()
 
 
 def test_winograds_way_is_as_accurate():
