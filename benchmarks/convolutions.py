@@ -192,7 +192,7 @@ def gradient_steps(conv: Any, by_weight: bool) -> tuple[list[Any], int]:
         packed = packing.pack(work, packing.gradient_weights(conv, taps))
         steps += [
             packed.step(input(1), workspace(place)),
-            direct.kernel(work).step(input(0), workspace(place), output(0), 0),
+            direct.kernel(work).step(input(0), workspace(place), output(0), work.first),
         ]
         place += -(-4 * work.packed // 64) * 64
     return steps, place

@@ -205,7 +205,8 @@ def _channelwise_spread(
         return [channelwise.kernel(frame, taps, epilogue) for frame, taps in frames]
 
     name = _title("depthwise input gradient", conv, len(frames))
-    return _tiled(lowering, node, name, kernels, pixels, [weights] * len(frames), None)
+    firsts = [frame.first for frame, _ in frames]
+    return _tiled(lowering, node, name, kernels, pixels, [weights] * len(frames), None, firsts)
 
 
 def _spread(
@@ -234,7 +235,9 @@ def _spread(
         return [direct.kernel(frame, epilogue) for frame, _ in parts]
 
     name = _title("convolution input gradient", conv, len(parts))
-    return _tiled(lowering, node, name, kernels, pixels, [packed for _, packed in parts], None)
+    firsts = [frame.first for frame, _ in parts]
+    packs = [packed for _, packed in parts]
+    return _tiled(lowering, node, name, kernels, pixels, packs, None, firsts)
 
 
 def _sums_channels_last(lowering: Lowering, conv: Any) -> bool:
@@ -387,10 +390,10 @@ def _title(name: str, conv: Any, parts: int = 1) -> str:
 
 def _tiled(
     lowering: Lowering, node: Node, name: str, kernels: Any, pixels: Stored,
-    weights: Sequence[Stored], bias: Stored | None,
+    weights: Sequence[Stored], bias: Stored | None, firsts: Sequence[int] = (0,),
 ) -> Lazy:
-    """A step of templates (image, weights, out, -, *extra) whose rows are pixels; each has weights
-    of its own and fills a part of the output.
+    """A step of templates (image, weights, out, first, *extra) whose rows are pixels; each has
+    weights of its own and fills a part of the output, from the pixels `firsts` on.
     """
     from inductor.templates.finish import bias as add_bias
     from inductor.templates.finish import chain
@@ -407,8 +410,10 @@ def _tiled(
         image, *packed = [reference(o.buffer, o.offset) for o in operands]
         words = [*packed[len(templates) :], *map(reference, more)]
         return [
-            template.step(image, weights, reference(target), 0, *words, name=name)
-            for template, weights in zip(templates, packed, strict=False)
+            template.step(image, weights, reference(target), first, *words, name=name)
+            for template, weights, first in zip(
+                templates, packed[: len(templates)], firsts, strict=True
+            )
         ]
 
     matrix = (shape[0], math.prod(shape[2:]), shape[1]) if out.dtype == "float32" else None

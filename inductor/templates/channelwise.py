@@ -171,7 +171,7 @@ class Channelwise:
         whole = e.add(e.multiply(self.number, work.pixels), first)
         size = direct.whole_image(work)
         for i, value in enumerate(sums):
-            there = direct.place_of(work, e, e.add(whole, i))
+            there = direct.place_of(work, e, e.add(whole, i), e.arguments[0])
             offset = e.add(e.multiply(there, work.filters), channel)
             if self.epilogue is not None:
                 pixel = e.subtract(there, e.multiply(self.number, size))

@@ -22,7 +22,7 @@ from inductor import threads
 from inductor.native import vector_bits
 from inductor.templates.emit import I1, I32, I64, POINTER, Emitter, Loop, Value
 from inductor.templates.finish import A, B, C, Epilogue, Place, write_finish
-from inductor.templates.frame import MOST_ROWS, Frame
+from inductor.templates.frame import FIRST, MOST_ROWS, Frame
 from inductor.templates.image import table
 from inductor.templates.template import Template
 
@@ -119,8 +119,8 @@ class Direct:
         part = _Part(*words)
         masks = self._masks(e, number, vectors)
         grid = [(i, v) for i in range(rows) for v in range(vectors)]
-        first = place_of(self.frame, e, pixel)
-        pixels = [self._place(e, pixel, first, i) for i in range(rows)]
+        first = place_of(self.frame, e, pixel, block)
+        pixels = [self._place(e, pixel, first, i, block) for i in range(rows)]
         lines = [e.add(e.multiply(place, self.frame.filters), column) for place in pixels]
         places = [e.add(lines[i], v * self.lanes) for i, v in grid]
         target = out
@@ -165,10 +165,10 @@ class Direct:
             result.append(self.epilogue(e, value, place, shared))
         return result
 
-    def _place(self, e: Emitter, pixel: Value, first: Value, row: int) -> Value:
+    def _place(self, e: Emitter, pixel: Value, first: Value, row: int, block: Any) -> Value:
         if self.frame.spread is None or row == 0:
             return e.add(first, row)
-        return place_of(self.frame, e, e.add(pixel, row))
+        return place_of(self.frame, e, e.add(pixel, row), block)
 
     def _masks(self, e: Emitter, number: Value, vectors: int) -> list:
         """Per vector the filters that exist, or None where all do."""
@@ -325,7 +325,7 @@ class Direct:
 
         def change() -> None:
             with e.loop(0, height) as i:
-                here = place_of(self.frame, e, e.add(pixel, i.index))
+                here = place_of(self.frame, e, e.add(pixel, i.index), e.arguments[0])
                 size = whole_image(self.frame)
                 image, row = e.divide(here, size), e.remainder(here, size)
                 offset = e.add(e.multiply(here, self.frame.filters), column)
@@ -391,11 +391,12 @@ def whole_image(frame: Frame) -> int:
     return frame.pixels if frame.spread is None else frame.spread[-1]
 
 
-def place_of(frame: Frame, e: Emitter, pixel: Value) -> Value:
-    """Which pixel of the whole output the kernel's pixel is."""
+def place_of(frame: Frame, e: Emitter, pixel: Value, block: Any) -> Value:
+    """Which pixel of the whole output the kernel's pixel is; `block` are the kernel's arguments."""
     if frame.spread is None:
         return pixel
-    image, row, column, first, _ = frame.spread
+    image, row, column, _ = frame.spread
+    first = e.load(block, FIRST, I64)
     number, inside = e.divide(pixel, frame.pixels), e.remainder(pixel, frame.pixels)
     y, x = e.divide(inside, frame.columns), e.remainder(inside, frame.columns)
     return e.sum(
@@ -432,5 +433,5 @@ def _linear(e: Emitter, places: tuple, steps: tuple[int, ...]) -> Any:
 
 
 def kernel(frame: Frame, epilogue: Epilogue | None = None) -> Template:
-    """The kernel (image, packed weights, out, -, *extra) of a frame."""
+    """The kernel (image, packed weights, out, first pixel, *extra) of a frame."""
     return Direct(frame, epilogue).template()

@@ -6,12 +6,13 @@ from __future__ import annotations
 
 import functools
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from inductor.native import vector_bits
 from inductor.templates.image import Convolution
 
 MOST_ROWS = 8  # pixels of a tile: each has an address in a register
+FIRST = 3  # the argument word with a frame's first pixel
 THIN = 12  # channels below which a row of taps is read as one
 
 
@@ -63,7 +64,8 @@ class Frame:
     (y, x) * stride + start; each of its `taps` (rows down, columns across) reads `run` elements per
     group. `checked` where a tap can fall outside the image. The output has `filters` elements per
     pixel; where its pixels are only some of an image, `spread` says which: steps of image, row and
-    column, and the first, counted in pixels, and how many an image has.
+    column, counted in pixels, and how many an image has. Which is the `first` a kernel is told when
+    it is called, in its argument word FIRST, so that frames that differ in nothing else share one.
     """
 
     batch: int
@@ -80,7 +82,8 @@ class Frame:
     groups: int
     checked: bool
     dtype: str
-    spread: tuple[int, int, int, int, int] | None = None
+    spread: tuple[int, int, int, int] | None = None
+    first: int = field(default=0, repr=False, compare=False)
 
     @property
     def itemsize(self) -> int:
@@ -185,13 +188,12 @@ def gradient_frames(conv: Convolution) -> list[tuple[Frame, tuple[int, ...]]]:
                 for i, j in taps
             )
             size = conv.height * conv.width
-            spread = (
-                size, conv.stride[0] * conv.width, conv.stride[1], y * conv.width + x, size
-            )
+            spread = (size, conv.stride[0] * conv.width, conv.stride[1], size)
             found.append((Frame(
                 conv.batch, conv.out_height, conv.out_width, conv.filters, rows, columns,
                 conv.channels, conv.filters // conv.groups, taps, (1, 1), (0, 0), conv.groups,
                 checked, conv.dtype, None if conv.stride == (1, 1) else spread,
+                y * conv.width + x,
             ), numbers))
     return found
 

@@ -240,10 +240,10 @@ def test_frames_of_gradients_cover_the_image_once():
     conv = Convolution(2, 8, 7, 6, 16, (3, 4), (2, 3), (1, 2))
     seen = np.zeros((7, 6), int)
     for part, _ in gradient_frames(conv):
-        _, row, column, first, _ = part.spread
+        _, row, column, _ = part.spread
         for y in range(part.rows):
             for x in range(part.columns):
-                seen.reshape(-1)[first + y * row + x * column] += 1
+                seen.reshape(-1)[part.first + y * row + x * column] += 1
     assert (seen == 1).all()
 
 

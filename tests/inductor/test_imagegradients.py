@@ -189,7 +189,7 @@ def test_depthwise_gradients(name, monkeypatch):
             start : start + (conv.out_width - 1) * conv.stride[1] + 1 : conv.stride[1],
         ] += slopes * weights[tap].astype(np.float64)
     steps = [
-        channelwise.kernel(work, taps).step(input(0), input(1), output(0), 0)
+        channelwise.kernel(work, taps).step(input(0), input(1), output(0), work.first)
         for work, taps in gradient_frames(conv)
     ]
     Program(steps, 2, 1).call((slopes, weights, result))
