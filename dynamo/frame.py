@@ -24,6 +24,7 @@ from dynamo import backends, fallback
 from dynamo.evaluator import Entry, Evaluator, load
 from dynamo.source import LocalSource
 from dynamo.unsupported import Unsupported
+from fx import collector
 
 
 @dataclass(slots=True)
@@ -258,6 +259,7 @@ class Callback:
             return lambda source: source in known or isinstance(source, LocalSource)
         return lambda source: source in known
 
+    @collector.paused()
     def _capture(
         self, where: Any, function: Any, code: types.CodeType, arguments: tuple
     ) -> Entry | None:

@@ -15,6 +15,7 @@ tracer        runs user code on proxies: symbolic_trace
 transformer   runs a graph node by node into a new graph
 rewriter      replaces one pattern by another
 drawing       a graph as SVG or HTML
+collector     Python's garbage collector, paused while graphs are made
 passes/       one pass per file
 """
 

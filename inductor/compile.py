@@ -26,6 +26,7 @@ import inductor.shifting  # noqa: F401
 import inductor.window  # noqa: F401
 from eager.op import Op
 from eager.registry import registry
+from fx import collector
 from fx.graph_module import GraphModule
 from inductor import config, inplace, threads
 from inductor.cache import Cache
@@ -233,10 +234,11 @@ def compile_graph(
     c = Compilation(module, examples, Dump(), Report(), debug or config.debug())
     if c.dump.active:
         c.dump.text("graph", str(module.graph))
-    for name, stage in STAGES.items():
-        begin = time.perf_counter()
-        stage(c)
-        c.report.seconds[name] = time.perf_counter() - begin
+    with collector.paused():
+        for name, stage in STAGES.items():
+            begin = time.perf_counter()
+            stage(c)
+            c.report.seconds[name] = time.perf_counter() - begin
     if c.dump.active:
         _describe(c)
     assert c.run is not None

@@ -137,10 +137,11 @@ def _layout() -> tuple[int, int] | None:
 
 @functools.cache
 def _native() -> Any:
-    from inductor.native import compile_ir
+    from inductor.templates.template import Template, load
 
     layout = _layout()
-    return compile_ir(launcher.text(layout[0] if layout else object.__basicsize__), "launch")
+    text = launcher.text(layout[0] if layout else object.__basicsize__)
+    return load(Template(f"launcher {text}", "launch", lambda: text, 1, 0.0))
 
 
 @functools.cache
