@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import math
 import os
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -31,10 +32,21 @@ def _read(path: str) -> list[str]:
         return []
 
 
+_known_quota = [-math.inf, math.inf]  # when it was read, and what it was
+PATIENCE = 1.0
+"""Seconds for which a quota is believed: compiling asks thousands of times."""
+
+
 def _quota() -> float:
-    """CPUs the control group grants, or infinity: version 2's `cpu.max`, version 1's quota and
-    period.
-    """
+    """CPUs the control group grants, or infinity."""
+    now = time.monotonic()
+    if now - _known_quota[0] > PATIENCE:
+        _known_quota[:] = now, _read_quota()
+    return _known_quota[1]
+
+
+def _read_quota() -> float:
+    """From the files of version 2, `cpu.max`, or of version 1, quota and period."""
     fields = _read("/sys/fs/cgroup/cpu.max")
     if len(fields) != 2:
         quota = _read("/sys/fs/cgroup/cpu/cpu.cfs_quota_us")

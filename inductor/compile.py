@@ -42,6 +42,8 @@ from inductor.products import join_products
 from inductor.program import Reference, workspace
 from inductor.progress import Progress
 from inductor.scheduler import Group, Scheduler, reads_of, writes_of
+from inductor.templates import template
+from inductor.templates.template import Template
 
 
 @dataclass
@@ -135,27 +137,40 @@ def open_cache() -> Cache | None:
 
 
 def _nowhere(buffer: Buffer, offset: int = 0) -> Reference:
-    """Any address: for steps that are made to compile their templates, not to run."""
+    """Any address: for steps that are made to know their templates, not to run."""
     return workspace(0)
+
+
+def _templates(c: Compilation) -> list[Template]:
+    """Those of all steps and of the weights that are kept packed, each once."""
+    with template.gathered() as found:
+        for unit in c.units:
+            if unit.step is not None:
+                unit.step.make(_nowhere)
+            for buffer in unit.reads:
+                if buffer.kind == "kept":
+                    template.load(buffer.value.template)
+    return list(found.values())
 
 
 def compile_ahead(c: Compilation, cache: Cache) -> None:
     """On a cold start, kernels and templates into the cache, on all cores."""
     texts = dict.fromkeys(u.source.text for u in c.units if u.source is not None)
-    # the longest first, so that nobody is left with one at the end
+    # the shortest last: nobody is left with a long one at the end
     missing = sorted((t for t in texts if build.is_missing(t, cache)), key=len, reverse=True)
-    if not missing:
+    wanted = [t for t in _templates(c) if template.is_missing(t, cache)]
+    jobs: list[crew.Job] = [partial(template.load, t) for t in wanted]
+    jobs += [partial(build.kernel, text, cache) for text in missing]
+    if not jobs:
         return
-    jobs: list[crew.Job] = [partial(build.kernel, text, cache) for text in missing]
-    jobs += [partial(u.step.make, _nowhere) for u in c.units if u.step is not None]
     with Progress(len(jobs)) as progress:
         if crew.workers_for(len(jobs), threads.available()) > 1:
             build.prepare()
             c.report.workers = crew.share(jobs, threads.available(), progress.done)
             return
-        for number, text in enumerate(missing):
+        for number, job in enumerate(jobs):
             progress.done(number)
-            build.kernel(text, cache)
+            job()
 
 
 def compile_kernels(c: Compilation) -> None:

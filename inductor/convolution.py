@@ -30,6 +30,12 @@ def keeps_channels_last(lowering: Lowering) -> bool:
     """Whether the graph has several convolutions in a row, most of whose results the caller does
     not see: to bring one image into another order and back costs more than it saves.
     """
+    if lowering.channels_last is None:
+        lowering.channels_last = _pays_channels_last(lowering)
+    return lowering.channels_last
+
+
+def _pays_channels_last(lowering: Lowering) -> bool:
     count = returned = 0
     for node in lowering.graph.nodes:
         name = getattr(node.target, "name", "")

@@ -134,6 +134,7 @@ class Lowering:
         self.kept: dict[Any, Buffer] = {}
         self.packed: dict[Any, Buffer] = {}  # factors packed for many products of this program
         self.free: set[Node] = set()  # results whose strides nobody minds
+        self.channels_last: bool | None = None  # the order of images, once a convolution has asked
 
     # -- driver
 

@@ -10,7 +10,6 @@ as the weights that are packed (`kept_bytes`).
 
 from __future__ import annotations
 
-import functools
 import sys
 import weakref
 from typing import Any
@@ -37,6 +36,7 @@ class Copy:
 
 
 _copies: weakref.WeakSet[Copy] = weakref.WeakSet()
+_programs: dict[tuple[str, int], Program] = {}
 
 
 def kept_bytes() -> int:
@@ -52,10 +52,13 @@ class Kept:
         self.template, self.offset = template, offset * itemsize
         self.key = (template.key, offset)
 
-    @functools.cached_property
+    @property
     def program(self) -> Program:
-        """The program (weight, packed)."""
-        return Program([self.template.step(input(0, self.offset), output(0))], 1, 1)
+        """The program (weight, packed), one for all weights that are packed alike."""
+        if self.key not in _programs:
+            step = self.template.step(input(0, self.offset), output(0))
+            _programs[self.key] = Program([step], 1, 1)
+        return _programs[self.key]
 
     def get(self, tensor: Any, array: np.ndarray) -> np.ndarray:
         """The packed copy of `tensor`, whose memory is seen as `array`."""

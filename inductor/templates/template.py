@@ -11,7 +11,8 @@ import functools
 import hashlib
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from inductor.program import Reference, Step
 
 _loaded: dict[str, native.NativeFunction] = {}
 _lock = threading.Lock()
+_nothing = native.NativeFunction(0, b"", "", None)
 
 
 @dataclass(frozen=True)
@@ -116,8 +118,36 @@ def _cache() -> Cache | None:
     return open_cache()
 
 
+class _Gathering(threading.local):
+    found: dict[str, Template] | None = None
+
+
+_gathering = _Gathering()
+
+
+@contextmanager
+def gathered() -> Iterator[dict[str, Template]]:
+    """The templates, by key, of the steps that are made meanwhile in this thread. None is loaded:
+    the steps cannot run.
+    """
+    found: dict[str, Template] = {}
+    _gathering.found = found
+    try:
+        yield found
+    finally:
+        _gathering.found = None
+
+
+def is_missing(template: Template, cache: Cache) -> bool:
+    """Whether a template is neither in the process nor, by the look of it, in the cache."""
+    return template.key not in _loaded and not cache.path(_cache_key(template)).exists()
+
+
 def load(template: Template) -> native.NativeFunction:
     """The template's machine code, made at most once per process."""
+    if _gathering.found is not None:
+        _gathering.found[template.key] = template
+        return _nothing
     with _lock:
         function = _loaded.get(template.key)
         if function is None:
@@ -125,12 +155,16 @@ def load(template: Template) -> native.NativeFunction:
     return function
 
 
+def _cache_key(template: Template) -> str:
+    return key_of(template.key, template.symbol, _digest(), *native.host())
+
+
 def _fetch(template: Template, cache: Cache | None) -> native.NativeFunction:
     from inductor.codegen import build
     from inductor.codegen.build import counters
 
     begin = time.perf_counter()
-    key = key_of(template.key, template.symbol, _digest(), *native.host())
+    key = _cache_key(template)
     entry = cache.get(key) if cache is not None else None
     function = None
     if entry is not None:

@@ -69,3 +69,16 @@ def test_the_caller_hears_how_far_it_is():
     heard = []
     crew.share([lambda: time.sleep(0.01)] * 8, 2, heard.append)
     assert heard == sorted(heard) and set(heard) <= set(range(8)) and heard
+
+
+def test_templates_are_gathered_once_and_not_loaded():
+    from inductor.program import input
+    from inductor.templates import template
+    from inductor.templates.convolution import transpose
+
+    made = [transpose(5, 7, "float32"), transpose(5, 7, "float32"), transpose(7, 5, "float32")]
+    with template.gathered() as found:
+        steps = [one.step(input(0), input(1)) for one in made]
+    assert list(found) == [made[0].key, made[2].key]
+    assert not any(step.function for step in steps)
+    assert made[0].step(input(0), input(1)).function
