@@ -189,9 +189,10 @@ def gradient_steps(conv: Any, by_weight: bool) -> tuple[list[Any], int]:
         ], 64 + 4 * winograd.Cut(back).packed
     steps, place = [], 64
     for work, taps in gradient_frames(conv):
-        packed = packing.pack(work, packing.gradient_weights(conv, taps))
+        if not work.empty:
+            packed = packing.pack(work, packing.gradient_weights(conv, taps))
+            steps.append(packed.step(input(1), workspace(place)))
         steps += [
-            packed.step(input(1), workspace(place)),
             direct.kernel(work).step(input(0), workspace(place), output(0), work.first),
         ]
         place += -(-4 * work.packed // 64) * 64

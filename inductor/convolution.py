@@ -233,8 +233,11 @@ def _spread(
     weights = lowering.contiguous(weight)
     parts = []
     for frame, taps in gradient_frames(conv):
-        template = packing.pack(frame, packing.gradient_weights(conv, taps))
-        parts.append((frame, _packed(lowering, weights, template, frame.packed)))
+        packed = weights
+        if not frame.empty:
+            template = packing.pack(frame, packing.gradient_weights(conv, taps))
+            packed = _packed(lowering, weights, template, frame.packed)
+        parts.append((frame, packed))
     pixels = lowering.laid_out(gradient, channels_last(gradient.shape))
 
     def kernels(epilogue: Any) -> list[Any]:

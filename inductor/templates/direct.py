@@ -68,7 +68,9 @@ class Direct:
         """Whole taps, or an even share of the channels of one."""
         near = max(16, NEAR_BYTES // (self.frame.block * self.frame.itemsize))
         channels, taps = self.frame.run, len(self.frame.taps)
-        if channels <= near * 1.3:
+        if self.frame.empty:
+            self.taps, self.span = 1, channels
+        elif channels <= near * 1.3:
             parts = -(-taps // max(1, near // channels))
             self.taps, self.span = -(-taps // parts), channels
         else:
@@ -193,6 +195,8 @@ class Direct:
         vectors: int, sums: list,
     ) -> list[ir.Value]:
         frame = self.frame
+        if frame.empty:
+            return sums
         if frame.plain:
             start = e.at(image, e.multiply(pixel, frame.pixel))
             lines = [e.at(start, i * frame.pixel) for i in range(rows)]

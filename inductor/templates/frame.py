@@ -106,13 +106,20 @@ class Frame:
         return alone and (self.rows, self.columns) == (self.height, self.width)
 
     @property
+    def empty(self) -> bool:
+        """Are all taps above the image, so that the output is zeros?"""
+        still = self.stride == (1, 1) and self.start == (0, 0)
+        return still and all(down < -self.rows for down, _ in self.taps)
+
+    @property
     def each(self) -> int:
         """Filters of a group."""
         return self.filters // self.groups
 
     @property
     def depth(self) -> int:
-        return len(self.taps) * self.run
+        """Weights of a filter."""
+        return 0 if self.empty else len(self.taps) * self.run
 
     @property
     def lanes(self) -> int:
@@ -181,7 +188,7 @@ def gradient_frames(conv: Convolution) -> list[tuple[Frame, tuple[int, ...]]]:
             columns = -(-(conv.width - x) // conv.stride[1])
             numbers = tuple(i * conv.kernel[1] + j for i, _ in down for j, _ in across)
             taps = tuple((i, j) for _, i in down for _, j in across)
-            # pixels that no tap meets are zeros: a tap far outside gives them
+            # pixels that no tap meets are zeros: a tap far above, see `Frame.empty`
             taps, numbers = taps or ((-rows - 1, 0),), numbers or (0,)
             checked = any(
                 not 0 <= i <= conv.out_height - rows or not 0 <= j <= conv.out_width - columns

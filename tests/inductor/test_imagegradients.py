@@ -363,3 +363,23 @@ def test_batch_norm_of_single_pixels(harness):
 
     x = harness.tensor(2, 16, 1, 1, grad=True, dtype="float64")
     harness.check(network, x, convolution, weight, bias)
+
+
+def test_pixels_that_no_tap_meets_are_zeros_whatever_the_weights():
+    """Every other pixel of a strided convolution by 1x1; infinite weights do not reach them."""
+    fl.manual_seed(0)
+    model = fl.nn.Sequential(
+        fl.nn.Conv2d(32, 48, 1, 2), fl.nn.Conv2d(48, 32, 3, padding=1), fl.nn.Conv2d(32, 16, 3),
+    )  # fmt: skip
+    with fl.no_grad():
+        model[0].weight[5, 7] = float("inf")
+
+    def slopes(run):
+        image = fl.randn(2, 32, 9, 12, generator=fl.Generator().manual_seed(1)).requires_grad_()
+        run(image).sum().backward()
+        return image.grad.numpy()
+
+    with np.errstate(all="ignore"):
+        found, wanted = slopes(fl.compile(model)), slopes(model)
+    assert (found[:, :, 1::2] == 0).all() and (found[:, :, :, 1::2] == 0).all()
+    np.testing.assert_array_equal(np.isfinite(found), np.isfinite(wanted))
