@@ -25,6 +25,7 @@ from inductor.templates.template import Template
 
 WANTED = 128  # pixels of a block, about: enough to outweigh loading and storing the sums
 MOST = 256  # pixels of small images that become one block
+WAITING = 5 << 20  # bytes of sums that wait, about: in the last cache level, with all else there
 SCRATCH = EXTRA  # the argument word with the thread's scratch memory
 LINE = 64  # bytes of a cache line
 
@@ -50,12 +51,12 @@ class Outer:
         self.width = self.vectors * self.lanes
         self.panels = -(-self.each // self.width)
         self.tiles = -(-run // self.rows)
-        wanted = min(self.panels, -(-2 * threads.available() // conv.groups))
-        if threads.available() == 1:
-            wanted = 1
-        self.slice = -(-self.panels // wanted)
-        self.slices = -(-self.panels // self.slice)
         self.sums = parts * self.rows * self.width  # elements of a tile's sums
+        wanted = 1 if threads.available() == 1 else -(-2 * threads.available() // conv.groups)
+        if self._waits():
+            wanted = max(wanted, -(-self.panels * self.tiles * self.sums * conv.itemsize // WAITING))
+        self.slice = -(-self.panels // min(self.panels, wanted))
+        self.slices = -(-self.panels // self.slice)
 
     def _choose_tile(self) -> None:
         """Narrow and tall: gradients are loaded as vectors, and two for a dozen channels are few."""
@@ -104,8 +105,12 @@ class Outer:
             "outer", self.write, units, cost, 1, self._scratch() * self.conv.itemsize, SCRATCH,
         )
 
+    def _waits(self) -> bool:
+        """Do the sums of all tiles wait for the next block or part?"""
+        return self.blocks > 1 or self.parts_first
+
     def _scratch(self) -> int:
-        tiles = self.slice * self.tiles if self.blocks > 1 or self.parts_first else 1
+        tiles = self.slice * self.tiles if self._waits() else 1
         return self.room[0] + self.slice * self.room[1] + tiles * self.sums + 64
 
     def write(self) -> str:
