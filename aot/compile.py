@@ -10,6 +10,7 @@ tensors.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -75,6 +76,9 @@ def compile(
         seen("joint", step)
         final = _simplify(*decompose(graph, keep, step), module, {**constants, **more})
         _mark_writes(final, plan, examples)
+        final.graph.output_node().meta["gradients"] = [
+            n for n, o in enumerate(outputs) if _is_gradient(o)
+        ]
         seen("inference", final)
         run = (inference_compiler or forward_compiler)(final, _examples(final))
         spent = [n for n, o in enumerate(outputs) if _requires(o)]
@@ -167,6 +171,12 @@ def _mark_writes(module: GraphModule, plan: Any, examples: Sequence[Any]) -> Non
 def _dropping(run: Callable, offset: int) -> Callable:
     """The backward half without the gradient of the seed, which is always None."""
     return (lambda *values, **how: run(*values, **how)[offset:]) if offset else run
+
+
+def _is_gradient(node: Any) -> bool:
+    """Whether a backward pass in the graph gives this value."""
+    source = node.args[0] if getattr(node, "target", None) is operator.getitem else None
+    return getattr(source, "target", None) is autograd.gradients
 
 
 def _requires(node: Any) -> bool:

@@ -27,6 +27,7 @@ specialmath   rarely used scalar functions
 cache         object code on disk, without pickle
 weights       weights in the order in which kernels read them, kept between calls
 inplace       results that take the memory of an input
+bundle        gradients that share a block
 memory        where buffers live: blocks, and one workspace of temporaries
 pair          the memory that forward and backward half of a training step share
 templates/    kernels written as LLVM IR: matrix products, convolutions

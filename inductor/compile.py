@@ -29,6 +29,7 @@ from eager.registry import registry
 from fx import collector
 from fx.graph_module import GraphModule
 from inductor import config, inplace, threads
+from inductor.bundle import bundle
 from inductor.cache import Cache
 from inductor.codegen import build, crew
 from inductor.codegen.kernel import Source, generate
@@ -37,9 +38,9 @@ from inductor.dump import Dump
 from inductor.epilogue import fuse
 from inductor.loops import Buffer, Loop
 from inductor.lower import LOWERINGS, Fallback, Lowered, Lowering, Step
-from inductor.memory import FOREVER, Block, Place, lifetimes, plan, spans
+from inductor.memory import FOREVER, Block, Life, Place, lifetimes, plan, rounded, spans
 from inductor.products import join_products
-from inductor.program import Reference, workspace
+from inductor.program import Reference, threads_at_most, workspace
 from inductor.progress import Progress
 from inductor.scheduler import Group, Scheduler, reads_of, writes_of
 from inductor.templates import template
@@ -72,6 +73,7 @@ class Unit:
     fallback: Fallback | None = None
     function: Any = None
     group: Group | None = None
+    scratch: int = 0  # bytes that the step's threads work in
 
 
 @dataclass
@@ -89,6 +91,7 @@ class Compilation:
     homes: dict[Buffer, Place] = field(default_factory=dict)  # of results
     inplace: dict[Buffer, Buffer] = field(default_factory=dict)  # results in the memory of inputs
     places: dict[Buffer, Place] = field(default_factory=dict)  # of temporaries
+    scratch: dict[int, Place] = field(default_factory=dict)  # by the number of the unit
     workspace: Block = field(default_factory=Block)
     run: Callable | None = None
 
@@ -141,24 +144,28 @@ def _nowhere(buffer: Buffer, offset: int = 0) -> Reference:
     return workspace(0)
 
 
-def _templates(c: Compilation) -> list[Template]:
-    """Those of all steps and of the weights that are kept packed, each once."""
+def _draft(c: Compilation) -> list[Template]:
+    """Make all steps, to learn of what they need: the templates, and those of weights that are kept
+    packed, each once.
+    """
     with template.gathered() as found:
         for unit in c.units:
             if unit.step is not None:
-                unit.step.make(_nowhere)
+                made = unit.step.make(_nowhere)
+                most = max((rounded(step.scratch) for step in made), default=0)
+                unit.scratch = most * threads_at_most()
             for buffer in unit.reads:
                 if buffer.kind == "kept":
                     template.load(buffer.value.template)
     return list(found.values())
 
 
-def compile_ahead(c: Compilation, cache: Cache) -> None:
+def compile_ahead(c: Compilation, cache: Cache, templates: Sequence[Template]) -> None:
     """On a cold start, kernels and templates into the cache, on all cores."""
     texts = dict.fromkeys(u.source.text for u in c.units if u.source is not None)
     # the shortest last: nobody is left with a long one at the end
     missing = sorted((t for t in texts if build.is_missing(t, cache)), key=len, reverse=True)
-    wanted = [t for t in _templates(c) if template.is_missing(t, cache)]
+    wanted = [t for t in templates if template.is_missing(t, cache)]
     jobs: list[crew.Job] = [partial(template.load, t) for t in wanted]
     jobs += [partial(build.kernel, text, cache) for text in missing]
     if not jobs:
@@ -175,9 +182,9 @@ def compile_ahead(c: Compilation, cache: Cache) -> None:
 
 def compile_kernels(c: Compilation) -> None:
     """Source text to machine code."""
-    cache = open_cache()
+    cache, templates = open_cache(), _draft(c)
     if cache is not None and not c.debug:
-        compile_ahead(c, cache)
+        compile_ahead(c, cache, templates)
     for number, unit in enumerate(c.units):
         if unit.source is None:
             continue
@@ -208,10 +215,13 @@ def crossing(units: Sequence[Unit]) -> set[Buffer]:
 
 
 def place(c: Compilation) -> None:
-    """Results to blocks, temporaries to what is free of them and to the workspace."""
+    """Results to blocks; temporaries, and what steps work in, to what is free of them and to the
+    workspace.
+    """
     exchanged = crossing(c.units)
     for buffer in exchanged:
         buffer.kind = "exchanged"
+    c.homes.update(bundle(c))
     steps = [(u.reads, u.writes) for u in c.units]
     for buffer, (first, last) in spans(steps).items():
         if buffer.kind in ("output", "exchanged") and buffer not in c.inplace:
@@ -223,7 +233,14 @@ def place(c: Compilation) -> None:
             if block not in c.blocks:
                 c.blocks.append(block)
     c.workspace = Block()
-    c.places = plan(lifetimes(steps), c.blocks, c.workspace)
+    lives = lifetimes(steps)
+    rooms = {
+        number: Buffer(f"scratch{number}", "uint8", (unit.scratch,), (1,))
+        for number, unit in enumerate(c.units) if unit.scratch
+    }
+    lives += [Life(room, number, number) for number, room in rooms.items()]
+    c.places = plan(lives, c.blocks, c.workspace)
+    c.scratch = {number: c.places[room] for number, room in rooms.items()}
 
 
 def link(c: Compilation) -> None:

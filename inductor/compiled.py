@@ -9,6 +9,7 @@ the memory around an input that was given for that.
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -21,14 +22,13 @@ from inductor import native
 from inductor.codegen.kernel import Source
 from inductor.loops import ITEMSIZE, Buffer
 from inductor.lower import Fallback, Result
-from inductor.memory import Block, find, rounded
+from inductor.memory import Block, rounded
 from inductor.program import (
     Program,
     Reference,
     aligned,
     constant,
     input,
-    threads_at_most,
     within,
     workspace,
 )
@@ -120,11 +120,10 @@ class Segment:
     def _provided(
         self, steps: list[ProgramStep], position: int, c: Compilation
     ) -> list[ProgramStep]:
-        """The steps with scratch memory for their threads, wherever there is room just then."""
-        most = max((rounded(step.scratch) for step in steps), default=0) * threads_at_most()
-        if not most:
+        """The steps with scratch memory for their threads."""
+        if position not in c.scratch:
             return steps
-        scratch = self._at(*find(position, position, most, c.blocks, c.workspace))
+        scratch = self._at(*c.scratch[position])
         return [replace(s, scratch_at=scratch) if s.scratch else s for s in steps]
 
     def run(self, arrays: list[Any]) -> None:
@@ -192,8 +191,12 @@ class Compiled:
         self._cut(c)
         c.report.workspace = c.workspace.used
         self.views = [self._view(r) for r in self.results]
-        numbers = [v[0] for v in self.views if not isinstance(v, Result)]
-        self.exclusive = {n for n in numbers if n >= len(inputs) and numbers.count(n) == 1}
+        # results that see memory which no other result sees
+        seen = [None if r.buffer is None else self.homes[r.buffer] for r in self.results]
+        counts = Counter(seen)
+        self.exclusive = [
+            home is not None and home[0] >= len(inputs) and counts[home] == 1 for home in seen
+        ]
         c.report.segments = sum(isinstance(s, Segment) for s in self.segments)
 
     def pair(self, backward: Any, returned: int) -> bool:
@@ -253,7 +256,10 @@ class Compiled:
                 segment.run(arrays)
             else:
                 self._fall_back(segment, arrays)
-        return tuple([self._result(v, tensors, arrays) for v in self.views])
+        return tuple([
+            self._result(view, exclusive, tensors, arrays)
+            for view, exclusive in zip(self.views, self.exclusive)
+        ])
 
     def _memory(self, number: int) -> np.ndarray:
         """Fresh memory for results: that of an earlier call's, where nobody holds it any more."""
@@ -309,14 +315,14 @@ class Compiled:
         laid_out[...] = array
         return laid_out
 
-    def _result(self, how: Any, tensors: tuple, arrays: list[Any]) -> Any:
+    def _result(self, how: Any, exclusive: bool, tensors: tuple, arrays: list[Any]) -> Any:
         if isinstance(how, Result):
             return tensors[how.input] if how.input >= 0 else how.constant
         number, dtype, shape, strides, offset = how
         if number in self.overwritten and arrays[number] is tensors[number]._array:
             return tensors[number]
         result = Tensor._wrap(_strided(arrays[number], dtype, shape, strides, offset))
-        result._exclusive = number in self.exclusive
+        result._exclusive = exclusive
         return result
 
     def _fall_back(self, fallback: Fallback, arrays: list[Any]) -> None:

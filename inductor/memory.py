@@ -2,14 +2,15 @@
 has while it is not in use: the memory of a result before that is first written, and that of a saved
 value after it was last read. What has an address of its own at run time is a `Block`.
 
-Buffers are placed in the order of their size, each at the lowest offset where it meets no other
-that lives at the same time.
+A buffer lies at the lowest offset where it meets no other that lives at the same time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+
+import numpy as np
 
 from inductor.loops import Buffer
 
@@ -88,24 +89,100 @@ def lifetimes(steps: Steps) -> list[Life]:
     return [Life(b, *span) for b, span in spans(steps).items() if b.kind == "temporary"]
 
 
-def find(begin: int, end: int, size: int, blocks: Sequence[Block], workspace: Block) -> Place:
-    """A place for `size` bytes in steps `begin` to `end`: in the smallest block that has room, or else
-    in the workspace. It is taken.
-    """
-    fits = [b for b in blocks if b.size >= size] if size >= LEAST else []
-    for block in (*sorted(fits, key=lambda b: b.size), workspace):
-        offset = block.room(begin, end, size)
-        if offset is not None:
-            block.take(begin, end, offset, size)
-            return block, offset
-    raise MemoryError(f"no room for {size} bytes")  # the workspace has any
-
-
 def plan(lives: Sequence[Life], blocks: Sequence[Block], workspace: Block) -> dict[Buffer, Place]:
-    """The place of each buffer, in the blocks or in the workspace."""
-    ordered = sorted(lives, key=lambda item: (-item.buffer.bytes, item.begin))
-    ascending = sorted((b for b in blocks if b.size >= LEAST), key=lambda b: b.size)
+    """The place of each buffer, in the blocks or in the workspace; of several plans the one whose
+    workspace is the smallest.
+    """
+    best: _Plan | None = None
+    goal = NEAR * _least(lives, blocks)
+    for way in WAYS:
+        found = _Plan(lives, blocks, *way)
+        if best is None or found.workspace.used < best.workspace.used:
+            best = found
+        if best.workspace.used <= max(goal, SMALL):
+            break
+    assert best is not None
+    for block, used in zip(blocks, best.blocks, strict=True):
+        block.taken[:] = used.taken
+    workspace.taken[:] = best.workspace.taken
+    homes = {id(copy): block for copy, block in zip(best.blocks, blocks, strict=True)}
     return {
-        life.buffer: find(life.begin, life.end, life.buffer.bytes, ascending, workspace)
-        for life in ordered
+        buffer: (homes.get(id(copy), workspace), offset)
+        for buffer, (copy, offset) in best.places.items()
     }
+
+
+NEAR, SMALL = 1.01, 1 << 16
+"""How near to the least, or how small in bytes, a workspace is that is good enough."""
+
+Priority = Callable[[Life], tuple]
+WAYS: tuple[tuple[Priority, bool], ...] = (
+    (lambda life: (-life.buffer.bytes, life.begin), True),
+    (lambda life: (-life.buffer.bytes, life.begin), False),
+    (lambda life: (life.end - life.begin, -life.buffer.bytes), True),
+    (lambda life: (life.end - life.begin, -life.buffer.bytes), False),
+    (lambda life: (-(life.end - life.begin + 1) * life.buffer.bytes,), True),
+)
+"""Which buffers go to blocks first, and whether the smallest block comes first."""
+
+
+class _Plan:
+    """One plan. Where most memory is wanted decides: of what lives at that step one buffer after the
+    other goes into a block that has room, until none has. What is left goes to the workspace.
+    """
+
+    def __init__(
+        self, lives: Sequence[Life], blocks: Sequence[Block], priority: Priority, ascending: bool
+    ) -> None:
+        self.blocks = [Block(b.size, taken=list(b.taken)) for b in blocks]
+        self.workspace = Block()
+        self.places: dict[Buffer, Place] = {}
+        self.wanted = _profile(lives)
+        order = sorted(self.blocks, key=lambda b: b.size if ascending else -b.size)
+        self.order = [b for b in order if b.size >= LEAST]
+        left = dict.fromkeys(sorted((i for i in lives if i.buffer.bytes >= LEAST), key=priority))
+        while self._relieve(left):
+            pass
+        for life in sorted(lives, key=lambda i: (-i.buffer.bytes, i.begin)):
+            if life.buffer not in self.places:
+                self._take(life, self.workspace)
+
+    def _relieve(self, left: dict[Life, None]) -> bool:
+        """Bring a buffer that lives where most is wanted into a block; False where none has room."""
+        if not len(self.wanted) or not self.order:
+            return False
+        peak = int(self.wanted.argmax())
+        for life in [i for i in left if i.begin <= peak <= i.end]:
+            del left[life]
+            if any(self._take(life, b) for b in self.order if b.size >= life.buffer.bytes):
+                self.wanted[life.begin : life.end + 1] -= rounded(life.buffer.bytes)
+                return True
+        return False
+
+    def _take(self, life: Life, block: Block) -> bool:
+        offset = block.room(life.begin, life.end, life.buffer.bytes)
+        if offset is None:
+            return False
+        block.take(life.begin, life.end, offset, life.buffer.bytes)
+        self.places[life.buffer] = block, offset
+        return True
+
+
+def _profile(lives: Sequence[Life]) -> np.ndarray:
+    """Bytes that live at each step."""
+    found = np.zeros(max((life.end + 1 for life in lives), default=0), np.int64)
+    for life in lives:
+        found[life.begin : life.end + 1] += rounded(life.buffer.bytes)
+    return found
+
+
+def _least(lives: Sequence[Life], blocks: Sequence[Block]) -> int:
+    """A workspace cannot be smaller: what lives at a step less what is free in the blocks."""
+    wanted = _profile(lives)
+    for block in blocks:
+        if block.size < LEAST:
+            continue
+        wanted -= block.size
+        for first, last, start, stop in block.taken:
+            wanted[max(first, 0) : last + 1] += stop - start
+    return max(0, int(wanted.max(initial=0)))
