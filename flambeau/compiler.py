@@ -15,7 +15,7 @@ from eager.nn.module import Module
 from flambeau.missing import lookup
 from flambeau.optimized import OptimizedModule
 
-OPTIONS = frozenset({"debug"})
+OPTIONS = frozenset({"debug", "max_autotune"})
 MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
 
 
@@ -26,18 +26,21 @@ def aot_eager(graph_module: Any, example_inputs: Any) -> Callable:
     return compile_ahead(graph_module, example_inputs)
 
 
-def inductor(graph_module: Any, example_inputs: Any, debug: bool = False) -> Callable:
+def inductor(
+    graph_module: Any, example_inputs: Any, debug: bool = False, max_autotune: bool = False
+) -> Callable:
     """Derive ahead of time, then compile both graphs to native programs.
 
     With `debug` the generated kernels run as Python, so that a debugger can step through them;
-    with FLAMBEAU_DUMP they have files, in which it can set breakpoints.
+    with FLAMBEAU_DUMP they have files, in which it can set breakpoints. With `max_autotune` the ways
+    of convolutions are chosen by timing.
     """
     from aot.compile import compile as compile_ahead
     from inductor.compile import compile_graph, keep
 
     return compile_ahead(
         graph_module, example_inputs, keep=keep(),
-        forward_compiler=functools.partial(compile_graph, debug=debug) if debug else compile_graph,
+        forward_compiler=functools.partial(compile_graph, debug=debug, tuned=max_autotune),
     )
 
 
@@ -64,7 +67,8 @@ def compile(
     """A module or function that computes the same, compiled when it is first called; as a decorator too.
 
     Shapes are static: a new shape compiles again. A Python number that changed is from then on read at every call where it only
-    meets arithmetic and tensors; with `dynamic=True` arguments are so from the first call, with False none ever is. `mode` changes nothing (yet).
+    meets arithmetic and tensors; with `dynamic=True` arguments are so from the first call, with False none ever is. With the mode "max-autotune"
+    (or the option `max_autotune`) the inductor times the ways of a convolution and takes the quickest; the other modes change nothing.
     `backend` is a name of `list_backends()` or a callable `(graph_module, example_inputs) -> callable`. With `fullgraph` a
     break in capture is an error. Raises RuntimeError for an unknown mode, and for `mode` and `options` together; what the
     backend raises for an unknown name or option.
@@ -85,6 +89,8 @@ def compile(
     from dynamo.frame import optimize
 
     given = {} if dynamic is None else {"dynamic": dynamic}
+    if mode is not None and mode.startswith("max-autotune") and backend == "inductor":
+        options = {"max_autotune": True}
     decorate = optimize(_with_options(backend, options), fullgraph=fullgraph, **given)
     if not isinstance(model, Module):
         return decorate(model)

@@ -85,6 +85,7 @@ class Compilation:
     dump: Dump
     report: Report
     debug: bool = False  # kernels run as Python
+    tuned: bool = False  # ways are chosen by timing
     lowered: Lowered = field(default_factory=Lowered)
     units: list[Unit] = field(default_factory=list)
     blocks: list[Block] = field(default_factory=list)
@@ -99,7 +100,7 @@ class Compilation:
 def lower(c: Compilation) -> None:
     """Operators to loops and steps."""
     join_products(c.module)
-    c.lowered = Lowering(c.module).run()
+    c.lowered = Lowering(c.module, c.tuned).run()
     c.report.fallbacks = c.lowered.fallbacks
 
 
@@ -258,12 +259,13 @@ STAGES: dict[str, Callable[[Compilation], None]] = {
 
 
 def compile_graph(
-    module: GraphModule, examples: Sequence[Any], debug: bool = False
+    module: GraphModule, examples: Sequence[Any], debug: bool = False, tuned: bool = False
 ) -> Callable:
     """A callable over tensors for a pure graph; its inputs must have the examples' shapes and
-    dtypes. With `debug` (or FLAMBEAU_DEBUG=1) its kernels run as Python, for a debugger.
+    dtypes. With `debug` (or FLAMBEAU_DEBUG=1) its kernels run as Python, for a debugger. Where
+    it is `tuned`, ways of doing the same are chosen by timing (`tuning`).
     """
-    c = Compilation(module, examples, Dump(), Report(), debug or config.debug())
+    c = Compilation(module, examples, Dump(), Report(), debug or config.debug(), tuned)
     if c.dump.active:
         c.dump.text("graph", str(module.graph))
     with collector.paused():

@@ -145,18 +145,19 @@ def _direct(
     lowering: Lowering, node: Node, conv: Any, image: Lazy, weight: Lazy, bias: Stored | None
 ) -> Lazy:
     """A convolution of an image with its channels last."""
-    from inductor.templates import direct, packing, winograd
+    from inductor.templates import direct, packing
     from inductor.templates import frame as frames
 
     if conv.out_width <= 0 or conv.out_height <= 0:
         raise Unsupported(f"a kernel {conv.kernel} that is larger than the padded image")
     kept = _is_kept(lowering, lowering.contiguous(weight))
-    if winograd.handles(conv) and (kept or winograd.pays(conv)):
+    way = _way(lowering, conv, kept)
+    if way == "winograd":
         return _winograd(lowering, node, conv, image, weight, bias)
+    if way == "product":
+        return _product(lowering, node, _title("convolution", conv), conv, image, weight, bias)
     thin = frames.is_thin(conv)
     frame = frames.thin_frame(conv) if thin else frames.frame(conv)
-    if _is_product(conv, conv.channels, kept):
-        return _product(lowering, node, _title("convolution", conv), conv, image, weight, bias)
     weights = lowering.contiguous(weight)
     packed = _packed(
         lowering, weights, packing.pack(frame, packing.weights(conv)), frame.packed
@@ -219,15 +220,14 @@ def _spread(
     lowering: Lowering, node: Node, conv: Any, gradient: Lazy, weight: Lazy
 ) -> Lazy:
     """The gradient by an image with its channels last: a transposed convolution."""
-    from inductor.templates import direct, packing, winograd
+    from inductor.templates import direct, packing
     from inductor.templates.frame import gradient_frames
 
     kept = _is_kept(lowering, lowering.contiguous(weight))
-    if winograd.handles(conv):
-        back = winograd.turned(conv)
-        if winograd.handles(back) and (kept or winograd.pays(back)):
-            return _winograd(lowering, node, conv, gradient, weight, None, turn=True)
-    if _is_product(conv, conv.filters, kept):
+    way = _way(lowering, conv, kept, turn=True)
+    if way == "winograd":
+        return _winograd(lowering, node, conv, gradient, weight, None, turn=True)
+    if way == "product":
         name = _title("convolution input gradient", conv)
         return _product(lowering, node, name, conv, gradient, weight, None, turn=True)
     weights = lowering.contiguous(weight)
@@ -296,9 +296,10 @@ def _outer(lowering: Lowering, node: Node, conv: Any, gradient: Lazy, image: Laz
     out = Buffer(lowering.name(), pixels.dtype, shape, contiguous_strides(shape))
     flag = Buffer(lowering.name(), "int32", (1,), (1,))
     name = _title("convolution weight gradient", conv)
-    if _is_matrix(conv) and conv.channels >= LEAST_CHANNELS:
+    way = _sums_way(lowering, conv)
+    if way == "product":
         return _product_of_images(lowering, name, slopes, pixels, out)
-    quick = components.handles(conv)
+    quick = way == "winograd"
 
     def make(reference: Any) -> list[Any]:
         words = [reference(o.buffer, o.offset) for o in (pixels, slopes)] + [reference(out)]
@@ -314,6 +315,40 @@ def _outer(lowering: Lowering, node: Node, conv: Any, gradient: Lazy, image: Laz
     outputs = [out, flag] if quick else [out]
     lowering.emit(Step(name, [pixels.buffer, slopes.buffer], outputs, make))
     return Stored.whole(out)
+
+
+def _way(lowering: Lowering, conv: Any, kept: bool, turn: bool = False) -> str:
+    """How a convolution, or if `turn` its gradient by the image, is computed: "winograd", "product"
+    or "direct". By rules, or where the compilation is tuned by timing.
+    """
+    from inductor.templates import winograd
+
+    back = winograd.turned(conv) if turn else conv
+    square = winograd.handles(conv) and winograd.handles(back)
+    if lowering.tuned and conv.groups == 1:
+        from inductor import tuning, ways
+
+        possible = ["direct"] + ["winograd"] * square + ["product"] * _is_matrix(conv)
+        found = [ways.image(name, conv, kept, turn) for name in possible]
+        return tuning.quickest(f"{'input gradient' if turn else 'forward'} {kept} {conv}", found)
+    if square and (kept or winograd.pays(back)):
+        return "winograd"
+    return "product" if _is_product(conv, conv.filters if turn else conv.channels, kept) else "direct"
+
+
+def _sums_way(lowering: Lowering, conv: Any) -> str:
+    """The same for the gradient by the weights."""
+    from inductor.templates import components
+
+    if lowering.tuned and conv.groups == 1:
+        from inductor import tuning, ways
+
+        square, matrix = components.handles(conv), _is_matrix(conv)
+        possible = ["direct"] + ["winograd"] * square + ["product"] * matrix
+        return tuning.quickest(f"weight gradient {conv}", [ways.sums(n, conv) for n in possible])
+    if _is_matrix(conv) and conv.channels >= LEAST_CHANNELS:
+        return "product"
+    return "winograd" if components.handles(conv) else "direct"
 
 
 def _is_matrix(conv: Any) -> bool:

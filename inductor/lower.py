@@ -123,8 +123,9 @@ def _readers(node: Node) -> int:
 class Lowering:
     """Lowers one graph."""
 
-    def __init__(self, module: GraphModule):
+    def __init__(self, module: GraphModule, tuned: bool = False):
         self.module, self.graph = module, module.graph
+        self.tuned = tuned  # ways are chosen by timing
         self.result = Lowered()
         self.values: dict[Node, Any] = {}
         self.names = 0

@@ -1,0 +1,125 @@
+"""mode="max-autotune": the quickest way is taken, remembered, and computes the same."""
+
+import numpy as np
+import pytest
+
+import flambeau as fl
+from inductor import convolution, tuning, ways
+from inductor.program import input
+from inductor.templates.image import Convolution
+from inductor.tuning import Way
+
+nn = fl.nn
+
+
+@pytest.fixture(autouse=True)
+def fresh(tmp_path, monkeypatch):
+    """Nothing is known, and what is found is kept elsewhere."""
+    from inductor import config
+
+    monkeypatch.setattr(tuning, "_found", {})
+    monkeypatch.setitem(config._set, "cache", str(tmp_path / "kernels"))
+    fl.compiler.reset()
+
+
+def slow(times):
+    """A way that sorts its input out `times` times."""
+    from inductor.templates.convolution import transpose
+
+    made = transpose(300, 300, "float32")
+    return Way(f"{times} times", lambda: [made.step(input(0), input(1))] * times, (90_000, 90_000))
+
+
+def test_the_quickest_is_found_and_remembered(monkeypatch):
+    measured = []
+    measure = tuning.measure
+    monkeypatch.setattr(tuning, "measure", lambda way: measured.append(way.name) or measure(way))
+    assert tuning.quickest("a question", [slow(40), slow(1)]) == "1 times"
+    assert measured == ["40 times", "1 times"]
+    assert tuning.quickest("a question", [slow(40), slow(1)]) == "1 times" and len(measured) == 2
+    tuning._found.clear()  # a new process, which finds it in the cache
+    assert tuning.quickest("a question", [slow(40), slow(1)]) == "1 times" and len(measured) == 2
+    assert tuning.quickest("another", [slow(2)]) == "2 times" and len(measured) == 2
+
+
+def test_a_way_that_fails_is_not_taken(monkeypatch):
+    found = {"winograd": float("inf"), "direct": 1.0}
+    monkeypatch.setattr(tuning, "measure", lambda way: found[way.name])
+    made = [Way(name, list, (1,)) for name in found]
+    assert tuning.quickest("one of two", made) == "direct"
+
+
+CONVOLUTIONS = {
+    "square": Convolution(2, 32, 12, 14, 48, (3, 3), padding=(1, 1)),
+    "matrix": Convolution(2, 48, 9, 8, 64, (1, 1)),
+    "strided": Convolution(1, 32, 11, 12, 40, (3, 3), (2, 2), (1, 1)),
+}
+
+
+@pytest.mark.parametrize("name", CONVOLUTIONS)
+@pytest.mark.parametrize("kept", [False, True])
+@pytest.mark.parametrize("turn", [False, True])
+def test_every_way_can_be_timed(name, kept, turn):
+    conv = CONVOLUTIONS[name]
+    possible = ["direct"] + ["winograd"] * (name == "square") + ["product"] * (name == "matrix")
+    for way in possible:
+        assert 0 < tuning.measure(ways.image(way, conv, kept, turn)) < 1
+        assert 0 < tuning.measure(ways.sums(way, conv)) < 1
+
+
+def network():
+    fl.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(3, 32, 3, padding=1), nn.ReLU(), nn.Conv2d(32, 48, 3, padding=1),
+        nn.BatchNorm2d(48), nn.ReLU(), nn.Conv2d(48, 64, 1), nn.Conv2d(64, 64, 3, 2, 1),
+        nn.Conv2d(64, 64, 3, padding=1, groups=2), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("preferred", ["direct", "winograd", "product"])
+def test_whatever_is_chosen_computes_the_same(preferred, monkeypatch):
+    asked = []
+
+    def choose(question, found):
+        names = [way.name for way in found]
+        asked.append((question, names))
+        return preferred if preferred in names else names[0]
+
+    monkeypatch.setattr(tuning, "quickest", choose)
+    model, image = network(), fl.randn(2, 3, 16, 16, requires_grad=True)
+    compiled = fl.compile(model, mode="max-autotune")
+    with fl.no_grad():
+        model.eval()
+        np.testing.assert_allclose(compiled(image), model(image), rtol=2e-4, atol=2e-4)
+        model.train()
+    found = []
+    for run in (compiled, model):
+        model.zero_grad()
+        image.grad = None
+        run(image).square().sum().backward()
+        found.append([image.grad, *(p.grad for p in model.parameters())])
+    for mine, wanted in zip(*found, strict=True):
+        scale = max(float(np.abs(wanted.numpy()).max()), 1e-2)  # a bias before batch norm has none
+        np.testing.assert_allclose(mine.numpy(), wanted.numpy(), rtol=1e-3, atol=1e-3 * scale)
+    assert any(preferred in names for _, names in asked)
+    kinds = {question.split(" ")[0] for question, _ in asked}
+    assert kinds == {"forward", "input", "weight"}
+
+
+def test_other_modes_ask_nothing(monkeypatch):
+    monkeypatch.setattr(tuning, "quickest", lambda *_: pytest.fail("asked"))
+    model = network().eval()
+    with fl.no_grad():
+        fl.compile(model)(fl.randn(1, 3, 16, 16))
+        fl.compile(model, mode="reduce-overhead")(fl.randn(1, 3, 16, 16))
+
+
+def test_the_option_is_known():
+    assert convolution  # its lowerings ask
+    model = network().eval()
+    with fl.no_grad():
+        image = fl.randn(1, 3, 16, 16)
+        found = fl.compile(model, options={"max_autotune": True})(image)
+        np.testing.assert_allclose(found, model(image), rtol=2e-4, atol=2e-4)
+    with pytest.raises(RuntimeError, match="Unexpected optimization option"):
+        fl.compile(model, options={"max_autotunes": True})
