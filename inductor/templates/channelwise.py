@@ -17,7 +17,7 @@ from llvmlite import ir
 from inductor import threads
 from inductor.native import vector_bits
 from inductor.templates import direct
-from inductor.templates.emit import I1, Emitter, Value
+from inductor.templates.emit import I1, Emitter, Value, splatted
 from inductor.templates.finish import A, B, C, Epilogue, Place
 from inductor.templates.frame import Frame, frame
 from inductor.templates.image import Convolution, table
@@ -186,7 +186,7 @@ class Channelwise:
 def each_vector(e: Emitter, channels: int, action: Any) -> None:
     """`action(channel, mask)` for vectors of channels: the full ones, then what is left."""
     whole = channels // e.lanes * e.lanes
-    full = ir.Constant(ir.VectorType(I1, e.lanes), [1] * e.lanes)
+    full = splatted(ir.VectorType(I1, e.lanes), 1)
     if whole:
         with e.loop(0, whole, e.lanes) as channel:
             action(channel.index, full)

@@ -20,7 +20,7 @@ from llvmlite import ir
 
 from inductor import threads
 from inductor.native import vector_bits
-from inductor.templates.emit import I1, I32, I64, POINTER, Emitter, Loop, Value
+from inductor.templates.emit import I1, I32, I64, POINTER, Emitter, Loop, Value, splatted
 from inductor.templates.finish import A, B, C, Epilogue, Place, write_finish
 from inductor.templates.frame import FIRST, MOST_ROWS, Frame
 from inductor.templates.image import table
@@ -154,7 +154,7 @@ class Direct:
         """The epilogue of a tile in registers."""
         assert self.epilogue is not None
         pixels, column, places = at
-        whole = ir.Constant(ir.VectorType(I1, self.lanes), [1] * self.lanes)
+        whole = splatted(ir.VectorType(I1, self.lanes), 1)
         size = whole_image(self.frame)
         result: list[ir.Value] = []
         shared: Any = None
@@ -410,7 +410,7 @@ def place_of(frame: Frame, e: Emitter, pixel: Value, block: Any) -> Value:
 
 def _constant(number: int, kind: ir.Type) -> ir.Constant:
     """A number for every pixel of a tile."""
-    return ir.Constant(ir.VectorType(kind, MOST_ROWS), [number] * MOST_ROWS)
+    return splatted(ir.VectorType(kind, MOST_ROWS), number)
 
 
 def positions(frame: Frame, e: Emitter, pixel: Value) -> tuple[Any, Any, Any]:

@@ -7,6 +7,7 @@ of the function's element type. Python integers are accepted wherever an i64 val
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -22,6 +23,34 @@ POINTER = ir.PointerType()
 KERNEL = ir.FunctionType(I32, [POINTER, I64, I64])
 
 Value = Any  # an ir.Value, or a Python int that stands for an i64 constant
+
+
+def splatted(kind: ir.VectorType, number: float) -> ir.Constant:
+    """A constant with a number in every lane; written short, for templates have hundreds of them."""
+    key = str(kind), repr(number)
+    if key not in _splats:
+        _splats[key] = _Splat(kind, number)
+    return _splats[key]
+
+
+class _Splat(ir.Constant):
+    """A constant in LLVM's short form, which llvmlite's own constants do not have."""
+
+    def __init__(self, kind: ir.VectorType, number: float) -> None:
+        self.type, self.constant = kind, number
+
+    def _get_reference(self) -> str:
+        element = ir.Constant(self.type.element, self.constant)
+        return f"splat ({element.type} {element.get_reference()})"
+
+
+_splats: dict[tuple[str, str], ir.Constant] = {}
+
+
+@functools.cache
+def _first(lanes: int) -> ir.Constant:
+    """The order of a shuffle that takes lane 0 for all."""
+    return ir.Constant(ir.VectorType(I32, lanes), [0] * lanes)
 
 
 class Loop:
@@ -245,7 +274,7 @@ class Emitter:
         """A vector that holds `value` in every lane."""
         kind = kind or self.vector
         if isinstance(kind, ir.VectorType):
-            return ir.Constant(kind, [value] * kind.count)
+            return splatted(kind, value)
         return ir.Constant(kind, value)
 
     def vector_of(self, element: ir.Type) -> ir.VectorType:
@@ -295,7 +324,7 @@ class Emitter:
         """Elements at `steps` from a pointer; lanes outside the mask are not read and are 0."""
         element = ir.VectorType(self.element, self.lanes)
         address = self.splat(self.builder.ptrtoint(pointer, I64))
-        sizes = ir.Constant(steps.type, [self.itemsize] * self.lanes)
+        sizes = splatted(steps.type, self.itemsize)
         address = self.builder.add(address, self.builder.mul(steps, sizes))
         pointers = self.builder.inttoptr(address, ir.VectorType(POINTER, self.lanes))
         name = f"llvm.masked.gather.{self.suffix(element)}.v{self.lanes}p0"
@@ -308,8 +337,7 @@ class Emitter:
         kind = ir.VectorType(value.type, lanes)
         undefined = ir.Constant(kind, ir.Undefined)
         first = self.builder.insert_element(undefined, value, ir.Constant(I32, 0))
-        order = ir.Constant(ir.VectorType(I32, lanes), [0] * lanes)
-        return self.builder.shuffle_vector(first, undefined, order)
+        return self.builder.shuffle_vector(first, undefined, _first(lanes))
 
     def fma(self, a: ir.Value, b: ir.Value, c: ir.Value) -> ir.Value:
         """a * b + c, rounded once."""

@@ -15,7 +15,7 @@ from typing import Any
 
 from llvmlite import ir
 
-from inductor.templates.emit import F32, F64, I32, I64, Emitter
+from inductor.templates.emit import F32, F64, I32, I64, Emitter, splatted
 
 CONTRACT = ("contract",)
 
@@ -43,9 +43,8 @@ class Lanes:
         """`other` as a vector of this one's type."""
         if isinstance(other, Lanes):
             return other
-        element = self.value.type.element
         number = float(other) if self.is_float else int(other)
-        return Lanes(self.e, ir.Constant(self.value.type, [ir.Constant(element, number)] * self.count))
+        return Lanes(self.e, splatted(self.value.type, number))
 
     @property
     def count(self) -> int:
@@ -155,8 +154,7 @@ class _Vocabulary:
 
     def _constant(self, kind: ir.VectorType, number: Any) -> Lanes:
         number = float(number) if kind.element in (F32, F64) else int(number)
-        element = ir.Constant(kind.element, number)
-        return Lanes(self.e, ir.Constant(kind, [element] * kind.count))
+        return Lanes(self.e, splatted(kind, number))
 
     def _to(self, kind: ir.VectorType, value: Any) -> Lanes:
         if not isinstance(value, Lanes):

@@ -17,7 +17,7 @@ from typing import Any
 from llvmlite import ir
 
 from inductor.native import vector_bits
-from inductor.templates.emit import I1, I32, I64, POINTER, Emitter, Value
+from inductor.templates.emit import I1, I32, I64, POINTER, Emitter, Value, splatted
 from inductor.templates.finish import EXTRA, SCRATCH, A, B, C, Epilogue, Place
 from inductor.templates.image import Convolution
 from inductor.templates.packing import columns
@@ -351,7 +351,7 @@ class Winograd:
 
 
 def _all(e: Emitter) -> ir.Constant:
-    return ir.Constant(ir.VectorType(I1, e.lanes), [1] * e.lanes)
+    return splatted(ir.VectorType(I1, e.lanes), 1)
 
 
 def clear() -> Template:
