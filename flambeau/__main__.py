@@ -91,9 +91,10 @@ def _misses(entries: list) -> dict[str, int]:
     from inductor.codegen import build
     from inductor.templates import template
 
+    of_templates = build.about(template.digest())
     now = {
-        "kernel": build.about(build._library_digest()),
-        "template": build.about(template._digest()),
+        "kernel": build.about(build._library_digest()), "template": of_templates,
+        "tuning": of_templates,
     }
     found: dict[str, int] = {}
     for *_, about in entries:

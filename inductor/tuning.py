@@ -49,9 +49,9 @@ def quickest(question: str, ways: Sequence[Way]) -> str:
 
 
 def _key(question: str) -> str:
-    from inductor.templates.template import _digest
+    from inductor.templates.template import digest
 
-    return key_of("tuning", question, _digest(), *native.host())
+    return key_of("tuning", question, digest(), *native.host())
 
 
 def _remembered(question: str, names: Sequence[str]) -> str | None:
@@ -65,7 +65,7 @@ def _remembered(question: str, names: Sequence[str]) -> str | None:
 def _time(question: str, ways: Sequence[Way]) -> str:
     from inductor.codegen import build
     from inductor.compile import open_cache
-    from inductor.templates.template import _digest
+    from inductor.templates.template import digest
 
     seconds = {way.name: measure(way) for way in ways}
     best = min(seconds, key=lambda name: seconds[name])
@@ -73,7 +73,7 @@ def _time(question: str, ways: Sequence[Way]) -> str:
     log.info("%s: %s", question, told)
     cache = open_cache()
     if cache is not None:
-        note = {"kind": "tuning", **build.about(_digest())}
+        note = {"kind": "tuning", **build.about(digest())}
         cache.put(_key(question), told.encode(), best, note)
     return best
 

@@ -96,20 +96,20 @@ def _later(template: Template) -> native.NativeFunction:
 
 
 @functools.cache
-def _digest() -> str:
+def digest() -> str:
     """A digest of what writes the texts: a change of it must not find old objects."""
     from importlib.metadata import version
 
     from inductor.codegen import build
 
     # Epilogues contain functions of the math library.
-    digest = hashlib.sha256(f"{version('llvmlite')} {build._library_digest()}".encode())
+    found = hashlib.sha256(f"{version('llvmlite')} {build._library_digest()}".encode())
     folder = Path(__file__).parent
     # epilogues call the library of vector math
     library = ("native.py", "vectormath.py", "trigonometry.py", "specialmath.py")
     for path in (*sorted(folder.glob("*.py")), *(folder.parent / name for name in library)):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
+        found.update(path.read_bytes())
+    return found.hexdigest()
 
 
 def _cache() -> Cache | None:
@@ -156,7 +156,7 @@ def load(template: Template) -> native.NativeFunction:
 
 
 def _cache_key(template: Template) -> str:
-    return key_of(template.key, template.symbol, _digest(), *native.host())
+    return key_of(template.key, template.symbol, digest(), *native.host())
 
 
 def _fetch(template: Template, cache: Cache | None) -> native.NativeFunction:
@@ -177,7 +177,7 @@ def _fetch(template: Template, cache: Cache | None) -> native.NativeFunction:
         function = native.compile_ir(template.text, template.symbol, vectorize=False)
         counters.compiled += 1
         if cache is not None:
-            note = {"kind": "template", **build.about(_digest())}
+            note = {"kind": "template", **build.about(digest())}
             cache.put(key, function.object_code, function.symbol, note)
     counters.seconds += time.perf_counter() - begin
     return function

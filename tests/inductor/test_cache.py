@@ -191,6 +191,7 @@ def test_why_miss_counts_what_changed(tmp_path, monkeypatch, capsys):
     from flambeau.__main__ import main
     from inductor import config
     from inductor.codegen import build
+    from inductor.templates import template
 
     monkeypatch.setitem(config._set, "cache", str(tmp_path / "kernels"))
     cache = Cache(tmp_path / "kernels")
@@ -199,9 +200,11 @@ def test_why_miss_counts_what_changed(tmp_path, monkeypatch, capsys):
     cache.put(key_of("b"), b"code", "symbol", {**now, "llvmlite": "llvmlite 0.1"})
     cache.put(key_of("c"), b"code", "symbol", {**now, "flambeau": "other"})
     cache.put(key_of("d"), b"code", "symbol")
+    of_templates = build.about(template.digest())
+    cache.put(key_of("e"), b"times", "direct", {"kind": "tuning", **of_templates})
     assert main(["cache", "why-miss"]) == 0
     said = capsys.readouterr().out
-    assert "1 can be found" in said and "llvmlite (llvmlite 0.1, now" in said
+    assert "2 can be found" in said and "llvmlite (llvmlite 0.1, now" in said
     assert "sources of flambeau's compiler" in said and "older flambeau" in said
     assert main(["cache", "ls"]) == 0 and main(["cache", "info"]) == 0
     assert main(["cache", "clear"]) == 0 and not list(cache.folder.glob("*.object"))

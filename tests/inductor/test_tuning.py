@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 import flambeau as fl
-from inductor import convolution, tuning, ways
-from inductor.program import input
+from inductor import tuning, ways
 from inductor.templates.image import Convolution
 from inductor.tuning import Way
 
@@ -23,17 +22,18 @@ def fresh(tmp_path, monkeypatch):
 
 
 def slow(times):
-    """A way that sorts its input out `times` times."""
-    from inductor.templates.convolution import transpose
-
-    made = transpose(300, 300, "float32")
-    return Way(f"{times} times", lambda: [made.step(input(0), input(1))] * times, (90_000, 90_000))
+    """A way that takes so many times as long."""
+    return Way(f"{times} times", list, (1,))
 
 
 def test_the_quickest_is_found_and_remembered(monkeypatch):
     measured = []
-    measure = tuning.measure
-    monkeypatch.setattr(tuning, "measure", lambda way: measured.append(way.name) or measure(way))
+
+    def measure(way):
+        measured.append(way.name)
+        return float(way.name.split()[0])
+
+    monkeypatch.setattr(tuning, "measure", measure)
     assert tuning.quickest("a question", [slow(40), slow(1)]) == "1 times"
     assert measured == ["40 times", "1 times"]
     assert tuning.quickest("a question", [slow(40), slow(1)]) == "1 times" and len(measured) == 2
@@ -63,8 +63,8 @@ def test_every_way_can_be_timed(name, kept, turn):
     conv = CONVOLUTIONS[name]
     possible = ["direct"] + ["winograd"] * (name == "square") + ["product"] * (name == "matrix")
     for way in possible:
-        assert 0 < tuning.measure(ways.image(way, conv, kept, turn)) < 1
-        assert 0 < tuning.measure(ways.sums(way, conv)) < 1
+        assert 0 < tuning.measure(ways.image(way, conv, kept, turn)) < np.inf
+        assert 0 < tuning.measure(ways.sums(way, conv)) < np.inf
 
 
 def network():
@@ -115,7 +115,6 @@ def test_other_modes_ask_nothing(monkeypatch):
 
 
 def test_the_option_is_known():
-    assert convolution  # its lowerings ask
     model = network().eval()
     with fl.no_grad():
         image = fl.randn(1, 3, 16, 16)
