@@ -71,7 +71,10 @@ def power_of_two_float64(k):
 
 @vector
 def exp_float32(x):
-    clamped = select(x < float32(-104.5), float32(-104.5), x)
+    # processors take a hundred times as long to round to a subnormal: not for what is 0 anyway, as
+    # the weights of masked scores are
+    far = x < float32(-104.0)
+    clamped = select(far, float32(0.0), x)
     clamped = select(clamped > float32(89.0), float32(89.0), clamped)
     shifted = clamped * float32(LOG2E) + MAGIC32
     n = shifted - MAGIC32
@@ -81,12 +84,14 @@ def exp_float32(x):
     # in two steps, so that neither overflows before the result does and subnormals round once
     half = int32(k >> int32(1))
     # NaN stays NaN: it passes both clamps, and whatever k is then, NaN times anything is NaN
-    return value * power_of_two_float32(half) * power_of_two_float32(int32(k - half))
+    value = value * power_of_two_float32(half) * power_of_two_float32(int32(k - half))
+    return select(far, float32(0.0), value)
 
 
 @vector
 def exp_float64(x):
-    clamped = select(x < -746.0, -746.0, x)
+    far = x < -746.0
+    clamped = select(far, 0.0, x)
     clamped = select(clamped > 710.0, 710.0, clamped)
     shifted = clamped * LOG2E + MAGIC
     n = shifted - MAGIC
@@ -95,12 +100,13 @@ def exp_float64(x):
     value = 1.0 + (r + r * r * polynomial(r, EXP64))
     half = k >> 1
     value = value * power_of_two_float64(half) * power_of_two_float64(k - half)
-    return select(x != x, x, value)
+    return select(x != x, x, select(far, 0.0, value))
 
 
 @vector
 def exp2_float32(x):
-    clamped = select(x < float32(-151.0), float32(-151.0), x)
+    far = x < float32(-151.0)
+    clamped = select(far, float32(0.0), x)
     clamped = select(clamped > float32(128.5), float32(128.5), clamped)
     n = round_even(clamped)
     k = int32(bits(n + MAGIC32) - MAGIC_BITS32)
@@ -108,12 +114,13 @@ def exp2_float32(x):
     value = float32(1.0) + (r + r * r * polynomial(r, EXP32))
     half = int32(k >> int32(1))
     value = value * power_of_two_float32(half) * power_of_two_float32(int32(k - half))
-    return select(x != x, x, value)
+    return select(x != x, x, select(far, float32(0.0), value))
 
 
 @vector
 def exp2_float64(x):
-    clamped = select(x < -1076.0, -1076.0, x)
+    far = x < -1076.0
+    clamped = select(far, 0.0, x)
     clamped = select(clamped > 1024.5, 1024.5, clamped)
     n = round_even(clamped)
     k = bits(n + MAGIC) - MAGIC_BITS
@@ -121,7 +128,7 @@ def exp2_float64(x):
     value = 1.0 + (r + r * r * polynomial(r, EXP64))
     half = k >> 1
     value = value * power_of_two_float64(half) * power_of_two_float64(k - half)
-    return select(x != x, x, value)
+    return select(x != x, x, select(far, 0.0, value))
 
 
 @vector
