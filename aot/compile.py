@@ -1,8 +1,8 @@
 """The pipeline of aot: a captured graph becomes a callable that keeps eager's results, gradients,
 mutations and aliases.
 
-    functionalize -> (joint: autograd's derivatives) -> decompose -> simplify -> (partition) ->
-    compilers -> runtime
+    functionalize -> attention -> (joint: autograd's derivatives) -> decompose -> simplify ->
+    (partition) -> compilers -> runtime
 
 Compilers are given: each takes a pure GraphModule and example inputs and returns a callable over
 tensors.
@@ -14,6 +14,7 @@ import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from aot.attention import join_attention
 from aot.decompose import decompose
 from aot.functional import functionalize
 from aot.joint import asks_for_gradients, trace_joint, trace_step
@@ -22,7 +23,7 @@ from aot.runtime import Inference, Program, Spending, Training, Unaliased
 from eager import autograd
 from eager.fake import FakeTensor
 from eager.nn.parameter import Parameter
-from eager.op import Op
+from eager.op import Op, ops
 from eager.tensor import Tensor
 from fx.graph import Graph
 from fx.graph_module import GraphModule
@@ -63,6 +64,8 @@ def compile(
     """
     worker, plan = functionalize(module.graph, list(examples), module)
     constants = dict(worker.constants)
+    if ops.attention in keep:
+        join_attention(worker.graph)
     seen = on_stage or (lambda name, stage: None)
     pure = GraphModule(_owner(module, constants), worker.graph, "Functional")
     seen("functional", pure)

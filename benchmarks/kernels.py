@@ -281,7 +281,7 @@ def gradients(counts: list[int]) -> Iterator[tuple[str, float, dict[str, Callabl
         of = Attention(
             batch, heads, rows, columns, depth, depth, *steps[:4], scale, causal, sums=True
         )
-        sums = np.empty((batch, heads, rows), np.float32)
+        sums = np.empty((batch, heads, rows, 2), np.float32)
         found = [np.empty_like(x) for x in (q, k, v)]
         first = attention.forward(of).step(input(0), input(1), input(2), output(0), output(1))
         Program([first], 3, 2).call((q, k, v, out, sums))

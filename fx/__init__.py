@@ -13,6 +13,7 @@ interpreter   runs a graph node by node
 proxy         a value that records what is done to it
 tracer        runs user code on proxies: symbolic_trace
 transformer   runs a graph node by node into a new graph
+maker         writes nodes with their fakes beside another one
 rewriter      replaces one pattern by another
 drawing       a graph as SVG or HTML
 collector     Python's garbage collector, paused while graphs are made

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -90,6 +91,7 @@ class _Operands:
     layout: Mask | None
     sizes: tuple[int, int, int, int, int, int]  # batch, heads, rows, columns, depth, width
     dtype: str
+    plain: bool
 
     @property
     def inputs(self) -> list[Stored]:
@@ -105,12 +107,12 @@ class _Operands:
 
         return Attention(
             *self.sizes, _step(self.query), _step(self.key), _step(self.value), _step(out),
-            float(scale), bool(causal), self.layout, self.dtype, sums,
+            float(scale), bool(causal), self.layout, self.dtype, sums, self.plain,
         )
 
 
 def _operands(lowering: Lowering, bound: tuple, batches: tuple[int, ...]) -> _Operands:
-    """(query, key, value, mask) as memory, with the batch dimensions of the result."""
+    """(query, key, value, mask, causal, scale, fill) as memory, with the batch dimensions of the result."""
     from inductor.templates.attention import Mask
 
     query, key, value = (lowering.tensor(b) for b in bound[:3])
@@ -130,8 +132,12 @@ def _operands(lowering: Lowering, bound: tuple, batches: tuple[int, ...]) -> _Op
     if mask is not None:
         mask = mask if mask.dtype == "bool" else _converted(mask, dtype)
         extra = _operand(lowering, mask, (batch, heads, rows, columns), (0, 1))
-        layout = Mask(mask.dtype, (*_step(extra), extra.strides[-1] if columns > 1 else 0))
-    return _Operands(q, k, v, extra, layout, (batch, heads, rows, columns, depth, width), dtype)
+        fill = -math.inf if bound[6] is None else float(bound[6])
+        strides = (*_step(extra), extra.strides[-1] if columns > 1 else 0)
+        layout = Mask(mask.dtype, strides, fill)
+    plain = mask is None or bound[6] is not None
+    sizes = (batch, heads, rows, columns, depth, width)
+    return _Operands(q, k, v, extra, layout, sizes, dtype, plain)
 
 
 def _emit(
@@ -160,14 +166,15 @@ def lower_attention(lowering: Lowering, node: Node, bound: tuple) -> list[Lazy]:
     out = _made(lowering, _part(node, 0), (batch, heads, rows, width), found.dtype)
     wanted = _part(node, 1) is not None
     problem = found.problem(out, bound[4], bound[5], wanted)
-    sums = _made(lowering, None, (batch, heads, rows, 1), found.dtype)
+    sums = _made(lowering, None, (batch, heads, rows, 2), found.dtype)
     _emit(
         lowering, f"attention {rows}x{columns}x{depth}", [*found.inputs, *found.masks],
         [out, sums] if wanted else [out], lambda: forward(problem),
         lambda i, o: [*i[:3], o[0], *i[3:], *o[1:]],
     )
     result = Stored(out.buffer, shape, out.strides[4 - len(shape) :])
-    totals = Stored(sums.buffer, shape[:-1], contiguous_strides(shape[:-1]))
+    pairs = (*shape[:-1], 2)
+    totals = Stored(sums.buffer, pairs, contiguous_strides(pairs))
     return [_converted(result, whole.dtype.name), totals]
 
 

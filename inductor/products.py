@@ -12,6 +12,7 @@ from typing import Any
 from eager.registry import ops
 from fx.graph import Graph
 from fx.graph_module import GraphModule
+from fx.maker import Maker
 from fx.node import Node
 
 
@@ -32,18 +33,17 @@ def _join(graph: Graph, root: Node) -> bool:
         (terms if alone else rest).append((node, turned))
     if len(terms) < 2 or not _pays(root, terms):
         return False
-    with graph.inserting_before(root):
-        make = _Maker(graph, root)
-        lefts, rights = [], []
-        for mm, turned in terms:
-            left, right = mm.args[:2]
-            if turned:
-                left, right = make.transposed(right), make.transposed(left)
-            lefts.append(make.transposed(left))
-            rights.append(right)
-        total = make(ops.mm, make.transposed(make(ops.cat, lefts, 0)), make(ops.cat, rights, 0))
-        for node, turned in rest:
-            total = make(ops.add, total, make.transposed(node) if turned else node)
+    make = Maker(graph, root)
+    lefts, rights = [], []
+    for mm, turned in terms:
+        left, right = mm.args[:2]
+        if turned:
+            left, right = _transposed(make, right), _transposed(make, left)
+        lefts.append(_transposed(make, left))
+        rights.append(right)
+    total = make(ops.mm, _transposed(make, make(ops.cat, lefts, 0)), make(ops.cat, rights, 0))
+    for node, turned in rest:
+        total = make(ops.add, total, _transposed(make, node) if turned else node)
     root.replace_all_uses_with(total)
     return True
 
@@ -96,23 +96,5 @@ def _pays(root: Node, terms: list[tuple[Node, bool]]) -> bool:
     return 2 * inner * (rows + columns) < 3 * (len(terms) - 1) * rows * columns
 
 
-class _Maker:
-    """Makes nodes with their fakes, for the place of another one."""
-
-    def __init__(self, graph: Graph, place: Node) -> None:
-        self.graph, self.stack = graph, place.meta.get("stack", [])
-
-    def __call__(self, op: Any, *args: Any) -> Node:
-        node = self.graph.call_function(op, args)
-        node.meta["val"] = op(*(_value(arg) for arg in args))
-        node.meta["stack"] = self.stack
-        return node
-
-    def transposed(self, node: Any) -> Node:
-        return node.args[0] if _is_turn(node) else self(ops.transpose, node, 0, 1)
-
-
-def _value(argument: Any) -> Any:
-    if isinstance(argument, list):
-        return [_value(item) for item in argument]
-    return argument.meta["val"] if isinstance(argument, Node) else argument
+def _transposed(make: Maker, node: Any) -> Node:
+    return node.args[0] if _is_turn(node) else make(ops.transpose, node, 0, 1)

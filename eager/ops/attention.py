@@ -1,7 +1,8 @@
 """Scaled dot product attention: one operator with a kernel over whole matrices of scores, its
 derivative, an operator too, from the recomputed weights, and both in matrix products and softmax.
 
-A row that may attend to nothing gives zeros, as in PyTorch.
+A row that may attend to nothing gives zeros, as in PyTorch, unless `fill` says what stands for the scores
+that a boolean mask takes out (attention written out by hand): rows are plain softmax then.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ from eager.shape import broadcast_shapes
 from eager.spec import Spec
 
 
-def _attention_spec(query: Any, key: Any, value: Any, mask: Any, causal: bool,
-                    scale: float) -> tuple[Spec, Spec]:
+def _attention_spec(query: Any, key: Any, value: Any, mask: Any, causal: bool, scale: float,
+                    fill: float | None = None) -> tuple[Spec, Spec]:
     for tensor in (query, key, value):
         if len(tensor.shape) < 2:
             raise RuntimeError("scaled_dot_product_attention: Expected query, key and value to all "
@@ -43,10 +44,12 @@ def _attention_spec(query: Any, key: Any, value: Any, mask: Any, causal: bool,
         broadcast_shapes(mask.shape, (*batch, query.shape[-2], key.shape[-2]))
     rows = (*batch, query.shape[-2])
     wide = query.dtype if query.dtype in (float32, float64) else float32
-    return Spec((*rows, value.shape[-1]), query.dtype, query.device), Spec(rows, wide, query.device)
+    return (Spec((*rows, value.shape[-1]), query.dtype, query.device),
+            Spec((*rows, 2), wide, query.device))
 
 
-def _scores(query: Any, key: Any, mask: Any, causal: bool, scale: float) -> Any:
+def _scores(query: Any, key: Any, mask: Any, causal: bool, scale: float,
+            fill: float | None = None) -> Any:
     scores = ops.matmul(query * scale, ops.transpose(key, -2, -1))
     if causal:
         rows = ops.arange(query.shape[-2], device=query.device).reshape((-1, 1))
@@ -54,91 +57,105 @@ def _scores(query: Any, key: Any, mask: Any, causal: bool, scale: float) -> Any:
         scores = ops.where(columns <= rows, scores, -math.inf)
     if mask is None:
         return scores
-    return ops.where(mask, scores, -math.inf) if mask.dtype == bool_ else scores + mask
+    if mask.dtype == bool_:
+        return ops.where(mask, scores, -math.inf if fill is None else fill)
+    return scores + mask
 
 
-def _weights(query: Any, key: Any, mask: Any, causal: bool, scale: float) -> Any:
-    """Softmax of the scores, with zeros for rows where nothing may be attended to."""
-    return _normalized(_scores(query, key, mask, causal, scale), mask)
+def _weights(query: Any, key: Any, mask: Any, causal: bool, scale: float,
+             fill: float | None = None) -> Any:
+    """Softmax of the scores; without a `fill` zeros for rows where nothing may be attended to."""
+    return _normalized(_scores(query, key, mask, causal, scale, fill), mask, fill)
 
 
-def _normalized(scores: Any, mask: Any) -> Any:
+def _normalized(scores: Any, mask: Any, fill: float | None) -> Any:
     weights = ops.softmax(scores, -1)
-    if mask is None:
+    if mask is None or fill is not None:
         return weights
     return ops.where(ops.amax(scores, -1, keepdim=True) == -math.inf, 0, weights)
 
 
 def _attention_in_operators(query: Any, key: Any, value: Any, mask: Any, causal: bool,
-                            scale: float) -> tuple:
-    scores = _scores(query, key, mask, causal, scale)
-    result = ops.matmul(_normalized(scores, mask), value)
-    sums = ops.logsumexp(scores.float() if scores.dtype in (float16, bfloat16) else scores, -1)
-    return result, sums if mask is None else ops.where(sums == -math.inf, math.inf, sums)
+                            scale: float, fill: float | None = None) -> tuple:
+    scores = _scores(query, key, mask, causal, scale, fill)
+    result = ops.matmul(_normalized(scores, mask, fill), value)
+    wide = scores.float() if scores.dtype in (float16, bfloat16) else scores
+    highest = ops.amax(wide, -1, keepdim=True)
+    empty = highest == -math.inf
+    if mask is not None and fill is None:
+        highest = ops.where(empty, 0, highest)
+    total = ops.exp(wide - highest).sum(-1, keepdim=True)
+    if mask is not None and fill is None:
+        total = ops.where(empty, math.inf, total)
+    return result, ops.cat([highest, total], -1)
 
 
-def _composed_vjp(gradient: Any, by_sums: Any, needs: tuple, query: Any, key: Any, value: Any,
-                  mask: Any, causal: bool, scale: float) -> tuple:
+def _composed_vjp(gradient: Any, needs: tuple, query: Any, key: Any, value: Any, mask: Any,
+                  causal: bool, scale: float, fill: float | None) -> tuple:
     """The derivative in operators, from the weights made again."""
-    weights = _weights(query, key, mask, causal, scale)
+    weights = _weights(query, key, mask, causal, scale, fill)
     by_value = ops.matmul(ops.transpose(weights, -2, -1), gradient) if needs[2] else None
     if not (needs[0] or needs[1] or needs[3]):
         return None, None, by_value, None
     by_weights = ops.matmul(gradient, ops.transpose(value, -2, -1)) * weights
     by_scores = by_weights - weights * by_weights.sum(-1, keepdim=True)
-    if by_sums is not None:
-        by_scores = by_scores + weights * by_sums.unsqueeze(-1)
+    if fill is not None and mask is not None and mask.dtype == bool_:
+        by_scores = ops.where(mask, by_scores, 0)  # a number has weight, but nothing to learn
     by_query = ops.matmul(by_scores, key) * scale if needs[0] else None
     by_key = ops.matmul(ops.transpose(by_scores, -2, -1), query) * scale if needs[1] else None
     return by_query, by_key, by_value, by_scores if needs[3] else None
 
 
 def _attention_vjp(g: tuple, out: tuple, needs: tuple, query: Any, key: Any, value: Any, mask: Any,
-                   causal: bool, scale: float) -> tuple:
+                   causal: bool, scale: float, fill: float | None) -> tuple:
     gradient, by_sums = g
-    if gradient is None:
-        gradient = ops.zeros_like(out[0])
-    if is_grad_enabled() or needs[3] or by_sums is not None:  # a further derivative, or a rare one
-        return _composed_vjp(gradient, by_sums, needs, query, key, value, mask, causal, scale)
-    found = ops.attention_gradient(gradient, *out, query, key, value, mask, causal, scale)
+    if by_sums is not None:
+        raise RuntimeError("the sums that attention saves for its gradient have none themselves")
+    if is_grad_enabled() or needs[3]:  # a further derivative, or a rare one
+        return _composed_vjp(gradient, needs, query, key, value, mask, causal, scale, fill)
+    found = ops.attention_gradient(gradient, *out, query, key, value, mask, causal, scale, fill)
     return (*(one if wanted else None for one, wanted in zip(found, needs, strict=False)), None)
 
 
 def _gradient_spec(gradient: Any, out: Any, sums: Any, query: Any, key: Any, value: Any, mask: Any,
-                   causal: bool, scale: float) -> tuple:
+                   causal: bool, scale: float, fill: float | None = None) -> tuple:
     batch = out.shape[:-2]
     return tuple(Spec((*batch, *one.shape[-2:]), one.dtype, one.device)
                  for one in (query, key, value))
 
 
 def _gradient_in_operators(gradient: Any, out: Any, sums: Any, query: Any, key: Any, value: Any,
-                           mask: Any, causal: bool, scale: float) -> tuple:
+                           mask: Any, causal: bool, scale: float,
+                           fill: float | None = None) -> tuple:
     found = _composed_vjp(
-        gradient, None, (True, True, True, False), query, key, value, mask, causal, scale)
+        gradient, (True, True, True, False), query, key, value, mask, causal, scale, fill)
     batch = out.shape[:-2]
     return tuple(ops.expand(one, (*batch, *one.shape[-2:])) for one in found[:3])
 
 
 @extern(spec=_gradient_spec, method=False, decompose=_gradient_in_operators)
-def attention_gradient(gradient, out, sums, query, key, value, mask, causal, scale):
+def attention_gradient(gradient, out, sums, query, key, value, mask, causal, scale, fill=None):
     """The gradients of attention by query, key and value, each with all batch dimensions. `sums`
     are those that `attention` gave: the weights are made from them again."""
-    weights = _masked_scores(query, key, mask, causal, scale)
-    weights -= sums[..., None]
+    weights = _masked_scores(query, key, mask, causal, scale, fill)
+    weights -= sums[..., :1]
     np.exp(weights, weights)
+    weights /= sums[..., 1:]
     given, wide = widen(gradient), widen(query)
     by_value = np.matmul(np.swapaxes(weights, -1, -2), given)
     slopes = np.matmul(given, np.swapaxes(widen(value), -1, -2))
     slopes -= np.multiply(given, widen(out)).sum(-1, keepdims=True)
     slopes *= weights
+    if fill is not None and mask is not None and mask.dtype == bool:
+        slopes = np.where(mask, slopes, slopes.dtype.type(0))
     slopes *= np.asarray(scale, slopes.dtype)
     found = (np.matmul(slopes, widen(key)), np.matmul(np.swapaxes(slopes, -1, -2), wide), by_value)
     return tuple(one.astype(query.dtype, copy=False) for one in found)
 
 
 def _masked_scores(query: np.ndarray, key: np.ndarray, mask: np.ndarray | None, causal: bool,
-                   scale: float) -> np.ndarray:
-    """Scaled products, -inf where nothing may be attended to."""
+                   scale: float, fill: float | None) -> np.ndarray:
+    """Scaled products, -inf (or `fill`) where nothing may be attended to."""
     work = widen(query) * np.asarray(scale, widen(query).dtype)
     scores = np.matmul(work, np.swapaxes(widen(key), -1, -2))
     if causal:
@@ -146,7 +163,7 @@ def _masked_scores(query: np.ndarray, key: np.ndarray, mask: np.ndarray | None, 
         np.copyto(scores, -np.inf, where=~allowed)
     if mask is not None:
         if mask.dtype == bool:
-            scores = np.where(mask, scores, scores.dtype.type(-np.inf))
+            scores = np.where(mask, scores, scores.dtype.type(-np.inf if fill is None else fill))
         else:
             scores = scores + mask.astype(scores.dtype, copy=False)
     return scores
@@ -155,16 +172,21 @@ def _masked_scores(query: np.ndarray, key: np.ndarray, mask: np.ndarray | None, 
 @extern(spec=_attention_spec, vjp=_attention_vjp, joint=True,
         saves="query key value mask out0 out1", method=False,
         decompose=_attention_in_operators)
-def attention(query, key, value, mask, causal, scale):
-    """Softmax of the scaled products of queries and keys, times the values; and the logarithms of
-    the softmax's sums of exponentials, infinite for a row that may attend to nothing."""
+def attention(query, key, value, mask, causal, scale, fill=None):
+    """Softmax of the scaled products of queries and keys, times the values; and of each row the
+    highest score and the sum of exponentials relative to it, infinite where it may attend to
+    nothing.
+
+    With a `fill` a boolean mask puts that number in the place of scores, and softmax is plain: a
+    row of which all scores are -inf is not a number.
+    """
     if query.dtype != key.dtype or key.dtype != value.dtype:
         raise TypeError("types differ")
-    scores = _masked_scores(query, key, mask, causal, scale)
+    scores = _masked_scores(query, key, mask, causal, scale, fill)
     if scores.size == 0:
         empty = np.zeros((*scores.shape[:-1], value.shape[-1]), query.dtype)
-        return empty, np.full(scores.shape[:-1], np.inf, scores.dtype)
-    total, sums = _exponentials(scores, mask is not None)
+        return empty, np.full((*scores.shape[:-1], 2), np.inf, scores.dtype)
+    total, sums = _exponentials(scores, mask is not None and fill is None)
     result = np.matmul(scores, widen(value))
     result /= total
     return np.ascontiguousarray(result).astype(query.dtype, copy=False), sums
@@ -172,8 +194,8 @@ def attention(query, key, value, mask, causal, scale):
 
 def _exponentials(scores: np.ndarray, masked: bool) -> tuple[np.ndarray, np.ndarray]:
     """Turns scores into exponentials relative to the highest of their row, and gives the sums of
-    the rows, 1 for a row that is masked as a whole; and the logarithms of the sums of what the
-    scores' exponentials would have been, infinite for such a row."""
+    the rows, 1 for a row that is masked as a whole; and side by side the highest scores and the
+    sums, infinite for such a row."""
     rows = scores.reshape(-1, scores.shape[-1])
     total = np.empty((len(rows), 1), rows.dtype)
     above = np.empty((len(rows), 1), rows.dtype)
@@ -187,13 +209,12 @@ def _exponentials(scores: np.ndarray, masked: bool) -> tuple[np.ndarray, np.ndar
         np.exp(part, part)
         total[start : start + step] = row_sums(part, True)
         above[start : start + step] = highest
-    with np.errstate(divide="ignore"):
-        above += np.log(total)
+    sums = np.concatenate([above, total], 1)
     if masked:
-        above[total == 0] = np.inf
+        sums[total[:, 0] == 0, 1] = np.inf
         total[total == 0] = 1
     shape = scores.shape[:-1]
-    return total.reshape(*shape, 1), above.reshape(shape)
+    return total.reshape(*shape, 1), sums.reshape(*shape, 2)
 
 
 def _attend_forth(query: np.ndarray, key: np.ndarray, value: np.ndarray, mask: Any,

@@ -6,8 +6,10 @@ level, where its softmax is taken as of what is known so far: each row has its h
 total, and what was added up before is scaled when a later block has a higher one (an "online" softmax).
 A causal product leaves out the blocks and panels of columns that no row of a tile may see.
 
-For the gradient (`backward.py`) `sums` takes the logarithm of the sum of exponentials of each row.
-A row that may see nothing gives zeros, and infinity there; what is not a number in the scores of a row makes the row so.
+For the gradient (`backward.py`) `sums` takes of each row the highest score and the sum of exponentials relative to it: the
+logarithm of the sum alone would lose the digits that tell large scores apart.
+A row that may see nothing gives zeros, and an infinite sum there, if softmax is not to be plain; what is not a number in the scores
+of a row makes the row so.
 """
 
 from __future__ import annotations
@@ -36,12 +38,13 @@ Strides = tuple[int, int, int]  # of batch, head and row; columns are contiguous
 
 @dataclass(frozen=True)
 class Mask:
-    """What is added to the scores, or says which exist: its type, and strides of batch, head, row and
-    column (0 or 1).
+    """What is added to the scores, or says which exist: its type, strides of batch, head, row and
+    column (0 or 1), and what stands for a score that does not exist.
     """
 
     dtype: str
     strides: tuple[int, int, int, int]
+    fill: float = -math.inf
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,7 @@ class Attention:
     mask: Mask | None = None
     dtype: str = "float32"
     sums: bool = False
+    plain: bool = False  # a row all of whose scores are -inf is not a number, instead of zeros
 
 
 class Factor(Gemm):
@@ -222,7 +226,8 @@ class Forward:
         sums = out
         if p.sums:
             rows_before = e.multiply(e.divide(unit, self.blocks), p.rows)
-            sums = e.at(e.pointer(MASK + (p.mask is not None)), e.add(rows_before, begin))
+            place = e.multiply(e.add(rows_before, begin), 2)
+            sums = e.at(e.pointer(MASK + (p.mask is not None)), place)
         e.call(self.finish, out, e.at(scratch, self.state), target, rows, sums)
 
     def _mask_start(self, e: Emitter, place: Value) -> Any:
@@ -375,7 +380,7 @@ class Forward:
             state = e.at(states, e.multiply(i.index, 2))
             total = e.load(state, 1)
             empty = e.builder.fcmp_ordered("==", total, e.zero)
-            one = ir.Constant(e.element, 1.0)
+            one = total if p.plain else ir.Constant(e.element, 1.0)
             divisor = e.splat(e.builder.select(empty, one, total))
             start = e.add(target, e.multiply(i.index, p.out[2]))
             with e.loop(0, p.width, self.lanes) as lane:
@@ -383,9 +388,14 @@ class Forward:
                 here = e.add(start, lane.index)
                 e.store_masked(e.builder.fdiv(e.load_masked(out, here, mask), divisor), out, here, mask)
             if p.sums:
-                whole = e.builder.fadd(_first(e, function(e, "log", divisor)), e.load(state))
-                infinite = ir.Constant(e.element, math.inf)
-                e.store(e.builder.select(empty, infinite, whole), sums, i.index)
+                highest = e.load(state)
+                if not p.plain:
+                    highest = e.builder.select(empty, e.zero, highest)
+                    infinite = ir.Constant(e.element, math.inf)
+                    total = e.builder.select(empty, infinite, total)
+                pair = e.at(sums, e.multiply(i.index, 2))
+                e.store(highest, pair)
+                e.store(total, pair, 1)
         e.finish()
         return e.function
 
@@ -394,18 +404,27 @@ def masked(
     e: Emitter, layout: Mask, value: Any, mask: Any, row: Value, column: Value, exists: Any
 ) -> ir.Value:
     """A vector of scores with its part of the mask."""
+    if layout.dtype != "bool":
+        return e.builder.fadd(value, _mask(e, layout, mask, row, column, exists))
+    return e.builder.select(
+        seen(e, layout, mask, row, column, exists), value, e.constant(layout.fill)
+    )
+
+
+def seen(e: Emitter, layout: Mask, mask: Any, row: Value, column: Value, exists: Any) -> ir.Value:
+    """Which scores of a vector a boolean mask leaves."""
+    found = _mask(e, layout, mask, row, column, exists)
+    return e.builder.icmp_unsigned("!=", found, ir.Constant(found.type, None))
+
+
+def _mask(e: Emitter, layout: Mask, mask: Any, row: Value, column: Value, exists: Any) -> ir.Value:
     kind = I8 if layout.dtype == "bool" else e.element
     *_, row_stride, column_stride = layout.strides
     place = e.add(e.multiply(row, row_stride), e.multiply(column, column_stride))
     if column_stride:
         there = exists if exists is not None else e.mask(e.lanes)
-        found = e.load_masked(mask, place, there, kind=I8 if kind is I8 else None)
-    else:
-        found = e.splat(e.load(mask, place, kind))
-    if kind is not I8:
-        return e.builder.fadd(value, found)
-    seen = e.builder.icmp_unsigned("!=", found, ir.Constant(found.type, None))
-    return e.builder.select(seen, value, e.constant(-math.inf))
+        return e.load_masked(mask, place, there, kind=I8 if kind is I8 else None)
+    return e.splat(e.load(mask, place, kind))
 
 
 def _first(e: Emitter, value: ir.Value) -> ir.Value:

@@ -4,8 +4,8 @@
 head). With the sums that the forward pass saved, the weights P of a block of rows and columns are
 made again in the second cache level, and with them what the scores weigh in the loss:
 
-    P = exp(scale * Q @ K^T + mask - sums)         dV = P^T @ g
-    S = scale * P * (g @ V^T - rowsum(g * out))    dQ = S @ K,  dK = S^T @ Q
+    P = exp(scale * Q @ K^T + mask - highest) / sum        dV = P^T @ g
+    S = scale * P * (g @ V^T - rowsum(g * out))            dQ = S @ K,  dK = S^T @ Q
 
 Blocks of columns are the outer loop, blocks of rows the inner one. Each (batch, head) is one
 thread's, and every sum is made in the same order whatever the number of threads. A causal product
@@ -20,7 +20,15 @@ from typing import Any
 from llvmlite import ir
 
 from inductor.native import vector_bits
-from inductor.templates.attention import Attention, Factor, Strides, balanced, exponential, masked
+from inductor.templates.attention import (
+    Attention,
+    Factor,
+    Strides,
+    balanced,
+    exponential,
+    masked,
+    seen,
+)
 from inductor.templates.emit import I8, I64, POINTER, Emitter, Value
 from inductor.templates.gemm import ITEMSIZE, Problem
 from inductor.templates.template import Template
@@ -145,7 +153,7 @@ class Backward:
         """Where a (batch, head) starts in each operand and result, and the mask."""
         p, d = self.of, self.problem
         batch, head = e.divide(unit, p.heads), e.remainder(unit, p.heads)
-        sums = (p.heads * p.rows, p.rows)
+        sums = (p.heads * p.rows * 2, p.rows * 2)
         strides = (p.q, p.k, p.v, p.out, d.gradient, sums, d.by_q, d.by_k, d.by_v)
         found = []
         for word, steps in enumerate(strides):
@@ -313,7 +321,7 @@ class Backward:
                 )
 
             factor.each_panel(e, first, high, product)
-        near = e.at(sums, row), e.at(deltas, e.subtract(row, begin))
+        near = e.at(sums, e.multiply(row, 2)), e.at(deltas, e.subtract(row, begin))
         e.call(self.join, weights, slopes, *near, mask, row, height, low, count)
         fresh = e.select(e.compare("==", low, 0), 1, 0)
 
@@ -359,19 +367,26 @@ class Backward:
         with e.loop(0, rows) as i:
             row = e.add(first_row, i.index)
             a, b = (e.at(x, e.multiply(i.index, self.line)) for x in (scores, slopes))
-            total, delta = (e.splat(e.load(x, i.index)) for x in (sums, deltas))
+            pair = e.at(sums, e.multiply(i.index, 2))
+            highest, delta = (e.splat(e.load(x, k)) for x, k in ((pair, 0), (deltas, i.index)))
+            share = e.splat(e.builder.fdiv(ir.Constant(e.element, 1.0), e.load(pair, 1)))
             limit = e.minimum(count, e.subtract(e.add(row, 1), low)) if p.causal else count
             with e.loop(0, count, self.lanes) as lane:
                 exists = e.mask(e.subtract(limit, lane.index))
                 value = e.builder.fmul(e.load_vector(a, lane.index), scale)
                 if p.mask is not None:
                     value = masked(e, p.mask, value, mask, row, e.add(low, lane.index), exists)
-                weight = exponential(e, e.builder.fsub(value, total))
+                weight = e.builder.fmul(exponential(e, e.builder.fsub(value, highest)), share)
                 weight = e.builder.select(exists, weight, nothing)
+                learns = exists
+                if p.plain and p.mask is not None and p.mask.dtype == "bool":
+                    # what a number stands for has weight, but nothing to learn
+                    place = mask, row, e.add(low, lane.index), exists
+                    learns = e.builder.and_(exists, seen(e, p.mask, *place))
                 slope = e.builder.fsub(e.load_vector(b, lane.index), delta)
                 slope = e.builder.fmul(e.builder.fmul(slope, weight), scale)
                 e.store_vector(weight, a, lane.index)
-                e.store_vector(e.builder.select(exists, slope, nothing), b, lane.index)
+                e.store_vector(e.builder.select(learns, slope, nothing), b, lane.index)
         e.finish()
         return e.function
 
