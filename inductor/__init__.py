@@ -14,6 +14,7 @@ philox        lowerings: random numbers
 extern        lowerings: matrix products, which have a template
 attention     lowerings: attention and its gradients, which have templates
 convolution   lowerings: convolutions and their gradients, which have templates
+volumes       convolutions in three dimensions as ones in two
 tuning        ways of doing the same, chosen by timing
 ways          the ways of a convolution
 loops         the loop IR: buffers, loops, and the typed scalar algebra of their bodies

@@ -157,7 +157,8 @@ def _draft(c: Compilation) -> list[Template]:
                 unit.scratch = most * threads_at_most()
             for buffer in unit.reads:
                 if buffer.kind == "kept":
-                    template.load(buffer.value.template)
+                    for stage in buffer.value.stages:
+                        template.load(stage.template)
     return list(found.values())
 
 

@@ -3,6 +3,7 @@
 Where a graph only infers, images are kept with their channels last from one convolution to the
 next: whoever asks for an image lays it out so, and what is computed of a result follows its
 strides. Weights that are parameters are packed once and kept (`weights.py`), others in every call.
+Three dimensions are folded into two (`volumes.py`).
 """
 
 from __future__ import annotations
@@ -12,12 +13,15 @@ from collections.abc import Sequence
 from typing import Any
 
 from fx.node import Node
+from inductor import volumes
 from inductor.extern import Operand, packed_once, prepared
 from inductor.index import channels_last, contiguous_strides
 from inductor.loops import Buffer
 from inductor.lower import Lowering, Step, Unsupported, lowers
 from inductor.values import Lazy, Stored
 from inductor.weights import LEAST, keep
+
+Shape = tuple[int, ...]
 
 FEWEST = 3  # convolutions of a graph that are worth bringing its images into another order
 LEAST_PIXELS = 16  # from which on a convolution by 1x1 may be a product of matrices
@@ -51,14 +55,14 @@ def _convolution(
 ) -> Any:
     """The sizes for the templates: one dimension is an image of height 1.
 
-    Raises Unsupported for three dimensions and for other types than float32 and float64.
+    Raises Unsupported for other types than float32 and float64.
     """
     from inductor.templates.convolution import Convolution
 
     dtype = tensors[0].dtype
     known = dtype in ("float32", "float64") and all(t.dtype == dtype for t in tensors)
-    if len(image) not in (3, 4) or not known:
-        raise Unsupported(f"a convolution of {len(image) - 2} dimensions in {dtype}")
+    if not known:
+        raise Unsupported(f"a convolution in {dtype}")
     stride, padding, dilation, groups = how
 
     def pair(values: Sequence[int], filler: int) -> tuple[int, int]:
@@ -79,10 +83,9 @@ def _fits(conv: Any, gradient: Lazy) -> None:
 
 
 def _plan_step(
-    lowering: Lowering, node: Node, name: str, build: Any, first: Stored, second: Stored,
+    lowering: Lowering, shape: Shape, name: str, build: Any, first: Stored, second: Stored,
     extra: Stored | None = None, fusible: bool = False,
 ) -> Lazy:
-    shape = tuple(map(int, node.meta["val"].shape))
     try:
         plan = build(None)
     except ValueError as error:
@@ -112,37 +115,61 @@ def _plan_step(
     return Stored.whole(out)
 
 
+def _shape(node: Node) -> Shape:
+    return tuple(map(int, node.meta["val"].shape))
+
+
+def _arranged(lowering: Lowering, volume: Lazy) -> Stored:
+    """A volume in memory, in the order of the graph's images."""
+    last = keeps_channels_last(lowering)
+    return lowering.laid_out(
+        volume, channels_last(volume.shape) if last else contiguous_strides(volume.shape)
+    )
+
+
 @lowers("convolution")
 def lower_convolution(lowering: Lowering, node: Node, bound: tuple) -> Lazy:
     image, weight = lowering.tensor(bound[0]), lowering.tensor(bound[1])
-    conv = _convolution(
-        image.shape, weight.shape[0], weight.shape[2:], bound[3:], (image, weight)
+    bias = None if bound[2] is None else lowering.contiguous(lowering.tensor(bound[2]))
+    shape, how = _shape(node), bound[3:]
+    if image.ndim != 5:
+        return _forward(lowering, shape, image, weight, bias, how)
+    fold = volumes.Fold.of(image.shape, weight.shape, shape, how)
+    out = _forward(
+        lowering, fold.result, fold.image(_arranged(lowering, image)),
+        fold.weight(lowering, weight), bias, fold.how,
     )
+    return fold.unfolded(out)
+
+
+def _forward(
+    lowering: Lowering, shape: Shape, image: Lazy, weight: Lazy, bias: Stored | None, how: tuple
+) -> Lazy:
+    conv = _convolution(image.shape, weight.shape[0], weight.shape[2:], how, (image, weight))
     from inductor.templates.convolution import forward
     from inductor.templates.finish import bias as add_bias
     from inductor.templates.finish import chain
 
-    bias = None if bound[2] is None else lowering.contiguous(lowering.tensor(bound[2]))
     if keeps_channels_last(lowering):
         from inductor.templates import channelwise
 
         if channelwise.handles(conv) and conv.out_width > 0 and conv.out_height > 0:
-            return _channelwise(lowering, node, conv, image, weight, bias)
+            return _channelwise(lowering, shape, conv, image, weight, bias)
         if conv.groups == 1 or conv.filters // conv.groups >= LEAST_FILTERS:
-            return _direct(lowering, node, conv, image, weight, bias)
+            return _direct(lowering, shape, conv, image, weight, bias)
 
     def build(epilogue: Any) -> Any:
         parts = [add_bias(by_rows=True)] * (bias is not None) + [epilogue] * (epilogue is not None)
         return forward(conv, chain(*parts) if parts else None)
 
     return _plan_step(
-        lowering, node, "convolution", build, lowering.contiguous(image),
+        lowering, shape, "convolution", build, lowering.contiguous(image),
         lowering.contiguous(weight), bias, fusible=True,
     )
 
 
 def _direct(
-    lowering: Lowering, node: Node, conv: Any, image: Lazy, weight: Lazy, bias: Stored | None
+    lowering: Lowering, shape: Shape, conv: Any, image: Lazy, weight: Lazy, bias: Stored | None
 ) -> Lazy:
     """A convolution of an image with its channels last."""
     from inductor.templates import direct, packing
@@ -150,12 +177,12 @@ def _direct(
 
     if conv.out_width <= 0 or conv.out_height <= 0:
         raise Unsupported(f"a kernel {conv.kernel} that is larger than the padded image")
-    kept = _is_kept(lowering, lowering.contiguous(weight))
+    kept = lowering.lasts(lowering.contiguous(weight).buffer)
     way = _way(lowering, conv, kept)
     if way == "winograd":
-        return _winograd(lowering, node, conv, image, weight, bias)
+        return _winograd(lowering, shape, conv, image, weight, bias)
     if way == "product":
-        return _product(lowering, node, _title("convolution", conv), conv, image, weight, bias)
+        return _product(lowering, shape, _title("convolution", conv), conv, image, weight, bias)
     thin = frames.is_thin(conv)
     frame = frames.thin_frame(conv) if thin else frames.frame(conv)
     weights = lowering.contiguous(weight)
@@ -174,11 +201,11 @@ def _direct(
     def kernels(epilogue: Any) -> list[Any]:
         return [direct.kernel(frame, epilogue)]
 
-    return _tiled(lowering, node, _title("convolution", conv), kernels, pixels, [packed], bias)
+    return _tiled(lowering, shape, _title("convolution", conv), kernels, pixels, [packed], bias)
 
 
 def _channelwise(
-    lowering: Lowering, node: Node, conv: Any, image: Lazy, weight: Lazy, bias: Stored | None
+    lowering: Lowering, shape: Shape, conv: Any, image: Lazy, weight: Lazy, bias: Stored | None
 ) -> Lazy:
     """A depthwise convolution of an image with its channels last."""
     from inductor.templates import channelwise
@@ -192,11 +219,11 @@ def _channelwise(
         return [channelwise.forward(conv, epilogue)]
 
     name = _title("depthwise convolution", conv)
-    return _tiled(lowering, node, name, kernels, pixels, [weights], bias)
+    return _tiled(lowering, shape, name, kernels, pixels, [weights], bias)
 
 
 def _channelwise_spread(
-    lowering: Lowering, node: Node, conv: Any, gradient: Lazy, weight: Lazy
+    lowering: Lowering, shape: Shape, conv: Any, gradient: Lazy, weight: Lazy
 ) -> Lazy:
     """The same of a depthwise convolution."""
     from inductor.templates import channelwise
@@ -213,23 +240,23 @@ def _channelwise_spread(
 
     name = _title("depthwise input gradient", conv, len(frames))
     firsts = [frame.first for frame, _ in frames]
-    return _tiled(lowering, node, name, kernels, pixels, [weights] * len(frames), None, firsts)
+    return _tiled(lowering, shape, name, kernels, pixels, [weights] * len(frames), None, firsts)
 
 
 def _spread(
-    lowering: Lowering, node: Node, conv: Any, gradient: Lazy, weight: Lazy
+    lowering: Lowering, shape: Shape, conv: Any, gradient: Lazy, weight: Lazy
 ) -> Lazy:
     """The gradient by an image with its channels last: a transposed convolution."""
     from inductor.templates import direct, packing
     from inductor.templates.frame import gradient_frames
 
-    kept = _is_kept(lowering, lowering.contiguous(weight))
+    kept = lowering.lasts(lowering.contiguous(weight).buffer)
     way = _way(lowering, conv, kept, turn=True)
     if way == "winograd":
-        return _winograd(lowering, node, conv, gradient, weight, None, turn=True)
+        return _winograd(lowering, shape, conv, gradient, weight, None, turn=True)
     if way == "product":
         name = _title("convolution input gradient", conv)
-        return _product(lowering, node, name, conv, gradient, weight, None, turn=True)
+        return _product(lowering, shape, name, conv, gradient, weight, None, turn=True)
     weights = lowering.contiguous(weight)
     parts = []
     for frame, taps in gradient_frames(conv):
@@ -246,7 +273,7 @@ def _spread(
     name = _title("convolution input gradient", conv, len(parts))
     firsts = [frame.first for frame, _ in parts]
     packs = [packed for _, packed in parts]
-    return _tiled(lowering, node, name, kernels, pixels, packs, None, firsts)
+    return _tiled(lowering, shape, name, kernels, pixels, packs, None, firsts)
 
 
 def _sums_channels_last(lowering: Lowering, conv: Any) -> bool:
@@ -259,7 +286,7 @@ def _sums_channels_last(lowering: Lowering, conv: Any) -> bool:
 
 
 def _channelwise_sums(
-    lowering: Lowering, node: Node, conv: Any, gradient: Lazy, image: Lazy
+    lowering: Lowering, shape: Shape, conv: Any, gradient: Lazy, image: Lazy
 ) -> Lazy:
     """The gradient of a depthwise convolution by its weights."""
     from inductor.templates import channelwise
@@ -267,7 +294,7 @@ def _channelwise_sums(
 
     pixels = lowering.laid_out(image, channels_last(image.shape))
     slopes = lowering.laid_out(gradient, channels_last(gradient.shape))
-    shape, dtype = tuple(map(int, node.meta["val"].shape)), pixels.dtype
+    dtype = pixels.dtype
     out = Buffer(lowering.name(), dtype, shape, contiguous_strides(shape))
     sums = Buffer(lowering.name(), dtype, (conv.taps, conv.filters), (conv.filters, 1))
     name = _title("depthwise weight gradient", conv)
@@ -284,7 +311,7 @@ def _channelwise_sums(
     return Stored.whole(out)
 
 
-def _outer(lowering: Lowering, node: Node, conv: Any, gradient: Lazy, image: Lazy) -> Lazy:
+def _outer(lowering: Lowering, shape: Shape, conv: Any, gradient: Lazy, image: Lazy) -> Lazy:
     """The gradient by the weights, of images with their channels last; behind the one after
     Winograd the direct one, as for convolutions.
     """
@@ -292,7 +319,6 @@ def _outer(lowering: Lowering, node: Node, conv: Any, gradient: Lazy, image: Laz
 
     pixels = lowering.laid_out(image, channels_last(image.shape))
     slopes = lowering.laid_out(gradient, channels_last(gradient.shape))
-    shape = tuple(map(int, node.meta["val"].shape))
     out = Buffer(lowering.name(), pixels.dtype, shape, contiguous_strides(shape))
     flag = Buffer(lowering.name(), "int32", (1,), (1,))
     name = _title("convolution weight gradient", conv)
@@ -368,7 +394,7 @@ def _is_product(conv: Any, depth: int, kept: bool) -> bool:
 
 
 def _product(
-    lowering: Lowering, node: Node, name: str, conv: Any, image: Lazy, weight: Lazy,
+    lowering: Lowering, shape: Shape, name: str, conv: Any, image: Lazy, weight: Lazy,
     bias: Stored | None, turn: bool = False,
 ) -> Lazy:
     """A convolution by 1x1, or if `turn` its gradient by the image: pixels times weights."""
@@ -377,10 +403,9 @@ def _product(
     from inductor.templates.gemm import Problem, build
 
     n, k = (conv.channels, conv.filters) if turn else (conv.filters, conv.channels)
-    shape = tuple(map(int, node.meta["val"].shape))
     pixels = lowering.laid_out(image, channels_last(image.shape))
     weights = lowering.contiguous(weight)
-    images = conv.batch if _is_kept(lowering, weights) else 1
+    images = conv.batch if lowering.lasts(weights.buffer) else 1
     m = conv.batch * conv.pixels // images
     batch = ((images, m * k, 0, m * n),) if images > 1 else ()
     b = Operand(weights.buffer, weights.offset, (n, 1) if turn else (1, k))
@@ -433,7 +458,7 @@ def _title(name: str, conv: Any, parts: int = 1) -> str:
 
 
 def _tiled(
-    lowering: Lowering, node: Node, name: str, kernels: Any, pixels: Stored,
+    lowering: Lowering, shape: Shape, name: str, kernels: Any, pixels: Stored,
     weights: Sequence[Stored], bias: Stored | None, firsts: Sequence[int] = (0,),
 ) -> Lazy:
     """A step of templates (image, weights, out, first, *extra) whose rows are pixels; each has
@@ -442,7 +467,6 @@ def _tiled(
     from inductor.templates.finish import bias as add_bias
     from inductor.templates.finish import chain
 
-    shape = tuple(map(int, node.meta["val"].shape))
     out = Buffer(lowering.name(), pixels.dtype, shape, channels_last(shape))
     operands = [pixels, *weights] + ([bias] if bias is not None else [])
 
@@ -467,13 +491,8 @@ def _tiled(
     return Stored.whole(out)
 
 
-def _is_kept(lowering: Lowering, weight: Stored) -> bool:
-    """Whether copies of a weight last from call to call."""
-    return weight.buffer in lowering.parameters
-
-
 def _winograd(
-    lowering: Lowering, node: Node, conv: Any, image: Lazy, weight: Lazy, bias: Stored | None,
+    lowering: Lowering, shape: Shape, conv: Any, image: Lazy, weight: Lazy, bias: Stored | None,
     turn: bool = False,
 ) -> Lazy:
     """A convolution by 3x3 after Winograd, or if `turn` its gradient by the image; behind it the
@@ -489,7 +508,6 @@ def _winograd(
     if turn:
         ((frame, taps),) = gradient_frames(conv)
         found, conv = packing.gradient_weights(conv, taps), winograd.turned(conv)
-    shape = tuple(map(int, node.meta["val"].shape))
     weights, size = lowering.contiguous(weight), winograd.Cut(conv).packed
     kept = _packed(lowering, weights, winograd.pack(conv, turn), size)
     pixels = lowering.laid_out(image, channels_last(image.shape))
@@ -527,7 +545,7 @@ def _packed(lowering: Lowering, weight: Stored, template: Any, size: int) -> Sto
     """A weight as a template (weight, packed) lays it out: once, where it is a parameter of an
     inference, and else in every call.
     """
-    if _is_kept(lowering, weight) and size >= LEAST:
+    if lowering.lasts(weight.buffer) and size >= LEAST:
         return Stored.whole(keep(lowering, weight.buffer, weight.offset, template, size))
     return prepared(lowering, "pack_weights", template, weight, size)
 
@@ -535,22 +553,33 @@ def _packed(lowering: Lowering, weight: Stored, template: Any, size: int) -> Sto
 @lowers("convolution_input_grad")
 def lower_input_grad(lowering: Lowering, node: Node, bound: tuple) -> Lazy:
     gradient, weight = lowering.tensor(bound[0]), lowering.tensor(bound[1])
-    shape = tuple(map(int, node.meta["val"].shape))
-    conv = _convolution(
-        shape, weight.shape[0], weight.shape[2:], bound[3:], (gradient, weight)
+    shape, how = _shape(node), bound[3:]
+    if gradient.ndim != 5:
+        return _input_gradient(lowering, shape, gradient, weight, how)
+    fold = volumes.Fold.of(shape, weight.shape, gradient.shape, how)
+    found = _input_gradient(
+        lowering, fold.images, fold.pixels(_arranged(lowering, gradient)),
+        fold.weight(lowering, weight), fold.how,
     )
+    return fold.summed(found)
+
+
+def _input_gradient(
+    lowering: Lowering, shape: Shape, gradient: Lazy, weight: Lazy, how: tuple
+) -> Lazy:
+    conv = _convolution(shape, weight.shape[0], weight.shape[2:], how, (gradient, weight))
     _fits(conv, gradient)
     if keeps_channels_last(lowering) and gradient.ndim == 4:
         from inductor.templates import channelwise
 
         if channelwise.handles(conv) and conv.batch:
-            return _channelwise_spread(lowering, node, conv, gradient, weight)
+            return _channelwise_spread(lowering, shape, conv, gradient, weight)
         if conv.groups == 1 or conv.channels // conv.groups >= LEAST_FILTERS:
-            return _spread(lowering, node, conv, gradient, weight)
+            return _spread(lowering, shape, conv, gradient, weight)
     from inductor.templates.convolution import input_gradient
 
     return _plan_step(
-        lowering, node, "convolution_input_grad", lambda epilogue: input_gradient(conv),
+        lowering, shape, "convolution_input_grad", lambda epilogue: input_gradient(conv),
         lowering.contiguous(gradient), lowering.contiguous(weight),
     )
 
@@ -558,19 +587,31 @@ def lower_input_grad(lowering: Lowering, node: Node, bound: tuple) -> Lazy:
 @lowers("convolution_weight_grad")
 def lower_weight_grad(lowering: Lowering, node: Node, bound: tuple) -> Lazy:
     gradient, image = lowering.tensor(bound[0]), lowering.tensor(bound[1])
-    conv = _convolution(
-        image.shape, gradient.shape[1], tuple(bound[2]), bound[3:], (gradient, image)
+    shape, how = _shape(node), bound[3:]
+    if image.ndim != 5:
+        return _weight_gradient(lowering, shape, gradient, image, how)
+    fold = volumes.Fold.of(image.shape, shape, gradient.shape, how)
+    found = _weight_gradient(
+        lowering, fold.kernels, fold.pixels(_arranged(lowering, gradient)),
+        fold.image(_arranged(lowering, image)), fold.how,
     )
+    return fold.turned(found)
+
+
+def _weight_gradient(
+    lowering: Lowering, shape: Shape, gradient: Lazy, image: Lazy, how: tuple
+) -> Lazy:
+    conv = _convolution(image.shape, shape[0], shape[2:], how, (gradient, image))
     _fits(conv, gradient)
     if _sums_channels_last(lowering, conv):
         from inductor.templates import channelwise
 
         if channelwise.handles(conv):
-            return _channelwise_sums(lowering, node, conv, gradient, image)
-        return _outer(lowering, node, conv, gradient, image)
+            return _channelwise_sums(lowering, shape, conv, gradient, image)
+        return _outer(lowering, shape, conv, gradient, image)
     from inductor.templates.convolution import weight_gradient
 
     return _plan_step(
-        lowering, node, "convolution_weight_grad", lambda epilogue: weight_gradient(conv),
+        lowering, shape, "convolution_weight_grad", lambda epilogue: weight_gradient(conv),
         lowering.contiguous(image), lowering.contiguous(gradient),
     )

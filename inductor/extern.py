@@ -145,7 +145,7 @@ def packed_once(lowering: Lowering, problem: Any, b: Operand) -> tuple[Any, Oper
     from inductor.templates import panels
     from inductor.weights import LEAST, keep
 
-    if b.buffer not in lowering.parameters or b.batch or problem.n * problem.k < LEAST:
+    if not lowering.lasts(b.buffer) or b.batch or problem.n * problem.k < LEAST:
         return problem, b
     template, size = panels.pack(problem), panels.size(problem)
     buffer = keep(lowering, b.buffer, b.offset, template, size)

@@ -225,6 +225,10 @@ class Lowering:
             raise Unsupported(f"a tensor was expected, not {type(value).__name__}")
         return value
 
+    def lasts(self, buffer: Buffer) -> bool:
+        """Whether a buffer is a weight, copies of which may be kept from call to call."""
+        return buffer in self.parameters or buffer.kind == "kept"
+
     def name(self) -> str:
         self.names += 1
         return f"buffer{self.names}"

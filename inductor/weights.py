@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from inductor.loops import ITEMSIZE, Buffer
-from inductor.program import Program, aligned, input, output
+from inductor.program import Program, aligned, input, output, workspace
 from inductor.templates.template import Template
 
 LEAST = 1024
@@ -36,7 +36,7 @@ class Copy:
 
 
 _copies: weakref.WeakSet[Copy] = weakref.WeakSet()
-_programs: dict[tuple[str, int], Program] = {}
+_programs: dict[tuple, Program] = {}
 
 
 def kept_bytes() -> int:
@@ -45,20 +45,37 @@ def kept_bytes() -> int:
 
 
 class Kept:
-    """Input number `input` of a program as the kernel of `template` (weight, packed) lays it out."""
+    """Input number `input` of a program as the kernel of `template` (weight, packed) lays it out; or if
+    `before`, as it lays out what that gives.
+    """
 
-    def __init__(self, number: int, template: Template, size: int, itemsize: int, offset: int = 0):
+    def __init__(
+        self, number: int, template: Template, size: int, itemsize: int, offset: int = 0,
+        before: Kept | None = None,
+    ):
         self.number, self.bytes = number, size * itemsize
-        self.template, self.offset = template, offset * itemsize
-        self.key = (template.key, offset)
+        self.template, self.offset, self.before = template, offset * itemsize, before
+        self.key: tuple = (template.key, offset, None if before is None else before.key)
 
     @property
     def program(self) -> Program:
         """The program (weight, packed), one for all weights that are packed alike."""
         if self.key not in _programs:
-            step = self.template.step(input(0, self.offset), output(0))
-            _programs[self.key] = Program([step], 1, 1)
+            first, last = self.stages[0], self.stages[-1]
+            given, made = input(0, first.offset), output(0)
+            if first is last:
+                steps = [first.template.step(given, made)]
+            else:
+                steps = [
+                    first.template.step(given, workspace(0)), last.template.step(workspace(0), made)
+                ]
+            _programs[self.key] = Program(steps, 1, 1, 0 if first is last else first.bytes)
         return _programs[self.key]
+
+    @property
+    def stages(self) -> list[Kept]:
+        """What is done to the weight, one after the other: two at most."""
+        return [self] if self.before is None else [self.before, self]
 
     def get(self, tensor: Any, array: np.ndarray) -> np.ndarray:
         """The packed copy of `tensor`, whose memory is seen as `array`."""
@@ -91,11 +108,13 @@ class Kept:
 
 
 def keep(lowering: Any, weight: Buffer, offset: int, template: Template, size: int) -> Buffer:
-    """What stands in a graph for a parameter as a kernel of `template` (weight, packed) lays it out."""
+    """What stands in a graph for a parameter as a kernel of `template` (weight, packed) lays it out; the
+    parameter may be one that is kept already, in another order."""
     key = (weight, offset, template.key)
     if key not in lowering.kept:
-        number = lowering.result.inputs.index(weight)
-        kept = Kept(number, template, size, ITEMSIZE[weight.dtype], offset)
+        before = weight.value if weight.kind == "kept" else None
+        number = lowering.result.inputs.index(weight) if before is None else before.number
+        kept = Kept(number, template, size, ITEMSIZE[weight.dtype], offset, before)
         name = f"kept{len(lowering.kept)}"
         lowering.kept[key] = Buffer(name, weight.dtype, (size,), (1,), "kept", value=kept)
     return lowering.kept[key]
