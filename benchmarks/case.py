@@ -22,6 +22,7 @@ SOURCES = {
     "lstm": "lstm",
     "dcgan": "dcgan",
     "unet": "unet",
+    "r3d": "r3d",
     "minilm": "minilm",
     "mobilenetv3_large_100": "image",
     "efficientnet_b0": "image",

@@ -6,6 +6,7 @@ dlrm.py     bags of categories and dense features, their products, two perceptro
 lstm.py     a language model of two LSTM layers
 dcgan.py    a generator of images by transposed convolutions
 unet.py     a U-Net on 128x128
+r3d.py      R3D-18 on videos of 8 frames of 112x112
 minilm.py   BERT with 6 layers of 384, the weights of all-MiniLM-L6-v2, on 100 sentences
 image.py    timm's source, 224x224: ResNet, MobileNetV3, EfficientNet, ConvNeXt, ViT
 bert.py     BERT-base, transformers' source, 128 tokens
