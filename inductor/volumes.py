@@ -32,16 +32,15 @@ class Fold:
     stride: int
     padding: int
     dilation: int
-    groups: int
     how: tuple
 
     @staticmethod
     def of(volume: Shape, weights: Shape, out: Shape, how: tuple) -> Fold:
         """From shapes and (stride, padding, dilation, groups), each of the first three in three dimensions."""
         *steps, groups = how
-        first = (int(step[0]) for step in steps)
+        stride, padding, dilation = (int(step[0]) for step in steps)
         rest = (*(tuple(step[1:]) for step in steps), groups)
-        return Fold(tuple(volume), tuple(weights), tuple(out), *first, groups, rest)
+        return Fold(tuple(volume), tuple(weights), tuple(out), stride, padding, dilation, rest)
 
     @property
     def taps(self) -> int:
@@ -90,7 +89,7 @@ class Fold:
             plane = number % self.planes * self.stride + tap * self.dilation - self.padding
             condition, plane = inside(s, plane, 0, depth)
             value = volume.at(s, (number // self.planes, channel, plane, *place))
-            return masked(s, [condition] * (condition is not None), value, 0, volume.dtype)
+            return masked(s, [] if condition is None else [condition], value, 0, volume.dtype)
 
         return Computed(self.images, volume.dtype, body, "planes")
 
@@ -156,7 +155,7 @@ class Fold:
                 condition, plane = inside(s, reached, 0, stop, self.stride)
                 source = (channel // each * self.taps + tap) * each + channel % each
                 value = images.at(s, (number * self.planes + plane, source, *place))
-                value = masked(s, [condition] * (condition is not None), value, 0, images.dtype)
+                value = masked(s, [] if condition is None else [condition], value, 0, images.dtype)
                 total = value if total is None else s.add(total, value)
             return total
 

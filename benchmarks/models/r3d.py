@@ -1,7 +1,6 @@
 """R3D-18, a residual network over videos (Tran and others, 2018): convolutions in three dimensions, on 8 frames of 112x112."""
 
 import numpy as np
-import torch
 from torch import nn
 from torch.nn import functional as F
 
