@@ -19,7 +19,7 @@ import eager
 from dynamo.effects import Effects
 from dynamo.guard import GuardSet, TensorSpec
 from dynamo.inner import InnerGraph, fold, is_effect
-from dynamo.source import AttributeSource, ConstantSource, ItemSource, NumberSource
+from dynamo.source import AttributeSource, ChildSource, ConstantSource, ItemSource, NumberSource
 from dynamo.unsupported import Position, Raised, Unsupported, WantedHistory, unsupported
 from dynamo.values.base import Value
 from dynamo.values.constant import Constant
@@ -346,6 +346,7 @@ class Capture:
         self._last_placeholder = node
         node.meta["val"] = value.fake
         node.meta["source"] = value.source.name
+        node.meta["lasting"] = isinstance(value.source, ChildSource)  # a parameter or a buffer
         node.meta["stack"] = []
         return node
 

@@ -33,7 +33,7 @@ from inductor.program import (
     workspace,
 )
 from inductor.program import Step as ProgramStep
-from inductor.weights import Kept
+from inductor.weights import Copies, Kept
 
 if TYPE_CHECKING:
     from inductor.compile import Compilation, Unit
@@ -158,8 +158,8 @@ class Compiled:
             for b in lowered.inputs
         ]
         placeholders = c.module.graph.find_nodes(op="placeholder")
-        self.parameters = {n for n, p in enumerate(placeholders) if p.meta.get("parameter")}
-        self.known: list[np.ndarray | None] = [None] * len(placeholders)
+        self.lasting = {n for n, p in enumerate(placeholders) if p.meta.get("lasting")}
+        self.known: list[Any] = [_NOTHING] * len(placeholders)
         self.link()
 
     def link(self) -> None:
@@ -182,6 +182,7 @@ class Compiled:
         for number, buffer in enumerate(used, len(inputs) + len(c.blocks)):
             self.homes[buffer] = number, 0
             self.kept.append(buffer.value)
+        self.copies = Copies(self.kept)
         self.count = len(inputs) + len(c.blocks) + len(self.kept)
         c.report.kept = sum(kept.bytes for kept in self.kept)
         self.places = c.places
@@ -242,7 +243,7 @@ class Compiled:
     def __call__(self, *tensors: Any, keep: bool = False) -> tuple:
         """Run on tensors. With `keep`, what is adopted is a copy: its values are wanted again."""
         arrays: list[Any] = [
-            known if known is not None and getattr(tensor, "_array", None) is known
+            known if known is getattr(tensor, "_array", tensor)
             else self._take(number, tensor)
             for number, (tensor, known) in enumerate(zip(tensors, self.known, strict=True))
         ]
@@ -250,7 +251,8 @@ class Compiled:
             arrays.append(self._memory(k))
         if self.adopted:
             self._adopt(tensors, arrays, keep)
-        arrays += [k.get(tensors[k.number], arrays[k.number]) for k in self.kept]
+        if self.kept:
+            arrays += self.copies.get(tensors, arrays)
         for segment in self.segments:
             if isinstance(segment, Segment):
                 segment.run(arrays)
@@ -290,9 +292,9 @@ class Compiled:
                 arrays[number] = np.ndarray(shape, dtype, moved[home.number].data, offset, strides)
 
     def _take(self, number: int, tensor: Any) -> Any:
-        """Input `number`, checked; a parameter's array is remembered, for it will come again."""
+        """Input `number`, checked; that of a module is remembered, for it will come again."""
         array = self._array(tensor, self.expected[number])
-        if number in self.parameters and array is getattr(tensor, "_array", None):
+        if number in self.lasting and array is getattr(tensor, "_array", None):
             self.known[number] = array
         return array
 
@@ -357,6 +359,9 @@ class Compiled:
             number, start = self.homes[buffer]
             array = _strided(arrays[number], dtype, buffer.shape, strides, start)
             array[...] = value._array
+
+
+_NOTHING = object()  # what no input is
 
 
 def _numpy(dtype: str) -> Any:

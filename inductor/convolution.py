@@ -23,7 +23,7 @@ from inductor.weights import LEAST, keep
 
 Shape = tuple[int, ...]
 
-FEWEST = 3  # convolutions of a graph that are worth bringing its images into another order
+FEWEST = 3  # convolutions and gradients of a graph that learns that are worth another order of its images
 LEAST_PIXELS = 16  # from which on a convolution by 1x1 may be a product of matrices
 LEAST_CHANNELS = 48  # from which on its gradient by the weights is one
 FEW_PIXELS, DEEP = 64, 480  # where it is one though its weights are packed once
@@ -31,8 +31,8 @@ LEAST_FILTERS = 8  # of a group, below which vectors of filters would be mostly 
 
 
 def keeps_channels_last(lowering: Lowering) -> bool:
-    """Whether the graph has several convolutions in a row, most of whose results the caller does
-    not see: to bring one image into another order and back costs more than it saves.
+    """Whether the caller does not see most results of the graph's convolutions: to bring one image into
+    another order and back costs more than it saves. A graph that learns must have several.
     """
     if lowering.channels_last is None:
         lowering.channels_last = _pays_channels_last(lowering)
@@ -41,13 +41,30 @@ def keeps_channels_last(lowering: Lowering) -> bool:
 
 def _pays_channels_last(lowering: Lowering) -> bool:
     count = returned = 0
+    learns = False
     for node in lowering.graph.nodes:
         name = getattr(node.target, "name", "")
         if name in ("convolution", "convolution_input_grad", "convolution_weight_grad"):
             count += 1
-        if name in ("convolution", "convolution_input_grad") and node not in lowering.free:
-            returned += any(user.op == "output" for user in node.users)
-    return count >= FEWEST and 3 * returned <= count
+            learns = learns or name == "convolution_weight_grad"
+        if name in ("convolution", "convolution_input_grad"):
+            returned += _is_seen(lowering, node)
+    return count >= (FEWEST if learns else 1) and 3 * returned <= count
+
+
+def _is_seen(lowering: Lowering, node: Node) -> bool:
+    """Whether the caller gets a value, or what is computed of it element by element, in its own order."""
+    waiting, met = [node], {node}
+    while waiting:
+        node = waiting.pop()
+        for user in node.users:
+            if user.op == "output":
+                if node not in lowering.free:
+                    return True
+            elif getattr(user.target, "kind", "") == "pointwise" and user not in met:
+                met.add(user)
+                waiting.append(user)
+    return False
 
 
 def _convolution(

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import sys
 import weakref
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -105,6 +106,50 @@ class Kept:
         if code:
             raise RuntimeError(f"packing a weight failed with code {code}")
         return memory
+
+
+class Copies:
+    """The copies that a program reads. Most calls find them as the call before left them, which is seen
+    from the weights' storages alone.
+    """
+
+    def __init__(self, kept: list[Kept]):
+        self.kept = kept
+        self.found: list[np.ndarray] | None = None
+        self.made_of: list[tuple[Callable[[], Any], int, int, np.ndarray]] = []
+
+    def get(self, tensors: Any, arrays: list[Any]) -> list[np.ndarray]:
+        """The packed copies for a call on `tensors`, whose memory is seen as `arrays`."""
+        found = self.found
+        if found is not None:
+            for storage_of, stamp, number, array in self.made_of:
+                storage = storage_of()
+                if storage is None or storage.stamp() != stamp or arrays[number] is not array:
+                    break
+            else:
+                return found
+        self.found = None  # so that it is not held while it is made again
+        found = [k.get(tensors[k.number], arrays[k.number]) for k in self.kept]
+        self._remember(found, tensors, arrays)
+        return found
+
+    def _remember(self, found: list[np.ndarray], tensors: Any, arrays: list[Any]) -> None:
+        me = weakref.ref(self)
+
+        def forget(storage: Any) -> None:
+            # a copy is not to outlive its weight
+            copies = me()
+            if copies is not None:
+                copies.found, copies.made_of = None, []
+
+        made_of: list[tuple[Callable[[], Any], int, int, np.ndarray]] = []
+        for k in self.kept:
+            storage = tensors[k.number].untyped_storage()
+            stamp = storage.stamp()
+            if stamp is None:
+                return
+            made_of.append((weakref.ref(storage, forget), stamp, k.number, arrays[k.number]))
+        self.found, self.made_of = found, made_of
 
 
 def keep(lowering: Any, weight: Buffer, offset: int, template: Template, size: int) -> Buffer:
