@@ -194,16 +194,48 @@ def _write_pad(conv: Convolution, strides: tuple[int, ...]) -> str:
         here = e.subtract(y, up)
         exists = e.builder.and_(e.compare(">=", here, 0), e.compare("<", here, conv.height))
         start = e.at(source, e.add(e.multiply(image, strides[0]), e.multiply(here, strides[2])))
-        with e.loop(0, channels) as channel:
-            out = e.at(line, channel.index)
-            pixels = e.at(start, e.multiply(channel.index, strides[1]))
-            first = e.select(exists, left, width)
-            last = e.select(exists, left + conv.width, width)
-            for low, high in ((0, first), (last, width)):
-                with e.loop(low, high) as x:
-                    e.store(e.zero, out, e.multiply(x.index, channels))
-            with e.loop(first, last) as x:
-                value = e.load(pixels, e.multiply(e.subtract(x.index, left), strides[3]))
-                e.store(value, out, e.multiply(x.index, channels))
+        first = e.select(exists, left, width)
+        last = e.select(exists, left + conv.width, width)
+        for low, high in ((0, first), (last, width)):
+            with e.loop(e.multiply(low, channels), e.multiply(high, channels)) as element:
+                e.store(e.zero, line, element.index)
+        copy = _interleave if channels <= e.lanes and strides[3] == 1 else _copy_pixels
+        pixels = e.at(line, e.multiply(first, channels))
+        copy(e, start, strides, pixels, e.subtract(last, first), channels)
     e.finish()
     return str(module)
+
+
+def _copy_pixels(
+    e: Emitter, source: Any, strides: tuple[int, ...], target: Any, count: Value, channels: int
+) -> None:
+    """Pixels of a line, an element at a time."""
+    with e.loop(0, channels) as channel:
+        out = e.at(target, channel.index)
+        plane = e.at(source, e.multiply(channel.index, strides[1]))
+        with e.loop(0, count) as x:
+            value = e.load(plane, e.multiply(x.index, strides[3]))
+            e.store(value, out, e.multiply(x.index, channels))
+
+
+def _interleave(
+    e: Emitter, source: Any, strides: tuple[int, ...], target: Any, count: Value, channels: int
+) -> None:
+    """The same where each channel's pixels are contiguous: as many vectors of all channels as there are
+    channels."""
+    kind = ir.VectorType(ir.IntType(32), e.lanes)
+    with e.loop(0, count, e.lanes) as x:
+        left = e.subtract(count, x.index)
+        planes = [
+            e.load_masked(source, e.add(c * strides[1], x.index), e.mask(left))
+            for c in range(channels)
+        ]
+        out = e.at(target, e.multiply(x.index, channels))
+        for k in range(channels):
+            found = [divmod(k * e.lanes + j, channels) for j in range(e.lanes)]  # pixel, channel
+            value = planes[0]
+            for c in range(channels):
+                lanes = [e.lanes + x if here == c else j for j, (x, here) in enumerate(found)]
+                value = e.builder.shuffle_vector(value, planes[c], ir.Constant(kind, lanes))
+            exist = e.subtract(e.multiply(left, channels), k * e.lanes)
+            e.store_masked(value, out, k * e.lanes, e.mask(exist))
