@@ -28,6 +28,7 @@ from inductor.templates.template import Template
 
 NEAR_BYTES = 96 << 10  # packed weights that tiles share in the nearest cache levels
 BLOCK_BYTES = 64 << 10  # results that tiles visit again for the next part of the weights
+READ = 40.0  # bytes of weights that a thread reads in a nanosecond
 AHEAD = 12  # steps by which weights are brought to the first cache level early
 IN_REGISTERS = 700  # operations of an epilogue that are written out for a tile in registers
 
@@ -88,11 +89,12 @@ class Direct:
 
     def template(self) -> Template:
         """What is known before the module is written."""
-        units = self.frame.groups * self.frame.blocks * self.count
-        return Template(
-            self.key(), "direct", self.write, units,
-            self.frame.flops / max(1, units) / 80 + 20, 2,
-        )
+        frame = self.frame
+        units = frame.groups * frame.blocks * self.count
+        # of few pixels it costs what it costs to read the weights
+        reading = frame.depth * frame.block * frame.itemsize / READ
+        cost = max(frame.flops / max(1, units) / 80, reading)
+        return Template(self.key(), "direct", self.write, units, cost + 20, 2)
 
     def key(self) -> str:
         """Everything the text depends on."""

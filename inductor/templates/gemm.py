@@ -37,6 +37,7 @@ GROUP = 2  # panels of B packed together
 PACE = 4  # k steps between requests for the next block of B
 CHUNK = 16  # k steps of rows of A packed together, where those lie side by side
 STOP = 16  # and at least as many between requests for rows of C
+READ = 40.0  # bytes of B that a thread reads in a nanosecond
 
 
 @dataclass(frozen=True)
@@ -360,13 +361,16 @@ class Gemm:
     def template(self) -> Template:
         """What is known before the module is written."""
         p = self.problem
-        flops = 2.0 * min(p.m, self.block_rows) * min(self.width, p.n) * p.k
+        columns = min(self.width, p.n)
+        flops = 2.0 * min(p.m, self.block_rows) * columns * p.k
+        # of few rows a product costs what it costs to read B
+        cost = max(flops / 100, columns * p.k * self.itemsize / READ)
         units = p.count * self.blocks * self.panels
         scratch = self.a_bytes + self.b_bytes + 64
         # Pieces that need no packed rows may be small, which evens out busy cores.
         pieces = 1 if self.pack_a else 4
         return Template(
-            self.key(), "gemm", self.write, units, flops / 100 + 20, pieces, scratch, SCRATCH
+            self.key(), "gemm", self.write, units, cost + 20, pieces, scratch, SCRATCH
         )
 
     def key(self) -> str:
