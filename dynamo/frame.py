@@ -399,13 +399,37 @@ class optimize:  # noqa: N801
 
     def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
         where = store()
-        root, _ = fallback.plain_function(function)
+        run = _calling(function) if _is_from_library(function) else function
+        root, _ = fallback.plain_function(run)
         is_fallback = isinstance(where, fallback.Table)
         if root is not None and (is_fallback or not _is_shared(root.__code__)):
             _remember(_roots, root.__code__)
         if is_fallback:
-            return _wrapped(_fallback_wrapper(where, self.callback, function), function)
-        return _wrapped(_wrapper(self.callback, function), function)
+            return _wrapped(_fallback_wrapper(where, self.callback, run), function)
+        return _wrapped(_wrapper(self.callback, run), function)
+
+
+def _is_from_library(function: Any) -> bool:
+    """Whether a callable has no frame of its own that would be captured: an operator, a function of
+    the library, what is written in C. Not modules: their `forward` is captured."""
+    if hasattr(function, "forward"):
+        return False
+    root, _ = fallback.plain_function(function)
+    if root is None:
+        return True
+    _, libraries, *_ = _folders()
+    return root.__code__.co_filename.startswith(libraries) or _is_shared(root.__code__)
+
+
+def _calling(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function that calls another one, into which a capture follows."""
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        return function(*args, **kwargs)
+
+    # of its own, so that entries of what other functions call are not in its way
+    call.__code__ = call.__code__.replace(co_name=getattr(function, "__name__", "call"))
+    return call
 
 
 def _wrapped(wrapper: Any, function: Any) -> Any:

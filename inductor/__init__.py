@@ -14,6 +14,8 @@ philox        lowerings: random numbers
 extern        lowerings: matrix products, which have a template
 attention     lowerings: attention and its gradients, which have templates
 convolution   lowerings: convolutions and their gradients, which have templates
+channelslast  the same of images with their channels last
+halves        products and convolutions of half precision
 volumes       convolutions in three dimensions as ones in two
 tuning        ways of doing the same, chosen by timing
 ways          the ways of a convolution

@@ -12,16 +12,10 @@ from fx.node import Node
 from inductor.index import contiguous_strides
 from inductor.loops import Buffer
 from inductor.lower import Lowering, Step, Unsupported, lowers
-from inductor.values import Computed, Lazy, Stored, Viewed, broadcast
+from inductor.values import Lazy, Stored, Viewed, broadcast, converted
 
 if TYPE_CHECKING:
     from inductor.templates.attention import Attention, Mask
-
-
-def _converted(value: Lazy, dtype: str) -> Lazy:
-    if value.dtype == dtype:
-        return value
-    return Computed(value.shape, dtype, lambda s, c: s.cast_to(value.at(s, c), dtype), "convert")
 
 
 def _expanded(value: Lazy, shape: tuple[int, ...]) -> Stored | None:
@@ -125,12 +119,12 @@ def _operands(lowering: Lowering, bound: tuple, batches: tuple[int, ...]) -> _Op
     batch, heads = (1,) * (2 - len(batches)) + batches
     rows, columns, depth, width = query.shape[-2], key.shape[-2], query.shape[-1], value.shape[-1]
     q, k, v = (
-        _operand(lowering, _converted(x, dtype), (batch, heads, *sizes))
+        _operand(lowering, converted(x, dtype), (batch, heads, *sizes))
         for x, sizes in ((query, (rows, depth)), (key, (columns, depth)), (value, (columns, width)))
     )
     extra = layout = None
     if mask is not None:
-        mask = mask if mask.dtype == "bool" else _converted(mask, dtype)
+        mask = mask if mask.dtype == "bool" else converted(mask, dtype)
         extra = _operand(lowering, mask, (batch, heads, rows, columns), (0, 1))
         fill = -math.inf if bound[6] is None else float(bound[6])
         strides = (*_step(extra), extra.strides[-1] if columns > 1 else 0)
@@ -175,7 +169,7 @@ def lower_attention(lowering: Lowering, node: Node, bound: tuple) -> list[Lazy]:
     result = Stored(out.buffer, shape, out.strides[4 - len(shape) :])
     pairs = (*shape[:-1], 2)
     totals = Stored(sums.buffer, pairs, contiguous_strides(pairs))
-    return [_converted(result, whole.dtype.name), totals]
+    return [converted(result, whole.dtype.name), totals]
 
 
 @lowers("attention_gradient")
@@ -187,10 +181,10 @@ def lower_attention_gradient(lowering: Lowering, node: Node, bound: tuple) -> li
     found = _operands(lowering, tuple(others), batches)
     batch, heads, rows, columns, depth, width = found.sizes
     given, result = (
-        _operand(lowering, _converted(lowering.tensor(x), found.dtype), (batch, heads, rows, width))
+        _operand(lowering, converted(lowering.tensor(x), found.dtype), (batch, heads, rows, width))
         for x in (gradient, out)
     )
-    totals = lowering.contiguous(_converted(lowering.tensor(sums), found.dtype))
+    totals = lowering.contiguous(converted(lowering.tensor(sums), found.dtype))
     lengths = ((rows, depth), (columns, depth), (columns, width))
     made = [
         _made(lowering, _part(node, n), (batch, heads, *sizes), found.dtype)
@@ -205,7 +199,7 @@ def lower_attention_gradient(lowering: Lowering, node: Node, bound: tuple) -> li
         lambda i, o: [*i[:6], *o, *i[6:]],
     )
     return [
-        _converted(
+        converted(
             Stored(one.buffer, (*batches, *sizes), one.strides[2 - len(batches) :]), value.dtype.name
         )
         for one, sizes, value in zip(made, lengths, node.meta["val"], strict=True)

@@ -8,14 +8,16 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from fx.node import Node
+from inductor.halves import widened
 from inductor.index import Variable, contiguous_strides, split_points, symbol
-from inductor.loops import Buffer, TypedAlgebra, Value
+from inductor.loops import HALF, ITEMSIZE, Buffer, Inspection, TypedAlgebra, Value
 from inductor.lower import Lowering, Step, lowers, view
-from inductor.values import Computed, Coordinates, Lazy, Stored, Viewed
+from inductor.values import Computed, Coordinates, Lazy, Stored, Viewed, converted
 
 
-def _float32(*values: Lazy) -> bool:
-    return all(v.dtype == "float32" for v in values)
+def _single(*values: Lazy) -> bool:
+    """Whether a product of the values is computed in single precision."""
+    return all(v.dtype == "float32" or v.dtype in HALF for v in values)
 
 
 def _suits(value: Stored) -> bool:
@@ -122,12 +124,9 @@ def _heads(node: Node) -> int:
     return shape[1] if fits and turned and shape[1] > 1 else 0
 
 
-def product_loop(left: Lazy, right: Lazy, lowering: Lowering, node: Node) -> Lazy:
+def product_loop(left: Lazy, right: Lazy, lowering: Lowering, shape: tuple[int, ...]) -> Lazy:
     """A small or unusual product as a plain reduction."""
-    depth = left.shape[-1]
-    shape = tuple(map(int, node.meta["val"].shape))
-    rank = len(shape)
-    dtype = node.meta["val"].dtype.name
+    depth, rank, dtype = left.shape[-1], len(shape), left.dtype
 
     def body(s: TypedAlgebra, c: Coordinates) -> Value:
         a = left.at(s, (*c[: rank - 1], c[rank]))
@@ -166,6 +165,7 @@ def prepared(
     return Stored.whole(out)
 
 
+FEWEST_ROWS = 8  # of products that had better compute B as they go than read it from memory
 FEW_ROWS = 16  # rows of products that cost as much as the reading of B
 OFTEN = 4  # such products with the same B that are worth packing it for them
 
@@ -190,19 +190,49 @@ def packed_for_many(
     return replace(problem, packed=True), Operand(lowering.packed[key], 0, b.strides)
 
 
+def _is_narrow(factor: Lazy, node: Any) -> bool:
+    """Whether a factor that only this product reads is computed from much less memory than it would take:
+    dequantized, or widened."""
+    if factor.stored() is not None or factor.ndim != 2 or len(node.users) > 1:
+        return False
+    found = Inspection()
+    factor.at(found, tuple(symbol(v) for v in factor.variables()))
+    whole = [read.buffer for read in found.reads.values() if 2 * read.buffer.size >= factor.numel]
+    return 2 * sum(ITEMSIZE[buffer.dtype] for buffer in whole) <= ITEMSIZE[factor.dtype]
+
+
+def _biased(product: Lazy, bias: Lazy | None) -> Lazy:
+    """Plus a vector over the columns."""
+    if bias is None:
+        return product
+    return Computed(
+        product.shape, product.dtype, lambda s, c: s.add(product.at(s, c), bias.at(s, c[-1:])), "add"
+    )
+
+
 @lowers("mm", "bmm")
 def lower_product(
     lowering: Lowering, node: Node, bound: tuple, bias: Lazy | None = None
 ) -> Lazy:
     """A product; `bias`, a vector over the columns, is added where it is made."""
+    factors = lowering.tensor(bound[0]), lowering.tensor(bound[1])
+    left, right = (widened(lowering, factor) for factor in factors)
+    bias = None if bias is None else widened(lowering, bias)
+    return converted(_product(lowering, node, bound, left, right, bias), factors[0].dtype)
+
+
+def _product(
+    lowering: Lowering, node: Node, bound: tuple, left: Lazy, right: Lazy, bias: Lazy | None
+) -> Lazy:
     from inductor.templates.gemm import Problem, build
 
-    left, right = lowering.tensor(bound[0]), lowering.tensor(bound[1])
     shape = tuple(map(int, node.meta["val"].shape))
     m, n, k = shape[-2], shape[-1], left.shape[-1]
     dtype = left.dtype
     if dtype not in ("float32", "float64") or math.prod(shape) * k == 0:
-        return product_loop(left, right, lowering, node)
+        return product_loop(left, right, lowering, shape)
+    if m <= FEWEST_ROWS and _is_narrow(right, bound[1]):
+        return _biased(product_loop(left, right, lowering, shape), bias)
     a, b = _operand(lowering, left), _operand(lowering, right)
     heads = _heads(node) if bias is None and len(shape) == 3 else 0
     a, b, batch = _batches(lowering, a, b, (left, right), m * n, heads)
@@ -253,7 +283,7 @@ def lower_addmm(lowering: Lowering, node: Node, bound: tuple) -> Lazy:
     input, beta, alpha = lowering.tensor(bound[0]), bound[3], bound[4]
     factors = lowering.tensor(bound[1]), lowering.tensor(bound[2])
     shape = tuple(map(int, node.meta["val"].shape))
-    whole = _float32(*factors) and 0 not in (*shape, factors[0].shape[1])
+    whole = _single(*factors) and 0 not in (*shape, factors[0].shape[1])
     if whole and beta == alpha == 1 and input.shape in ((shape[1],), (1, shape[1])):
         vector = view(input, (shape[1],), (1,), 0)
         return lower_product(lowering, node, (bound[1], bound[2]), vector)

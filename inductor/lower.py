@@ -134,6 +134,7 @@ class Lowering:
         self.parameters: set[Buffer] = set()  # inputs that are the same tensor in every call
         self.kept: dict[Any, Buffer] = {}
         self.packed: dict[Any, Buffer] = {}  # factors packed for many products of this program
+        self.widened: dict[Any, tuple[Lazy, Lazy]] = {}  # values of half precision in single precision
         self.free: set[Node] = set()  # results whose strides nobody minds
         self.channels_last: bool | None = None  # the order of images, once a convolution has asked
 

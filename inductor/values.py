@@ -149,6 +149,13 @@ class Viewed(Lazy):
         return self.base.source() if isinstance(self.base, Viewed) else self.base
 
 
+def converted(value: Lazy, dtype: str) -> Lazy:
+    """A value in another type."""
+    if value.dtype == dtype:
+        return value
+    return Computed(value.shape, dtype, lambda s, c: s.cast_to(value.at(s, c), dtype), "convert")
+
+
 def broadcast(value: Lazy, shape: Sequence[int]) -> Callable[[Coordinates], Coordinates]:
     """Coordinates of `value` for coordinates of a shape that it broadcasts to."""
     skip = len(shape) - value.ndim

@@ -114,7 +114,7 @@ class Fold:
         filters, each, taps, *kernel = self.weights
         stored = weight.stored()
         turned = taps > 1 and each > 1
-        if turned and stored is not None and stored.buffer in lowering.parameters:
+        if turned and stored is not None and lowering.lasts(stored.buffer):
             return self._kept(lowering, lowering.contiguous(weight))
 
         def rewrite(c: Coordinates) -> Coordinates:

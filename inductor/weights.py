@@ -13,12 +13,13 @@ from __future__ import annotations
 import sys
 import weakref
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from inductor.loops import ITEMSIZE, Buffer
-from inductor.program import Program, aligned, input, output, workspace
+from inductor.program import ALIGNMENT, Program, Reference, aligned, input, output, workspace
 from inductor.templates.template import Template
 
 LEAST = 1024
@@ -45,6 +46,10 @@ def kept_bytes() -> int:
     return sum(copy.memory.nbytes for copy in _copies)
 
 
+def _after(start: int, offset: int) -> Reference:
+    return workspace(start + offset)
+
+
 class Kept:
     """Input number `input` of a program as the kernel of `template` (weight, packed) lays it out; or if
     `before`, as it lays out what that gives.
@@ -62,21 +67,21 @@ class Kept:
     def program(self) -> Program:
         """The program (weight, packed), one for all weights that are packed alike."""
         if self.key not in _programs:
-            first, last = self.stages[0], self.stages[-1]
-            given, made = input(0, first.offset), output(0)
-            if first is last:
-                steps = [first.template.step(given, made)]
-            else:
-                steps = [
-                    first.template.step(given, workspace(0)), last.template.step(workspace(0), made)
-                ]
-            _programs[self.key] = Program(steps, 1, 1, 0 if first is last else first.bytes)
+            steps, room = [], 0
+            source = partial(input, 0)
+            for stage in self.stages:
+                target = output(0) if stage is self else workspace(room)
+                steps.append(stage.template.step(source(stage.offset), target))
+                if stage is not self:
+                    source = partial(_after, room)
+                    room += -(-stage.bytes // ALIGNMENT) * ALIGNMENT
+            _programs[self.key] = Program(steps, 1, 1, room)
         return _programs[self.key]
 
     @property
     def stages(self) -> list[Kept]:
-        """What is done to the weight, one after the other: two at most."""
-        return [self] if self.before is None else [self.before, self]
+        """What is done to the weight, one after the other."""
+        return [*([] if self.before is None else self.before.stages), self]
 
     def get(self, tensor: Any, array: np.ndarray) -> np.ndarray:
         """The packed copy of `tensor`, whose memory is seen as `array`."""
@@ -152,14 +157,17 @@ class Copies:
         self.found, self.made_of = found, made_of
 
 
-def keep(lowering: Any, weight: Buffer, offset: int, template: Template, size: int) -> Buffer:
-    """What stands in a graph for a parameter as a kernel of `template` (weight, packed) lays it out; the
-    parameter may be one that is kept already, in another order."""
+def keep(
+    lowering: Any, weight: Buffer, offset: int, template: Template, size: int, dtype: str | None = None
+) -> Buffer:
+    """What stands in a graph for a parameter as a kernel of `template` (weight, packed) lays it out, in
+    its type or `dtype`; the parameter may be one that is kept already, in another order or type."""
+    dtype = dtype or weight.dtype
     key = (weight, offset, template.key)
     if key not in lowering.kept:
         before = weight.value if weight.kind == "kept" else None
         number = lowering.result.inputs.index(weight) if before is None else before.number
-        kept = Kept(number, template, size, ITEMSIZE[weight.dtype], offset, before)
+        kept = Kept(number, template, size, ITEMSIZE[dtype], offset, before)
         name = f"kept{len(lowering.kept)}"
-        lowering.kept[key] = Buffer(name, weight.dtype, (size,), (1,), "kept", value=kept)
+        lowering.kept[key] = Buffer(name, dtype, (size,), (1,), "kept", value=kept)
     return lowering.kept[key]

@@ -90,15 +90,18 @@ def _attention_in_operators(query: Any, key: Any, value: Any, mask: Any, causal:
     return result, ops.cat([highest, total], -1)
 
 
-def _composed_vjp(gradient: Any, needs: tuple, query: Any, key: Any, value: Any, mask: Any,
-                  causal: bool, scale: float, fill: float | None) -> tuple:
+def _composed_vjp(gradient: Any, by_sums: Any, needs: tuple, query: Any, key: Any, value: Any,
+                  mask: Any, causal: bool, scale: float, fill: float | None) -> tuple:
     """The derivative in operators, from the weights made again."""
-    weights = _weights(query, key, mask, causal, scale, fill)
+    scores = _scores(query, key, mask, causal, scale, fill)
+    weights = _normalized(scores, mask, fill)
     by_value = ops.matmul(ops.transpose(weights, -2, -1), gradient) if needs[2] else None
     if not (needs[0] or needs[1] or needs[3]):
         return None, None, by_value, None
     by_weights = ops.matmul(gradient, ops.transpose(value, -2, -1)) * weights
     by_scores = by_weights - weights * by_weights.sum(-1, keepdim=True)
+    if by_sums is not None:
+        by_scores = by_scores + _sums_vjp(by_sums, scores, weights).to(by_scores.dtype)
     if fill is not None and mask is not None and mask.dtype == bool_:
         by_scores = ops.where(mask, by_scores, 0)  # a number has weight, but nothing to learn
     by_query = ops.matmul(by_scores, key) * scale if needs[0] else None
@@ -106,13 +109,24 @@ def _composed_vjp(gradient: Any, needs: tuple, query: Any, key: Any, value: Any,
     return by_query, by_key, by_value, by_scores if needs[3] else None
 
 
+def _sums_vjp(by_sums: Any, scores: Any, weights: Any) -> Any:
+    """What the scores weigh in the highest score of a row and in its sum, if the row sees anything."""
+    highest = ops.amax(scores, -1, keepdim=True)
+    hit = (scores == highest).to(weights.dtype)
+    hit = hit / hit.sum(-1, keepdim=True)
+    total = ops.exp(scores - highest).sum(-1, keepdim=True)
+    found = hit * by_sums[..., :1] + by_sums[..., 1:] * total * (weights - hit)
+    return ops.where(highest == -math.inf, 0, found)
+
+
 def _attention_vjp(g: tuple, out: tuple, needs: tuple, query: Any, key: Any, value: Any, mask: Any,
                    causal: bool, scale: float, fill: float | None) -> tuple:
     gradient, by_sums = g
-    if by_sums is not None:
-        raise RuntimeError("the sums that attention saves for its gradient have none themselves")
-    if is_grad_enabled() or needs[3]:  # a further derivative, or a rare one
-        return _composed_vjp(gradient, needs, query, key, value, mask, causal, scale, fill)
+    if gradient is None:
+        gradient = ops.zeros_like(out[0])
+    if is_grad_enabled() or needs[3] or by_sums is not None:  # a further derivative, or a rare one
+        return _composed_vjp(
+            gradient, by_sums, needs, query, key, value, mask, causal, scale, fill)
     found = ops.attention_gradient(gradient, *out, query, key, value, mask, causal, scale, fill)
     return (*(one if wanted else None for one, wanted in zip(found, needs, strict=False)), None)
 
@@ -128,7 +142,7 @@ def _gradient_in_operators(gradient: Any, out: Any, sums: Any, query: Any, key: 
                            mask: Any, causal: bool, scale: float,
                            fill: float | None = None) -> tuple:
     found = _composed_vjp(
-        gradient, (True, True, True, False), query, key, value, mask, causal, scale, fill)
+        gradient, None, (True, True, True, False), query, key, value, mask, causal, scale, fill)
     batch = out.shape[:-2]
     return tuple(ops.expand(one, (*batch, *one.shape[-2:])) for one in found[:3])
 

@@ -10,11 +10,12 @@ from typing import Any
 from llvmlite import ir
 
 from inductor.native import vector_bits
-from inductor.templates.emit import I1, I64, Emitter, Value
+from inductor.templates.emit import I1, I32, I64, Emitter, Value
 from inductor.templates.frame import Frame
 from inductor.templates.image import Convolution, table
 from inductor.templates.template import Template
 
+WIDENED = 4096  # elements of a unit of work
 
 @dataclass(frozen=True)
 class Weights:
@@ -120,6 +121,32 @@ def _pack_elements(
             with e.loop(0, len(found.taps)) as tap:
                 mask = e.mask(some)
                 put(e.gather(e.at(filters, places(tap.index)), steps, mask), tap.index)
+
+
+def widen(size: int, dtype: str) -> Template:
+    """A kernel (weight, widened): float16 or bfloat16 becomes float32."""
+    units = -(-size // WIDENED)
+    return Template(
+        f"widen {size} {dtype}", "widen", lambda: _write_widen(size, dtype), units, WIDENED / 8
+    )
+
+
+def _write_widen(size: int, dtype: str) -> str:
+    module = ir.Module("widen")
+    e = Emitter(module, "widen")
+    source, target = e.pointer(0), e.pointer(1)
+    first = e.multiply(e.arguments[1], WIDENED)
+    last = e.minimum(e.multiply(e.arguments[2], WIDENED), size)
+    with e.loop(first, last) as element:
+        bits = e.load(source, element.index, ir.IntType(16))
+        if dtype == "float16":
+            value = e.builder.fpext(e.builder.bitcast(bits, ir.HalfType()), e.element)
+        else:  # the upper half of a float32
+            wide = e.builder.shl(e.builder.zext(bits, I32), ir.Constant(I32, 16))
+            value = e.builder.bitcast(wide, e.element)
+        e.store(value, target, element.index)
+    e.finish()
+    return str(module)
 
 
 def turn(filters: int, channels: int, taps: int, run: int, dtype: str) -> Template:

@@ -277,3 +277,40 @@ def test_numbers_that_are_written_to(x):
     part = step.view(1)
     part.add_(1)
     return x * step, x[: step.item()]
+
+
+class Called:
+    def __call__(self, x):
+        return x.relu() + 1
+
+
+@pytest.mark.parametrize(
+    ("function", "count"),
+    [
+        (F.relu, 1), (torch.relu, 1), (torch.Tensor.relu, 1), (F.linear, 2), (torch.matmul, 2), (F.scaled_dot_product_attention, 3),
+        (functools.partial(F.softmax, dim=-1), 1), (torch.ones(3, 3).add, 1), (Called(), 1),
+    ],
+    ids=["functional", "operator", "method", "composite", "product", "attention", "partial", "bound", "callable"],
+)
+def test_what_has_no_frame_of_its_own_is_captured(function, count):
+    """Functions of the library and operators, compiled by themselves; each time anew."""
+    values = [torch.arange(9.0).reshape(1, 3, 3)[0] / (n + 1) - 1 for n in range(count)]
+    for _ in range(2):
+        graphs = []
+
+        def backend(graph, examples, graphs=graphs):
+            graphs.append(graph)
+            return graph.forward
+
+        found = torch.compile(function, backend=backend, fullgraph=True)(*values)
+        assert len(graphs) == 1
+        np.testing.assert_allclose(found.numpy(), function(*values).numpy(), rtol=1e-6)
+        torch.compiler.reset()
+
+
+def test_compiled_twice(recwarn):
+    """A compiled function, and one that is not to be captured, compiled again."""
+    inner = torch.compile(lambda x: x + 1, backend="eager")
+    outer = torch.compile(inner, backend="eager")
+    disabled = torch.compile(torch.compiler.disable(lambda x: x * 2), backend="eager")
+    assert outer(torch.ones(2)).tolist() == [2, 2] and disabled(torch.ones(2)).tolist() == [2, 2]
