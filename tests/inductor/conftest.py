@@ -118,3 +118,22 @@ def close(a, b, tolerance):
 @pytest.fixture
 def harness():
     return Harness()
+
+
+@pytest.fixture
+def steps(monkeypatch):
+    """The names of the templates' steps in all programs compiled in the test, none of which falls back."""
+    import flambeau
+    from inductor import compile as inductor_compile
+
+    found = []
+    stage = inductor_compile.STAGES["lower"]
+
+    def lower(c):
+        stage(c)
+        assert not c.lowered.fallbacks
+        found.extend(o.name for o in c.lowered.operations if hasattr(o, "make"))
+
+    monkeypatch.setitem(inductor_compile.STAGES, "lower", lower)
+    flambeau.compiler.reset()
+    return found

@@ -12,24 +12,6 @@ torch = pytest.importorskip("torch")
 KINDS = {"bfloat16": 2.0**-8, "float16": 2.0**-11}  # half the distance of neighbours, relative
 
 
-@pytest.fixture
-def steps(monkeypatch):
-    """The names of what is no loop, of all programs compiled in the test."""
-    from inductor import compile as inductor_compile
-
-    found = []
-    stage = inductor_compile.STAGES["lower"]
-
-    def lower(c):
-        stage(c)
-        assert not c.lowered.fallbacks
-        found.extend(o.name for o in c.lowered.operations if hasattr(o, "make"))
-
-    monkeypatch.setitem(inductor_compile.STAGES, "lower", lower)
-    flambeau.compiler.reset()
-    return found
-
-
 def models():
     nn = flambeau.nn
     return {

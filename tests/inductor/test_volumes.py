@@ -32,24 +32,6 @@ def arrays(case, seed=0):
     return [random.standard_normal(shape) for shape in shapes]
 
 
-@pytest.fixture
-def steps(monkeypatch):
-    """The names of what is no loop, of all programs compiled in the test."""
-    from inductor import compile as inductor_compile
-
-    found = []
-    stage = inductor_compile.STAGES["lower"]
-
-    def lower(c):
-        stage(c)
-        assert not c.lowered.fallbacks
-        found.extend(o.name for o in c.lowered.operations if hasattr(o, "make"))
-
-    monkeypatch.setitem(inductor_compile.STAGES, "lower", lower)
-    flambeau.compiler.reset()
-    return found
-
-
 def results(library, given, function, dtype, training, compiled):
     """The output of `function(library, *tensors)` and the gradients."""
     inputs = [library.tensor(x.astype(dtype)) for x in given]

@@ -106,24 +106,6 @@ def run(library, function, given, mask, dtype, compiled=False, training=True):
     return [out.detach().numpy(), *(np.zeros(1) if x.grad is None else x.grad.numpy() for x in inputs)]
 
 
-@pytest.fixture
-def steps(monkeypatch):
-    """The names of what is no loop, of all programs compiled in the test."""
-    from inductor import compile as inductor_compile
-
-    found = []
-    stage = inductor_compile.STAGES["lower"]
-
-    def lower(c):
-        stage(c)
-        assert not c.lowered.fallbacks
-        found.extend(getattr(o, "name", "") for o in c.lowered.operations)
-
-    monkeypatch.setitem(inductor_compile.STAGES, "lower", lower)
-    flambeau.compiler.reset()
-    return found
-
-
 def count(steps, start):
     return sum(name.startswith(start) for name in steps)
 
