@@ -35,12 +35,10 @@ class _Scores:
     fill: float = float("-inf")
 
 
-def join_attention(graph: Graph) -> int:
-    """Rewrite a functional graph in place. Returns how many attentions it found."""
-    found = [_join(graph, node) for node in list(graph.nodes) if node.target is ops.softmax]
-    if any(found):
+def join_attention(graph: Graph) -> None:
+    """Rewrite a functional graph in place."""
+    if any([_join(graph, node) for node in list(graph.nodes) if node.target is ops.softmax]):
         graph.eliminate_dead_code()
-    return sum(found)
 
 
 def _join(graph: Graph, softmax: Node) -> bool:

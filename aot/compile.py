@@ -79,7 +79,7 @@ def compile(
         seen("joint", step)
         final = _simplify(*decompose(graph, keep, step), module, {**constants, **more})
         _mark_writes(final, plan, examples)
-        _mark_lasting(final, module, examples)
+        _mark_inputs(final, module, examples)
         final.graph.output_node().meta["gradients"] = [
             n for n, o in enumerate(outputs) if _is_gradient(o)
         ]
@@ -90,8 +90,7 @@ def compile(
     training = autograd.is_grad_enabled() and any(needs) and any(_requires(o) for o in outputs)
     if not training:
         final = _simplify(*decompose(worker.graph, keep, pure), module, constants)
-        _mark_parameters(final, examples)
-        _mark_lasting(final, module, examples)
+        _mark_inputs(final, module, examples, infers=True)
         _mark_writes(final, plan, examples)
         seen("inference", final)
         run = (inference_compiler or forward_compiler)(final, _examples(final))
@@ -108,7 +107,7 @@ def compile(
     offset = 1 if plan.random_count else 0
     gradients = [i - offset for i in range(offset, primals)]
     _free_layouts(forward, backward, plan.returned)
-    _mark_lasting(forward, module, examples)
+    _mark_inputs(forward, module, examples)
     run_forward = forward_compiler(forward, _examples(forward))
     _take_layouts(forward, backward, plan.returned, getattr(run_forward, "strides", ()))
     run_backward = (backward_compiler or forward_compiler)(backward, _examples(backward))
@@ -157,23 +156,20 @@ def _unaliased(program: Program, module: GraphModule) -> Callable:
     return Unaliased(program, module) if program.plan.writes else program  # type: ignore[return-value]
 
 
-def _mark_parameters(module: GraphModule, examples: Sequence[Any]) -> None:
-    """Tell the compiler which inputs are likely to be the same tensor in every call."""
-    nodes = module.graph.find_nodes(op="placeholder")
-    for node, example in zip(nodes[len(nodes) - len(examples) :], examples, strict=True):
-        kept = isinstance(example, Parameter) or getattr(example, "requires_grad", False)
-        node.meta["parameter"] = kept
-
-
-def _mark_lasting(final: GraphModule, module: GraphModule, examples: Sequence[Any]) -> None:
-    """Tell the compiler which inputs live as long as the model: parameters, and what the front end says."""
+def _mark_inputs(
+    final: GraphModule, module: GraphModule, examples: Sequence[Any], infers: bool = False
+) -> None:
+    """Tell the compiler which inputs live as long as the model, by what the front end says of them; and where
+    the graph only infers, which are weights, that seldom change.
+    """
     captured = module.graph.find_nodes(op="placeholder")
     nodes = final.graph.find_nodes(op="placeholder")
     for node, source, example in zip(
         nodes[len(nodes) - len(examples) :], captured, examples, strict=True
     ):
-        lasting = source.meta.get("lasting") or isinstance(example, Parameter)
-        node.meta["lasting"] = lasting
+        weight = isinstance(example, Parameter)
+        node.meta["lasting"] = weight or source.meta.get("lasting", False)
+        node.meta["parameter"] = infers and (weight or getattr(example, "requires_grad", False))
 
 
 def _mark_writes(module: GraphModule, plan: Any, examples: Sequence[Any]) -> None:

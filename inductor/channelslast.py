@@ -15,10 +15,8 @@ from inductor.extern import Operand, packed_once, prepared
 from inductor.index import channels_last, contiguous_strides
 from inductor.loops import Buffer
 from inductor.lower import Lowering, Step, Unsupported
-from inductor.values import Lazy, Stored
+from inductor.values import Lazy, Shape, Stored
 from inductor.weights import LEAST, keep
-
-Shape = tuple[int, ...]
 
 FEWEST = 3  # convolutions and gradients of a graph that learns that are worth another order of its images
 LEAST_PIXELS = 16  # from which on a convolution by 1x1 may be a product of matrices
@@ -65,7 +63,7 @@ def _is_seen(lowering: Lowering, node: Node) -> bool:
 
 
 def convolve(
-    lowering: Lowering, shape: Shape, conv: Any, image: Lazy, weight: Lazy, bias: Stored | None
+    lowering: Lowering, shape: Shape, conv: Any, image: Lazy, weight: Stored, bias: Stored | None
 ) -> Lazy | None:
     """A convolution, where the graph's images have their channels last and there is a kernel for that; else None."""
     if not keeps_channels_last(lowering):
@@ -80,7 +78,7 @@ def convolve(
 
 
 def input_gradient(
-    lowering: Lowering, shape: Shape, conv: Any, gradient: Lazy, weight: Lazy
+    lowering: Lowering, shape: Shape, conv: Any, gradient: Lazy, weight: Stored
 ) -> Lazy | None:
     """The same for its gradient by the image."""
     if not keeps_channels_last(lowering) or gradient.ndim != 4:
@@ -110,7 +108,7 @@ def weight_gradient(
 
 
 def _direct(
-    lowering: Lowering, shape: Shape, conv: Any, image: Lazy, weight: Lazy, bias: Stored | None
+    lowering: Lowering, shape: Shape, conv: Any, image: Lazy, weight: Stored, bias: Stored | None
 ) -> Lazy:
     """A convolution of an image with its channels last."""
     from inductor.templates import direct, packing
@@ -118,18 +116,15 @@ def _direct(
 
     if conv.out_width <= 0 or conv.out_height <= 0:
         raise Unsupported(f"a kernel {conv.kernel} that is larger than the padded image")
-    kept = lowering.lasts(lowering.contiguous(weight).buffer)
-    way = _way(lowering, conv, kept)
+    way = _way(lowering, conv, lowering.lasts(weight.buffer))
     if way == "winograd":
         return _winograd(lowering, shape, conv, image, weight, bias)
     if way == "product":
         return _product(lowering, shape, _title("convolution", conv), conv, image, weight, bias)
     thin = frames.is_thin(conv)
     frame = frames.thin_frame(conv) if thin else frames.frame(conv)
-    weights = lowering.contiguous(weight)
-    packed = _packed(
-        lowering, weights, packing.pack(frame, packing.weights(conv)), frame.packed
-    )
+    template = packing.pack(frame, packing.weights(conv))
+    packed = _packed(lowering, weight, template, frame.packed)
     if thin:
         source = image.stored() or lowering.realize(image)
         outer, inner = source.strides[:2], source.strides[2:]
@@ -139,6 +134,7 @@ def _direct(
         )
     else:
         pixels = lowering.laid_out(image, channels_last(image.shape))
+
     def kernels(epilogue: Any) -> list[Any]:
         return [direct.kernel(frame, epilogue)]
 
@@ -146,7 +142,7 @@ def _direct(
 
 
 def _channelwise(
-    lowering: Lowering, shape: Shape, conv: Any, image: Lazy, weight: Lazy, bias: Stored | None
+    lowering: Lowering, shape: Shape, conv: Any, image: Lazy, weight: Stored, bias: Stored | None
 ) -> Lazy:
     """A depthwise convolution of an image with its channels last."""
     from inductor.templates import channelwise
@@ -154,7 +150,7 @@ def _channelwise(
 
     pixels = lowering.laid_out(image, channels_last(image.shape))
     turn = transpose(conv.filters, conv.taps, conv.dtype)
-    weights = _packed(lowering, lowering.contiguous(weight), turn, conv.filters * conv.taps)
+    weights = _packed(lowering, weight, turn, conv.filters * conv.taps)
 
     def kernels(epilogue: Any) -> list[Any]:
         return [channelwise.forward(conv, epilogue)]
@@ -164,7 +160,7 @@ def _channelwise(
 
 
 def _channelwise_spread(
-    lowering: Lowering, shape: Shape, conv: Any, gradient: Lazy, weight: Lazy
+    lowering: Lowering, shape: Shape, conv: Any, gradient: Lazy, weight: Stored
 ) -> Lazy:
     """The same of a depthwise convolution."""
     from inductor.templates import channelwise
@@ -173,7 +169,7 @@ def _channelwise_spread(
 
     pixels = lowering.laid_out(gradient, channels_last(gradient.shape))
     turn = transpose(conv.filters, conv.taps, conv.dtype)
-    weights = _packed(lowering, lowering.contiguous(weight), turn, conv.filters * conv.taps)
+    weights = _packed(lowering, weight, turn, conv.filters * conv.taps)
     frames = gradient_frames(conv)
 
     def kernels(epilogue: Any) -> list[Any]:
@@ -185,26 +181,24 @@ def _channelwise_spread(
 
 
 def _spread(
-    lowering: Lowering, shape: Shape, conv: Any, gradient: Lazy, weight: Lazy
+    lowering: Lowering, shape: Shape, conv: Any, gradient: Lazy, weight: Stored
 ) -> Lazy:
     """The gradient by an image with its channels last: a transposed convolution."""
     from inductor.templates import direct, packing
     from inductor.templates.frame import gradient_frames
 
-    kept = lowering.lasts(lowering.contiguous(weight).buffer)
-    way = _way(lowering, conv, kept, turn=True)
+    way = _way(lowering, conv, lowering.lasts(weight.buffer), turn=True)
     if way == "winograd":
         return _winograd(lowering, shape, conv, gradient, weight, None, turn=True)
     if way == "product":
         name = _title("convolution input gradient", conv)
         return _product(lowering, shape, name, conv, gradient, weight, None, turn=True)
-    weights = lowering.contiguous(weight)
     parts = []
     for frame, taps in gradient_frames(conv):
-        packed = weights
+        packed = weight
         if not frame.empty:
             template = packing.pack(frame, packing.gradient_weights(conv, taps))
-            packed = _packed(lowering, weights, template, frame.packed)
+            packed = _packed(lowering, weight, template, frame.packed)
         parts.append((frame, packed))
     pixels = lowering.laid_out(gradient, channels_last(gradient.shape))
 
@@ -326,21 +320,20 @@ def _is_product(conv: Any, depth: int, kept: bool) -> bool:
 
 
 def _product(
-    lowering: Lowering, shape: Shape, name: str, conv: Any, image: Lazy, weight: Lazy,
+    lowering: Lowering, shape: Shape, name: str, conv: Any, image: Lazy, weight: Stored,
     bias: Stored | None, turn: bool = False,
 ) -> Lazy:
-    """A convolution by 1x1, or if `turn` its gradient by the image: pixels times weights."""
+    """A convolution by 1x1, or if `turn` its gradient by the image: pixels times weight."""
     from inductor.templates.finish import bias as add_bias
     from inductor.templates.finish import chain
     from inductor.templates.gemm import Problem, build
 
     n, k = (conv.channels, conv.filters) if turn else (conv.filters, conv.channels)
     pixels = lowering.laid_out(image, channels_last(image.shape))
-    weights = lowering.contiguous(weight)
-    images = conv.batch if lowering.lasts(weights.buffer) else 1
+    images = conv.batch if lowering.lasts(weight.buffer) else 1
     m = conv.batch * conv.pixels // images
     batch = ((images, m * k, 0, m * n),) if images > 1 else ()
-    b = Operand(weights.buffer, weights.offset, (n, 1) if turn else (1, k))
+    b = Operand(weight.buffer, weight.offset, (n, 1) if turn else (1, k))
     problem = Problem(m, n, k, (k, 1), b.strides, (n, 1), batch, dtype=conv.dtype)
     problem, b = packed_once(lowering, problem, b)
     out = Buffer(lowering.name(), pixels.dtype, shape, channels_last(shape))
@@ -424,7 +417,7 @@ def _tiled(
 
 
 def _winograd(
-    lowering: Lowering, shape: Shape, conv: Any, image: Lazy, weight: Lazy, bias: Stored | None,
+    lowering: Lowering, shape: Shape, conv: Any, image: Lazy, weight: Stored, bias: Stored | None,
     turn: bool = False,
 ) -> Lazy:
     """A convolution by 3x3 after Winograd, or if `turn` its gradient by the image; behind it the
@@ -440,13 +433,12 @@ def _winograd(
     if turn:
         ((frame, taps),) = gradient_frames(conv)
         found, conv = packing.gradient_weights(conv, taps), winograd.turned(conv)
-    weights, size = lowering.contiguous(weight), winograd.Cut(conv).packed
-    kept = _packed(lowering, weights, winograd.pack(conv, turn), size)
+    kept = _packed(lowering, weight, winograd.pack(conv, turn), winograd.Cut(conv).packed)
     pixels = lowering.laid_out(image, channels_last(image.shape))
     out = Buffer(lowering.name(), pixels.dtype, shape, channels_last(shape))
     flag = Buffer(lowering.name(), "int32", (1,), (1,))
     packed = Buffer(lowering.name(), pixels.dtype, (frame.packed,), (1,))
-    inputs = [pixels, kept, weights] + ([bias] if bias is not None else [])
+    inputs = [pixels, kept, weight] + ([bias] if bias is not None else [])
 
     def make(
         reference: Any, target: Buffer = out, epilogue: Any = None, more: Sequence[Buffer] = ()

@@ -1,9 +1,7 @@
 """Convolutions become steps of generated kernels.
 
-Where a graph only infers, images are kept with their channels last from one convolution to the
-next: whoever asks for an image lays it out so, and what is computed of a result follows its
-strides. Weights that are parameters are packed once and kept (`weights.py`), others in every call.
-Three dimensions are folded into two (`volumes.py`).
+Three dimensions are folded into two (`volumes.py`), half precision is widened (`halves.py`). Most graphs
+keep their images with channels last (`channelslast.py`); here is the order of PyTorch, for what is left.
 """
 
 from __future__ import annotations
@@ -18,9 +16,7 @@ from inductor.halves import widened
 from inductor.index import channels_last, contiguous_strides
 from inductor.loops import Buffer
 from inductor.lower import Lowering, Step, Unsupported, lowers
-from inductor.values import Lazy, Stored, converted
-
-Shape = tuple[int, ...]
+from inductor.values import Lazy, Shape, Stored, converted
 
 
 def _convolution(
@@ -131,6 +127,7 @@ def _forward(
     from inductor.templates.finish import bias as add_bias
     from inductor.templates.finish import chain
 
+    weight = lowering.contiguous(weight)
     found = channelslast.convolve(lowering, shape, conv, image, weight, bias)
     if found is not None:
         return found
@@ -140,8 +137,8 @@ def _forward(
         return forward(conv, chain(*parts) if parts else None)
 
     return _plan_step(
-        lowering, shape, "convolution", build, lowering.contiguous(image),
-        lowering.contiguous(weight), bias, fusible=True,
+        lowering, shape, "convolution", build, lowering.contiguous(image), weight, bias,
+        fusible=True,
     )
 
 
@@ -165,6 +162,7 @@ def _input_gradient(
 ) -> Lazy:
     conv = _convolution(shape, weight.shape[0], weight.shape[2:], how, (gradient, weight))
     _fits(conv, gradient)
+    weight = lowering.contiguous(weight)
     found = channelslast.input_gradient(lowering, shape, conv, gradient, weight)
     if found is not None:
         return found
@@ -172,7 +170,7 @@ def _input_gradient(
 
     return _plan_step(
         lowering, shape, "convolution_input_grad", lambda epilogue: input_gradient(conv),
-        lowering.contiguous(gradient), lowering.contiguous(weight),
+        lowering.contiguous(gradient), weight,
     )
 
 

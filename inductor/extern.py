@@ -198,7 +198,8 @@ def _is_narrow(factor: Lazy, node: Any) -> bool:
     found = Inspection()
     factor.at(found, tuple(symbol(v) for v in factor.variables()))
     whole = [read.buffer for read in found.reads.values() if 2 * read.buffer.size >= factor.numel]
-    return 2 * sum(ITEMSIZE[buffer.dtype] for buffer in whole) <= ITEMSIZE[factor.dtype]
+    narrow = 2 * sum(ITEMSIZE[buffer.dtype] for buffer in whole) <= ITEMSIZE[factor.dtype]
+    return bool(whole) and narrow  # what is computed of nothing large is work rather than memory
 
 
 def _biased(product: Lazy, bias: Lazy | None) -> Lazy:

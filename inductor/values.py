@@ -15,6 +15,7 @@ from inductor.index import Index, Variable, delinearize, linear, symbol
 from inductor.loops import Buffer, Inspection, Read, TypedAlgebra, Value
 
 Coordinates = tuple[Index, ...]
+Shape = tuple[int, ...]
 
 
 class Lazy:

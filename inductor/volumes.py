@@ -15,9 +15,7 @@ from inductor.index import contiguous_strides
 from inductor.indexing import inside, masked
 from inductor.loops import TypedAlgebra, Value
 from inductor.lower import Lowering
-from inductor.values import Computed, Coordinates, Lazy, Stored, Viewed
-
-Shape = tuple[int, ...]
+from inductor.values import Computed, Coordinates, Lazy, Shape, Stored, Viewed
 
 
 @dataclass(frozen=True)
@@ -111,9 +109,9 @@ class Fold:
 
     def weight(self, lowering: Lowering, weight: Lazy) -> Lazy:
         """Weights [filter][channel][tap] as [filter][tap][channel]; a parameter's copy is kept."""
-        filters, each, taps, *kernel = self.weights
+        each = self.weights[1]
         stored = weight.stored()
-        turned = taps > 1 and each > 1
+        turned = self.taps > 1 and each > 1
         if turned and stored is not None and lowering.lasts(stored.buffer):
             return self._kept(lowering, lowering.contiguous(weight))
 

@@ -12,14 +12,13 @@ from __future__ import annotations
 
 import sys
 import weakref
-from collections.abc import Callable
-from functools import partial
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from inductor.loops import ITEMSIZE, Buffer
-from inductor.program import ALIGNMENT, Program, Reference, aligned, input, output, workspace
+from inductor.program import ALIGNMENT, Program, aligned, input, output, workspace
 from inductor.templates.template import Template
 
 LEAST = 1024
@@ -46,10 +45,6 @@ def kept_bytes() -> int:
     return sum(copy.memory.nbytes for copy in _copies)
 
 
-def _after(start: int, offset: int) -> Reference:
-    return workspace(start + offset)
-
-
 class Kept:
     """Input number `input` of a program as the kernel of `template` (weight, packed) lays it out; or if
     `before`, as it lays out what that gives.
@@ -67,13 +62,13 @@ class Kept:
     def program(self) -> Program:
         """The program (weight, packed), one for all weights that are packed alike."""
         if self.key not in _programs:
-            steps, room = [], 0
-            source = partial(input, 0)
+            steps, room, source = [], 0, input(0)
             for stage in self.stages:
                 target = output(0) if stage is self else workspace(room)
-                steps.append(stage.template.step(source(stage.offset), target))
+                given = replace(source, offset=source.offset + stage.offset)
+                steps.append(stage.template.step(given, target))
+                source = target
                 if stage is not self:
-                    source = partial(_after, room)
                     room += -(-stage.bytes // ALIGNMENT) * ALIGNMENT
             _programs[self.key] = Program(steps, 1, 1, room)
         return _programs[self.key]
@@ -120,41 +115,37 @@ class Copies:
 
     def __init__(self, kept: list[Kept]):
         self.kept = kept
-        self.found: list[np.ndarray] | None = None
-        self.made_of: list[tuple[Callable[[], Any], int, int, np.ndarray]] = []
+        # the copies, and of each (storage, its stamp, number, array); one value, for threads take it as it is
+        self.last: tuple[list[np.ndarray], list[tuple]] | None = None
 
     def get(self, tensors: Any, arrays: list[Any]) -> list[np.ndarray]:
         """The packed copies for a call on `tensors`, whose memory is seen as `arrays`."""
-        found = self.found
-        if found is not None:
-            for storage_of, stamp, number, array in self.made_of:
+        last = self.last
+        if last is not None:
+            for storage_of, stamp, number, array in last[1]:
                 storage = storage_of()
                 if storage is None or storage.stamp() != stamp or arrays[number] is not array:
                     break
             else:
-                return found
-        self.found = None  # so that it is not held while it is made again
+                return last[0]
+        self.last = last = None  # so that copies are not held while they are made again
+        made_of = [self._made_of(k.number, tensors, arrays) for k in self.kept]
         found = [k.get(tensors[k.number], arrays[k.number]) for k in self.kept]
-        self._remember(found, tensors, arrays)
+        if all(stamp is not None for _, stamp, *_ in made_of):
+            self.last = found, made_of
         return found
 
-    def _remember(self, found: list[np.ndarray], tensors: Any, arrays: list[Any]) -> None:
+    def _made_of(self, number: int, tensors: Any, arrays: list[Any]) -> tuple:
         me = weakref.ref(self)
 
         def forget(storage: Any) -> None:
             # a copy is not to outlive its weight
             copies = me()
             if copies is not None:
-                copies.found, copies.made_of = None, []
+                copies.last = None
 
-        made_of: list[tuple[Callable[[], Any], int, int, np.ndarray]] = []
-        for k in self.kept:
-            storage = tensors[k.number].untyped_storage()
-            stamp = storage.stamp()
-            if stamp is None:
-                return
-            made_of.append((weakref.ref(storage, forget), stamp, k.number, arrays[k.number]))
-        self.found, self.made_of = found, made_of
+        storage = tensors[number].untyped_storage()
+        return weakref.ref(storage, forget), storage.stamp(), number, arrays[number]
 
 
 def keep(

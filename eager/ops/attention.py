@@ -49,7 +49,7 @@ def _attention_spec(query: Any, key: Any, value: Any, mask: Any, causal: bool, s
 
 
 def _scores(query: Any, key: Any, mask: Any, causal: bool, scale: float,
-            fill: float | None = None) -> Any:
+            fill: float | None) -> Any:
     scores = ops.matmul(query * scale, ops.transpose(key, -2, -1))
     if causal:
         rows = ops.arange(query.shape[-2], device=query.device).reshape((-1, 1))
@@ -62,13 +62,8 @@ def _scores(query: Any, key: Any, mask: Any, causal: bool, scale: float,
     return scores + mask
 
 
-def _weights(query: Any, key: Any, mask: Any, causal: bool, scale: float,
-             fill: float | None = None) -> Any:
-    """Softmax of the scores; without a `fill` zeros for rows where nothing may be attended to."""
-    return _normalized(_scores(query, key, mask, causal, scale, fill), mask, fill)
-
-
 def _normalized(scores: Any, mask: Any, fill: float | None) -> Any:
+    """Softmax of the scores; without a `fill` zeros for rows where nothing may be attended to."""
     weights = ops.softmax(scores, -1)
     if mask is None or fill is not None:
         return weights
@@ -318,5 +313,5 @@ def scaled_dot_product_attention(query, key, value, attn_mask=None, dropout_p=0.
                            f"{query.dtype} instead.")
     if dropout_p == 0:
         return ops.attention(query, key, value, attn_mask, is_causal, scale)[0]
-    weights = _weights(query, key, attn_mask, is_causal, scale)
+    weights = _normalized(_scores(query, key, attn_mask, is_causal, scale, None), attn_mask, None)
     return ops.matmul(ops.dropout(weights, dropout_p, True), value)

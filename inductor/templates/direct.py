@@ -24,11 +24,10 @@ from inductor.templates.emit import I1, I32, I64, POINTER, Emitter, Loop, Value,
 from inductor.templates.finish import A, B, C, Epilogue, Place, write_finish
 from inductor.templates.frame import FIRST, MOST_ROWS, Frame
 from inductor.templates.image import table
-from inductor.templates.template import Template
+from inductor.templates.template import READ, Template
 
 NEAR_BYTES = 96 << 10  # packed weights that tiles share in the nearest cache levels
 BLOCK_BYTES = 64 << 10  # results that tiles visit again for the next part of the weights
-READ = 40.0  # bytes of weights that a thread reads in a nanosecond
 AHEAD = 12  # steps by which weights are brought to the first cache level early
 IN_REGISTERS = 700  # operations of an epilogue that are written out for a tile in registers
 

@@ -23,7 +23,7 @@ from inductor import threads
 from inductor.native import vector_bits
 from inductor.templates.emit import I64, POINTER, Emitter, Loop, Value
 from inductor.templates.finish import SCRATCH, A, B, C, Epilogue, write_finish
-from inductor.templates.template import Template
+from inductor.templates.template import READ, Template
 from inductor.templates.tile import Tile, choose_tile, packed_tile
 
 ITEMSIZE = {"float32": 4, "float64": 8}
@@ -37,7 +37,6 @@ GROUP = 2  # panels of B packed together
 PACE = 4  # k steps between requests for the next block of B
 CHUNK = 16  # k steps of rows of A packed together, where those lie side by side
 STOP = 16  # and at least as many between requests for rows of C
-READ = 40.0  # bytes of B that a thread reads in a nanosecond
 
 
 @dataclass(frozen=True)

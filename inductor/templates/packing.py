@@ -17,6 +17,7 @@ from inductor.templates.template import Template
 
 WIDENED = 4096  # elements of a unit of work
 
+
 @dataclass(frozen=True)
 class Weights:
     """Where the weights of a frame are found: strides of group, filter and element of a run, and
@@ -250,7 +251,7 @@ def _interleave(
 ) -> None:
     """The same where each channel's pixels are contiguous: as many vectors of all channels as there are
     channels."""
-    kind = ir.VectorType(ir.IntType(32), e.lanes)
+    kind = ir.VectorType(I32, e.lanes)
     with e.loop(0, count, e.lanes) as x:
         left = e.subtract(count, x.index)
         planes = [
@@ -262,7 +263,7 @@ def _interleave(
             found = [divmod(k * e.lanes + j, channels) for j in range(e.lanes)]  # pixel, channel
             value = planes[0]
             for c in range(channels):
-                lanes = [e.lanes + x if here == c else j for j, (x, here) in enumerate(found)]
+                lanes = [e.lanes + p if here == c else j for j, (p, here) in enumerate(found)]
                 value = e.builder.shuffle_vector(value, planes[c], ir.Constant(kind, lanes))
             exist = e.subtract(e.multiply(left, channels), k * e.lanes)
             e.store_masked(value, out, k * e.lanes, e.mask(exist))

@@ -20,6 +20,8 @@ from inductor import native
 from inductor.cache import Cache, key_of
 from inductor.program import Reference, Step
 
+READ = 40.0  # bytes of weights that a thread reads in a nanosecond, for costs of steps
+
 _loaded: dict[str, native.NativeFunction] = {}
 _lock = threading.Lock()
 _nothing = native.NativeFunction(0, b"", "", None)

@@ -308,9 +308,17 @@ def test_what_has_no_frame_of_its_own_is_captured(function, count):
         torch.compiler.reset()
 
 
-def test_compiled_twice(recwarn):
-    """A compiled function, and one that is not to be captured, compiled again."""
-    inner = torch.compile(lambda x: x + 1, backend="eager")
-    outer = torch.compile(inner, backend="eager")
-    disabled = torch.compile(torch.compiler.disable(lambda x: x * 2), backend="eager")
-    assert outer(torch.ones(2)).tolist() == [2, 2] and disabled(torch.ones(2)).tolist() == [2, 2]
+def test_compiled_twice():
+    """A compiled function has one graph still, and one that is not to be captured has none."""
+    graphs = []
+
+    def backend(graph, examples):
+        graphs.append(graph)
+        return graph.forward
+
+    inner = torch.compile(lambda x: x + 1, backend=backend)
+    assert torch.compile(inner, backend=backend)(torch.ones(2)).tolist() == [2, 2]
+    assert len(graphs) == 1
+    disabled = torch.compile(torch.compiler.disable(lambda x: x * 2), backend=backend)
+    assert disabled(torch.ones(2)).tolist() == [2, 2]
+    assert len(graphs) == 1

@@ -57,31 +57,13 @@ def gradients(library, given, mask, dtype, run=None, **options):
     return [out.detach().numpy(), *(x.grad.numpy() for x in inputs)]
 
 
-@pytest.fixture
-def lowered(monkeypatch):
-    """What became of the operators: names of steps, fallbacks."""
-    from inductor import compile as inductor_compile
-
-    found = []
-    stage = inductor_compile.STAGES["lower"]
-
-    def lower(c):
-        stage(c)
-        assert not c.lowered.fallbacks
-        found.extend(getattr(o, "name", "") for o in c.lowered.operations)
-
-    monkeypatch.setitem(inductor_compile.STAGES, "lower", lower)
-    flambeau.compiler.reset()
-    return found
-
-
 def check(found, expected, tolerance):
     for mine, theirs in zip(found, expected, strict=True):
         np.testing.assert_allclose(mine, theirs, rtol=0, atol=tolerance)
 
 
 @pytest.mark.parametrize("name, kind", CASES)
-def test_gradients(lowered, name, kind):
+def test_gradients(steps, name, kind):
     given, mask = operands(SIZES[name], kind)
     options = {"is_causal": kind == "causal"}
     expected = gradients(torch, given, mask, np.float64, **options)
@@ -91,10 +73,10 @@ def test_gradients(lowered, name, kind):
             continue  # code of its own, which takes long to compile
         found = gradients(flambeau, given, mask, dtype, flambeau.compile, **options)
         check(found, expected, tolerance)
-    assert any(step.startswith("attention_gradient") for step in lowered)
+    assert any(step.startswith("attention_gradient") for step in steps)
 
 
-def test_grouped_queries_and_three_dimensions(lowered):
+def test_grouped_queries_and_three_dimensions(steps):
     given, _ = operands((2, 4, 9, 11, 8, 8), "none")
     given[1], given[2] = given[1][:, :2], given[2][:, :2]
     expected = gradients(torch, given, None, np.float64, enable_gqa=True)
@@ -103,10 +85,10 @@ def test_grouped_queries_and_three_dimensions(lowered):
     given = [x[:, 0] for x in operands((3, 1, 9, 11, 8, 8), "none")[0]]
     expected = gradients(torch, given, None, np.float64)
     check(gradients(flambeau, given, None, np.float64, run), expected, 1e-12)
-    assert sum(step.startswith("attention_gradient") for step in lowered) == 2
+    assert sum(step.startswith("attention_gradient") for step in steps) == 2
 
 
-def test_heads_are_read_and_written_in_place(lowered):
+def test_heads_are_read_and_written_in_place(steps):
     """What a projection gives is split into heads, and its gradient is written side by side."""
     random = np.random.default_rng(0)
     x, w = random.standard_normal((2, 10, 24)), random.standard_normal((24, 72)) / 5
@@ -124,7 +106,7 @@ def test_heads_are_read_and_written_in_place(lowered):
         return [a.grad.numpy() for a in inputs]
 
     check(run(flambeau, flambeau.compile), run(torch), 1e-11)
-    assert sum(step.startswith("attention") for step in lowered) == 2
+    assert sum(step.startswith("attention") for step in steps) == 2
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])

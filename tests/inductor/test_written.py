@@ -179,6 +179,23 @@ def turned(t, q, k, v, m):
     return v.transpose(-2, -1) @ t.softmax(q @ k.transpose(-2, -1), -1).transpose(-2, -1)
 
 
+def test_a_mask_of_more_batches(steps):
+    """The mask may repeat queries and keys, whose gradients are sums over it then."""
+    random = np.random.default_rng(0)
+    given = [random.standard_normal((batch, 6, 4)) for batch in (1, 1, 3)]
+    mask = random.standard_normal((3, 6, 6))
+
+    def function(t, q, k, v, m):
+        return t.bmm(t.softmax(t.bmm(q, k.transpose(1, 2)) + m, dim=-1), v)
+
+    mine = run(flambeau, function, given, mask, "float32", True)
+    assert count(steps, "attention") == 2
+    theirs = run(torch, function, given, mask, "float64")
+    for a, b in zip(mine, theirs, strict=True):
+        assert a.shape == b.shape
+        np.testing.assert_allclose(a, b, rtol=0, atol=2e-5)
+
+
 @pytest.mark.parametrize("function", [weights_too, scores_too, other_dimension, scaled_after, two_masks, turned])
 def test_it_stays_what_it_is(steps, function):
     given, mask = operands(FLOAT)
