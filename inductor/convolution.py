@@ -114,7 +114,7 @@ def _folded(
     fold = volumes.Fold.of(image.shape, weight.shape, shape, how)
     out = _forward(
         lowering, fold.result, fold.image(_arranged(lowering, image)),
-        fold.weight(lowering, weight), bias, fold.how,
+        fold.weight(weight), bias, fold.how,
     )
     return fold.unfolded(out)
 
@@ -152,7 +152,7 @@ def lower_input_grad(lowering: Lowering, node: Node, bound: tuple) -> Lazy:
     fold = volumes.Fold.of(shape, weight.shape, gradient.shape, how)
     found = _input_gradient(
         lowering, fold.images, fold.pixels(_arranged(lowering, gradient)),
-        fold.weight(lowering, weight), fold.how,
+        fold.weight(weight), fold.how,
     )
     return converted(fold.summed(found), given.dtype)
 
@@ -186,7 +186,7 @@ def lower_weight_grad(lowering: Lowering, node: Node, bound: tuple) -> Lazy:
         lowering, fold.kernels, fold.pixels(_arranged(lowering, gradient)),
         fold.image(_arranged(lowering, image)), fold.how,
     )
-    return converted(fold.turned(found), given.dtype)
+    return converted(fold.gradient(found), given.dtype)
 
 
 def _weight_gradient(

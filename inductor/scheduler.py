@@ -22,6 +22,8 @@ from inductor.planner import Planner
 
 LARGEST_GROUP = 48
 MOST_BUFFERS = 64
+LARGE = 1 << 20
+"""Bytes of a result from which on it counts how long it lies in memory."""
 
 
 @dataclass(eq=False)
@@ -196,9 +198,20 @@ class Scheduler:
                 continue
             if len(self._touched(group)) >= MOST_BUFFERS:
                 continue
+            if self._swells(group, loop):
+                continue
             if Fusion(self, group, loop).attempt():
                 return group
         return None
+
+    def _swells(self, group: Group, loop: Loop) -> bool:
+        """Whether the loop's result would lie in memory over other work, and is larger than what
+        lies there for the loop otherwise: of a gradient that expands what it needs, with the forward half.
+        """
+        if loop.target.bytes < LARGE or all(g.members for g in self.groups[group.number :]):
+            return False
+        read = {r.buffer for r in loop.inspect().reads.values() if r.buffer.kind == "temporary"}
+        return loop.target.bytes > sum(buffer.bytes for buffer in read)
 
     def _touched(self, group: Group) -> set[Buffer]:
         found = {b for m in group.members for b in reads_of(m.loop)}

@@ -11,11 +11,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from inductor.index import contiguous_strides
 from inductor.indexing import inside, masked
 from inductor.loops import TypedAlgebra, Value
-from inductor.lower import Lowering
-from inductor.values import Computed, Coordinates, Lazy, Shape, Stored, Viewed
+from inductor.values import Computed, Coordinates, Lazy, Shape, Viewed
 
 
 @dataclass(frozen=True)
@@ -74,16 +72,14 @@ class Fold:
         return (self.taps, self.stride, self.padding) != (1, 1, 0)
 
     def image(self, volume: Lazy) -> Lazy:
-        """Volumes as images: channel (group, tap, channel of the group) of plane z is that of plane z * stride + tap * dilation -
-        padding."""
+        """Volumes as images: channel (channel, tap) of plane z is that of plane z * stride + tap * dilation - padding."""
         if not self._moved:
             return self.pixels(volume)
-        depth, each = self.volume[2], self.weights[1]
+        depth = self.volume[2]
 
         def body(s: TypedAlgebra, c: Coordinates) -> Value:
             number, channel, *place = c
-            tap = channel // each % self.taps
-            channel = channel // (each * self.taps) * each + channel % each
+            channel, tap = channel // self.taps, channel % self.taps
             plane = number % self.planes * self.stride + tap * self.dilation - self.padding
             condition, plane = inside(s, plane, 0, depth)
             value = volume.at(s, (number // self.planes, channel, plane, *place))
@@ -107,35 +103,19 @@ class Fold:
     def _to_plane(self, c: Coordinates) -> Coordinates:
         return (c[0] * self.planes + c[2], c[1], *c[3:])
 
-    def weight(self, lowering: Lowering, weight: Lazy) -> Lazy:
-        """Weights [filter][channel][tap] as [filter][tap][channel]; a parameter's copy is kept."""
-        each = self.weights[1]
-        stored = weight.stored()
-        turned = self.taps > 1 and each > 1
-        if turned and stored is not None and lowering.lasts(stored.buffer):
-            return self._kept(lowering, lowering.contiguous(weight))
+    def weight(self, weight: Lazy) -> Lazy:
+        """Weights of volumes as those of images, which lie alike."""
 
         def rewrite(c: Coordinates) -> Coordinates:
-            return (c[0], c[1] % each, c[1] // each, *c[2:])
+            return (c[0], c[1] // self.taps, c[1] % self.taps, *c[2:])
 
         return Viewed(weight, self.kernels, rewrite)
 
-    def _kept(self, lowering: Lowering, weight: Stored) -> Lazy:
-        from inductor.templates import packing
-        from inductor.weights import keep
-
-        filters, each, taps, height, width = self.weights
-        template = packing.turn(filters, each, taps, height * width, weight.dtype)
-        size = filters * each * taps * height * width
-        buffer = keep(lowering, weight.buffer, weight.offset, template, size)
-        return Stored(buffer, self.kernels, contiguous_strides(self.kernels))
-
-    def turned(self, weights: Lazy) -> Lazy:
-        """Gradients of the weights as [filter][channel][tap]."""
-        each = self.weights[1]
+    def gradient(self, weights: Lazy) -> Lazy:
+        """The way back, for their gradient."""
 
         def rewrite(c: Coordinates) -> Coordinates:
-            return (c[0], c[2] * each + c[1], *c[3:])
+            return (c[0], c[1] * self.taps + c[2], *c[3:])
 
         return Viewed(weights, self.weights, rewrite)
 
@@ -143,7 +123,7 @@ class Fold:
         """Gradients of the images as those of the volumes: every plane the sum over the output planes that read it."""
         if not self._moved:
             return Viewed(images, self.volume, self._to_plane)
-        each, stop = self.weights[1], (self.planes - 1) * self.stride + 1
+        stop = (self.planes - 1) * self.stride + 1
 
         def body(s: TypedAlgebra, c: Coordinates) -> Value:
             number, channel, depth, *place = c
@@ -151,7 +131,7 @@ class Fold:
             for tap in range(self.taps):
                 reached = depth + (self.padding - tap * self.dilation)
                 condition, plane = inside(s, reached, 0, stop, self.stride)
-                source = (channel // each * self.taps + tap) * each + channel % each
+                source = channel * self.taps + tap
                 value = images.at(s, (number * self.planes + plane, source, *place))
                 value = masked(s, [] if condition is None else [condition], value, 0, images.dtype)
                 total = value if total is None else s.add(total, value)

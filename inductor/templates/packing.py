@@ -150,29 +150,6 @@ def _write_widen(size: int, dtype: str) -> str:
     return str(module)
 
 
-def turn(filters: int, channels: int, taps: int, run: int, dtype: str) -> Template:
-    """A kernel (weight, turned): [filter][channel][tap][run] becomes [filter][tap][channel][run]."""
-    return Template(
-        f"turn weights {filters} {channels} {taps} {run} {dtype}", "turn",
-        lambda: _write_turn(channels, taps, run, dtype), filters, channels * taps * run / 2,
-    )
-
-
-def _write_turn(channels: int, taps: int, run: int, dtype: str) -> str:
-    module = ir.Module("turn")
-    e = Emitter(module, "turn", dtype=dtype)
-    source, target = e.pointer(0), e.pointer(1)
-    with e.loop(e.arguments[1], e.arguments[2]) as unit:
-        start = e.multiply(unit.index, channels * taps * run)
-        with e.loop(0, taps) as tap, e.loop(0, channels) as channel, e.loop(0, run) as element:
-            there = e.add(e.multiply(channel.index, taps), tap.index)
-            here = e.add(e.multiply(tap.index, channels), channel.index)
-            value = e.load(source, e.sum(start, e.multiply(there, run), element.index))
-            e.store(value, target, e.sum(start, e.multiply(here, run), element.index))
-    e.finish()
-    return str(module)
-
-
 def columns(e: Emitter, start: Any, step: int, count: int, left: Value | None) -> list:
     """The columns of a matrix of as many rows as a vector has lanes, `step` elements apart, of which
     `left` exist (None: all)."""
