@@ -92,6 +92,7 @@ def compile(
         final = _simplify(*decompose(worker.graph, keep, pure), module, constants)
         _mark_inputs(final, module, examples, infers=True)
         _mark_writes(final, plan, examples)
+        final.graph.output_node().meta["infers"] = True
         seen("inference", final)
         run = (inference_compiler or forward_compiler)(final, _examples(final))
         return _unaliased(Inference(plan, run), module)

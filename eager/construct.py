@@ -285,7 +285,8 @@ def _resize(self: Tensor, *shape: Any, memory_format: Any = None) -> Tensor:
         new = np.empty(sizes, self._array.dtype)
         kept = min(old.size, new.size)
         new.reshape(-1)[:kept] = old[:kept]
-        self._array, self._storage, self._base, self._view = new, None, None, None
+        self._see(new)
+        self._storage, self._base, self._view = None, None, None
     return self
 
 

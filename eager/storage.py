@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -49,9 +49,11 @@ def _always() -> bool:
 
 class Storage:
     """Memory shared by tensors. `version` counts in-place writes through any of them. `derived` is
-    for what was computed from the memory and dies with it.
+    for what was computed from the memory and dies with it; where a storage that has it may have
+    changed, or a tensor sees other memory, `Storage.changes` is another object from then on.
     """
 
+    changes: ClassVar[object] = object()
     __slots__ = ("_array", "version", "_bytes", "_loans", "_held", "derived", "__weakref__")
 
     def __init__(self, array: np.ndarray | None, nbytes: int | None = None):
@@ -65,6 +67,8 @@ class Storage:
     def lend(self, array: np.ndarray) -> np.ndarray:
         """An array over this memory, for NumPy."""
         self._loans += 1
+        if self.derived is not None:
+            Storage.changes = object()
         held = None if self._held is None else self._held()
         if held is None:
             held = _Held()
@@ -78,6 +82,12 @@ class Storage:
         """This storage, as one over memory that is NumPy's own."""
         self._held = _always
         return self
+
+    def bump(self) -> None:
+        """Count a write."""
+        self.version += 1
+        if self.derived is not None:
+            Storage.changes = object()
 
     def stamp(self) -> int | None:
         """Equal stamps at two moments: no value has changed between them. None while NumPy could

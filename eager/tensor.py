@@ -226,7 +226,7 @@ class Tensor:
     nelement = numel
 
     def element_size(self) -> int:
-        return self._array.itemsize
+        return self.dtype.itemsize
 
     @property
     def itemsize(self) -> int:
@@ -254,8 +254,13 @@ class Tensor:
         storage = root._storage
         return 0 if storage is None else storage.version
 
+    def _see(self, array: np.ndarray) -> None:
+        """Be a tensor over this array from now on."""
+        self._array = array
+        Storage.changes = object()
+
     def _bump(self) -> None:
-        self.untyped_storage().version += 1
+        self.untyped_storage().bump()
 
     def _is_packed(self) -> bool:
         return self._array.flags.c_contiguous
@@ -364,7 +369,7 @@ class Tensor:
 
     @data.setter
     def data(self, value: Tensor) -> None:
-        self._array = value._array
+        self._see(value._array)
         self._storage, self._base, self._view = value.untyped_storage(), None, None
 
     def register_hook(self, hook: Callable) -> Any:

@@ -31,6 +31,7 @@ trigonometry  sine, cosine, tangent and their inverses, likewise
 specialmath   rarely used scalar functions
 cache         object code on disk, without pickle
 weights       weights in the order in which kernels read them, kept between calls
+folding       what is computed of weights alone, likewise
 inplace       results that take the memory of an input
 bundle        gradients that share a block
 memory        where buffers live: blocks, and one workspace of temporaries

@@ -36,6 +36,7 @@ from inductor.codegen.kernel import Source, generate
 from inductor.compiled import Compiled
 from inductor.dump import Dump
 from inductor.epilogue import fuse
+from inductor.folding import Folded, fold
 from inductor.loops import Buffer, Loop
 from inductor.lower import LOWERINGS, Fallback, Lowered, Lowering, Step
 from inductor.memory import FOREVER, Block, Life, Place, lifetimes, plan, rounded, spans
@@ -58,6 +59,7 @@ class Report:
     segments: int = 0
     workspace: int = 0
     kept: int = 0  # bytes of weights that are kept packed
+    folded: int = 0  # bytes of what is computed of weights once
     workers: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
 
@@ -94,14 +96,27 @@ class Compilation:
     places: dict[Buffer, Place] = field(default_factory=dict)  # of temporaries
     scratch: dict[int, Place] = field(default_factory=dict)  # by the number of the unit
     workspace: Block = field(default_factory=Block)
+    folded: Folded | None = None
     run: Callable | None = None
+
+
+def fold_weights(c: Compilation) -> None:
+    """What depends on weights alone to a compiled graph of its own."""
+
+    def compiler(module: GraphModule) -> Callable:
+        fakes = [node.meta["val"] for node in module.graph.find_nodes(op="placeholder")]
+        return compile_graph(module, fakes, c.debug, c.tuned)
+
+    c.folded = fold(c.module, compiler)
+    if c.folded is not None:
+        c.report.folded, c.report.fallbacks = c.folded.bytes, list(c.folded.run.report.fallbacks)
 
 
 def lower(c: Compilation) -> None:
     """Operators to loops and steps."""
     join_products(c.module)
     c.lowered = Lowering(c.module, c.tuned).run()
-    c.report.fallbacks = c.lowered.fallbacks
+    c.report.fallbacks += c.lowered.fallbacks
 
 
 def schedule(c: Compilation) -> None:
@@ -251,6 +266,7 @@ def link(c: Compilation) -> None:
 
 
 STAGES: dict[str, Callable[[Compilation], None]] = {
+    "fold": fold_weights,
     "lower": lower,
     "schedule": schedule,
     "build": compile_kernels,

@@ -9,6 +9,7 @@ the memory around an input that was given for that.
 from __future__ import annotations
 
 import sys
+import weakref
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from eager.storage import owner
+from eager.storage import Storage, owner
 from eager.tensor import Tensor
 from inductor import native
 from inductor.codegen.kernel import Source
@@ -150,17 +151,30 @@ class Compiled:
     def __init__(self, c: Compilation):
         self.report, self.compilation = c.report, c
         lowered = c.lowered
-        self.results = lowered.results
+        self.results, self.folded = lowered.results, c.folded
         # for who compiles what reads the results: the strides of each, or None for an input
         self.strides = [None if r.buffer is None else r.strides for r in lowered.results]
         self.expected = [
             (np.dtype(_numpy(b.dtype)), b.shape, tuple(s * ITEMSIZE[b.dtype] for s in b.strides))
             for b in lowered.inputs
         ]
-        placeholders = c.module.graph.find_nodes(op="placeholder")
-        self.lasting = {n for n, p in enumerate(placeholders) if p.meta.get("lasting")}
-        self.known: list[Any] = [_NOTHING] * len(placeholders)
+        self._sort_inputs(c)
         self.link()
+
+    def _sort_inputs(self, c: Compilation) -> None:
+        """Which inputs are read, and which of those are a module's, that come again in every call."""
+        inputs, placeholders = c.lowered.inputs, c.module.graph.find_nodes(op="placeholder")
+        used = {b for u in c.units for b in (*u.reads, *u.writes)}
+        used |= {*c.inplace.values(), *(r.buffer for r in self.results if r.buffer is not None)}
+        packed = {b.value.number for b in used if b.kind == "kept"}
+        self.used = [n for n, buffer in enumerate(inputs) if buffer in used or n in packed]
+        lasting = {n for n, p in enumerate(placeholders) if p.meta.get("lasting")}
+        self.varying = [n for n in self.used if n not in lasting]
+        folded = set(self.folded.numbers) if self.folded is not None else set()
+        given = len(inputs) - (self.folded.count if self.folded is not None else 0)
+        self.lasting = sorted(n for n in lasting & (folded | set(self.used)) if n < given)
+        self.steady = packed | folded <= lasting  # whether all that is kept was made of those
+        self.last: tuple[object, list[int], list[Any], list[Any]] | None = None
 
     def link(self) -> None:
         """Make the programs, for where the buffers have been placed."""
@@ -242,17 +256,11 @@ class Compiled:
 
     def __call__(self, *tensors: Any, keep: bool = False) -> tuple:
         """Run on tensors. With `keep`, what is adopted is a copy: its values are wanted again."""
-        arrays: list[Any] = [
-            known if known is getattr(tensor, "_array", tensor)
-            else self._take(number, tensor)
-            for number, (tensor, known) in enumerate(zip(tensors, self.known, strict=True))
-        ]
+        arrays = self._remembered(tensors) or self._gathered(tensors)
         for k in range(len(self.fresh)):
-            arrays.append(self._memory(k))
+            arrays[len(self.expected) + k] = self._memory(k)
         if self.adopted:
             self._adopt(tensors, arrays, keep)
-        if self.kept:
-            arrays += self.copies.get(tensors, arrays)
         for segment in self.segments:
             if isinstance(segment, Segment):
                 segment.run(arrays)
@@ -282,7 +290,7 @@ class Compiled:
                 copy = aligned(block.size)
                 copy[...] = memory
                 moved[block.number] = memory = copy
-            arrays.append(memory)
+            arrays[block.number] = memory
         if not keep:
             return
         for buffer, (home, offset) in self.compilation.homes.items():
@@ -291,12 +299,55 @@ class Compiled:
                 dtype, shape, strides = self.expected[number]
                 arrays[number] = np.ndarray(shape, dtype, moved[home.number].data, offset, strides)
 
-    def _take(self, number: int, tensor: Any) -> Any:
-        """Input `number`, checked; that of a module is remembered, for it will come again."""
-        array = self._array(tensor, self.expected[number])
-        if number in self.lasting and array is getattr(tensor, "_array", None):
-            self.known[number] = array
-        return array
+    def _remembered(self, tensors: tuple) -> list[Any] | None:
+        """The arrays by number, those that last as the call before found them. None where one may have
+        changed: that is seen without a look at the tensors, which would have to come from memory.
+        """
+        last = self.last
+        if last is None or last[0] is not Storage.changes:
+            return None
+        if last[1] != list(map(id, map(tensors.__getitem__, self.lasting))):
+            return None
+        arrays = last[3].copy()
+        for number in self.varying:
+            arrays[number] = self._array(tensors[number], self.expected[number])
+        return arrays
+
+    def _gathered(self, tensors: tuple) -> list[Any]:
+        """The arrays by number, with nothing in the place of blocks and of inputs that are not read."""
+        self.last, changes = None, Storage.changes
+        given = tensors if self.folded is None else tensors + self.folded.get(tensors)
+        arrays: list[Any] = [_NOTHING] * self.count
+        for number in self.used:
+            arrays[number] = self._array(given[number], self.expected[number])
+        if self.kept:
+            arrays[-len(self.kept) :] = self.copies.get(given, arrays)
+        if self._may_remember(given, arrays):
+            lasting = arrays.copy()
+            for number in self.varying:
+                lasting[number] = _NOTHING
+            self.last = changes, *self._identities(tensors), lasting
+        return arrays
+
+    def _identities(self, tensors: tuple) -> tuple[list[int], list[Any]]:
+        """Numbers that are those of the inputs that last, and what keeps them so: if one dies, all is forgotten."""
+        me = weakref.ref(self)
+
+        def forget(tensor: Any) -> None:
+            compiled = me()
+            if compiled is not None:
+                compiled.last = None
+
+        lasting = [tensors[number] for number in self.lasting]
+        return [id(tensor) for tensor in lasting], [weakref.ref(tensor, forget) for tensor in lasting]
+
+    def _may_remember(self, given: tuple, arrays: list[Any]) -> bool:
+        """Whether the next call may take over what this one found: nothing of it is a copy made for this call."""
+        if not self.steady or self.kept and self.copies.last is None:
+            return False
+        if self.folded is not None and self.folded.last is None:
+            return False
+        return all(arrays[n] is given[n]._array for n in self.used if n not in self.varying)
 
     def _array(self, tensor: Any, expected: tuple) -> Any:
         """The input's array, laid out as it was compiled for."""
@@ -361,7 +412,7 @@ class Compiled:
             array[...] = value._array
 
 
-_NOTHING = object()  # what no input is
+_NOTHING = np.empty(0)  # in the place of an input
 
 
 def _numpy(dtype: str) -> Any:

@@ -10,13 +10,16 @@ as the weights that are packed (`kept_bytes`).
 
 from __future__ import annotations
 
+import operator
 import sys
 import weakref
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from eager.storage import Storage
 from inductor.loops import ITEMSIZE, Buffer
 from inductor.program import ALIGNMENT, Program, aligned, input, output, workspace
 from inductor.templates.template import Template
@@ -108,44 +111,60 @@ class Kept:
         return memory
 
 
-class Copies:
-    """The copies that a program reads. Most calls find them as the call before left them, which is seen
-    from the weights' storages alone.
+class Sources:
+    """The tensors that `keeper` has something of in its `last`, as they are now; that is forgotten where one of them
+    dies. `known` is false while NumPy could write to one unseen.
     """
+
+    def __init__(self, tensors: Sequence[Any], keeper: Any):
+        self.changes = Storage.changes
+        self.arrays = [tensor._array for tensor in tensors]
+        storages = [tensor.untyped_storage() for tensor in tensors]
+        for storage in storages:
+            if storage.derived is None:
+                storage.derived = {}
+        me = weakref.ref(keeper)
+
+        def forget(storage: Any) -> None:
+            found = me()
+            if found is not None:
+                found.last = None
+
+        self.stamps = [(weakref.ref(storage, forget), storage.stamp()) for storage in storages]
+        self.known = all(stamp is not None for _, stamp in self.stamps)
+
+    def same(self, tensors: Sequence[Any]) -> bool:
+        """Whether these are the tensors, with the values that they had."""
+        if self.changes is not Storage.changes:
+            changes = Storage.changes
+            for storage_of, stamp in self.stamps:
+                storage = storage_of()
+                if storage is None or storage.stamp() != stamp:
+                    return False
+            self.changes = changes
+        return all(map(operator.is_, self.arrays, [tensor._array for tensor in tensors]))
+
+
+class Copies:
+    """The copies that a program reads, and what the last call found."""
 
     def __init__(self, kept: list[Kept]):
         self.kept = kept
-        # the copies, and of each (storage, its stamp, number, array); one value, for threads take it as it is
-        self.last: tuple[list[np.ndarray], list[tuple]] | None = None
+        # one value, for threads take it as it is
+        self.last: tuple[list[np.ndarray], Sources] | None = None
 
     def get(self, tensors: Any, arrays: list[Any]) -> list[np.ndarray]:
         """The packed copies for a call on `tensors`, whose memory is seen as `arrays`."""
+        given = [tensors[kept.number] for kept in self.kept]
         last = self.last
-        if last is not None:
-            for storage_of, stamp, number, array in last[1]:
-                storage = storage_of()
-                if storage is None or storage.stamp() != stamp or arrays[number] is not array:
-                    break
-            else:
-                return last[0]
+        if last is not None and last[1].same(given):
+            return last[0]
         self.last = last = None  # so that copies are not held while they are made again
-        made_of = [self._made_of(k.number, tensors, arrays) for k in self.kept]
-        found = [k.get(tensors[k.number], arrays[k.number]) for k in self.kept]
-        if all(stamp is not None for _, stamp, *_ in made_of):
-            self.last = found, made_of
+        sources = Sources(given, self)
+        found = [kept.get(tensor, arrays[kept.number]) for kept, tensor in zip(self.kept, given, strict=True)]
+        if sources.known:
+            self.last = found, sources
         return found
-
-    def _made_of(self, number: int, tensors: Any, arrays: list[Any]) -> tuple:
-        me = weakref.ref(self)
-
-        def forget(storage: Any) -> None:
-            # a copy is not to outlive its weight
-            copies = me()
-            if copies is not None:
-                copies.last = None
-
-        storage = tensors[number].untyped_storage()
-        return weakref.ref(storage, forget), storage.stamp(), number, arrays[number]
 
 
 def keep(

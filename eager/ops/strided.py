@@ -74,7 +74,7 @@ def _as_strided_(self: Tensor, size: Any, stride: Any, storage_offset: Any = Non
     """`as_strided` applied to this tensor object itself."""
     if self.requires_grad:
         raise RuntimeError("as_strided_ on a tensor that requires grad is not supported; use as_strided")
-    self._array = ops.as_strided(self, size, stride, storage_offset)._array
+    self._see(ops.as_strided(self, size, stride, storage_offset)._array)
     return self
 
 

@@ -351,7 +351,7 @@ def _in_place_view(name: str) -> None:
         result = getattr(ops, name)(self, *args)
         if self.requires_grad:
             raise RuntimeError(f"{name}_ on a tensor that requires grad is not supported; use {name}")
-        self._array = result._array
+        self._see(result._array)
         return self
 
     method.__name__, method.__doc__ = name + "_", f"`{name}` applied to this tensor object itself."

@@ -1,0 +1,145 @@
+"""What an inference computes of its weights alone is computed once, and again where one of them has changed:
+scale and shift of batch norms, standardized weights, embedded positions.
+
+Such nodes become a graph of their own, whose results are further inputs of the graph that is left. A result is kept
+where it takes no more memory than what it is computed of, or little.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from eager.tensor import Tensor
+from fx.graph import Graph
+from fx.graph_module import GraphModule
+from fx.node import Node
+from inductor.weights import Sources
+
+LITTLE = 1 << 20
+"""Bytes of a result that may be kept though what it is computed of is smaller."""
+
+
+class Folded:
+    """The results that stand in for nodes of a graph: of inputs `numbers`, by the compiled graph `run`."""
+
+    def __init__(self, run: Any, numbers: Sequence[int], roots: Sequence[Node]):
+        self.run, self.numbers, self.count = run, numbers, len(roots)
+        self.bytes = sum(_bytes(root.meta["val"]) for root in roots)
+        self.last: tuple[tuple, Sources] | None = None
+
+    def get(self, tensors: Sequence[Any]) -> tuple:
+        """The results for a call on `tensors`."""
+        given = [tensors[number] for number in self.numbers]
+        last = self.last
+        if last is not None and last[1].same(given):
+            return last[0]
+        self.last = last = None  # so that the memory may be used again
+        sources = Sources(given, self)
+        found = self.run(*given)
+        if sources.known:
+            self.last = found, sources
+        return found
+
+
+def fold(module: GraphModule, compiler: Callable) -> Folded | None:
+    """Take what depends on weights alone out of the graph of an inference, compiled by `compiler(module)`. None if
+    there is nothing, or the graph is not one that only infers.
+    """
+    graph = module.graph
+    if not graph.output_node().meta.get("infers"):
+        return None
+    roots = _Search(graph).roots
+    if not roots:
+        return None
+    inner, numbers = _extract(module, roots)
+    run = compiler(inner)
+    last = graph.find_nodes(op="placeholder")[-1]
+    for number, root in enumerate(roots):
+        with graph.inserting_after(last):
+            last = graph.placeholder(f"folded_{number}")
+        last.meta.update(val=root.meta["val"], lasting=True, parameter=roots[root])
+        root.replace_all_uses_with(last)
+    graph.eliminate_dead_code()
+    return Folded(run, numbers, list(roots))
+
+
+def _is_view(node: Node) -> bool:
+    return getattr(node.target, "kind", "") == "view"
+
+
+class _Search:
+    """Finds the nodes to keep: `roots`, and of each whether all that it is computed of are parameters."""
+
+    def __init__(self, graph: Graph) -> None:
+        written = {number for _, number in graph.output_node().meta.get("writes", ())}
+        self.weights: dict[Node, frozenset[Node]] = {}  # what nodes that depend on weights alone depend on
+        for number, node in enumerate(graph.find_nodes(op="placeholder")):
+            steady = node.meta.get("lasting") or node.meta.get("parameter")
+            if steady and number not in written and isinstance(node.meta["val"], Tensor):
+                self.weights[node] = frozenset([node])
+        self.returned: set[Node] = set()
+        found: dict[Node, bool] = {}
+        self.roots = found
+        for node in graph.nodes:
+            if node.op == "get_attr":
+                self.weights[node] = frozenset()
+            elif node.op == "call_function" and all(n in self.weights for n in node.all_input_nodes):
+                self.weights[node] = frozenset().union(*(self.weights[n] for n in node.all_input_nodes))
+        for node in graph.output_node().all_input_nodes:
+            self._return(node)
+        for node in graph.nodes:
+            if node not in self.weights or node in self.returned:
+                for needed in node.all_input_nodes:
+                    self._consider(needed)
+
+    def _return(self, node: Node) -> None:
+        """The caller gets this memory, and may write to it: it is to be new in every call."""
+        self.returned.add(node)
+        if _is_view(node) or node.target is operator.getitem:
+            for base in node.all_input_nodes:
+                self._return(base)
+
+    def _consider(self, node: Node) -> None:
+        """Keep a node that what changes reads, or else what it is computed of."""
+        if not self.weights.get(node) or node.op != "call_function" or node in self.roots:
+            return
+        if not _is_view(node) and node not in self.returned and self._pays(node):
+            self.roots[node] = all(w.meta.get("parameter") for w in self.weights[node])
+            return
+        for needed in node.all_input_nodes:
+            self._consider(needed)
+
+    def _pays(self, node: Node) -> bool:
+        value = node.meta["val"]
+        if not isinstance(value, Tensor):
+            return False  # a tuple, whose parts are considered by themselves
+        least = sum(_bytes(weight.meta["val"]) for weight in self.weights[node])
+        return 0 < _bytes(value) <= max(least, LITTLE)
+
+
+def _bytes(value: Any) -> int:
+    return int(value.numel()) * value.dtype.itemsize
+
+
+def _extract(module: GraphModule, roots: Iterable[Node]) -> tuple[GraphModule, list[int]]:
+    """The graph that computes the roots, and the numbers of the inputs that it takes."""
+    wanted: set[Node] = set()
+    waiting = list(roots)
+    while waiting:
+        node = waiting.pop()
+        if node not in wanted:
+            wanted.add(node)
+            waiting += node.all_input_nodes
+    graph, numbers, inputs = Graph(), [], 0
+    copies: dict[Node, Node] = {}
+    for node in module.graph.nodes:
+        if node in wanted:
+            copies[node] = graph.node_copy(node, copies.__getitem__)
+            if node.op == "placeholder":
+                copies[node].meta.pop("parameter", None)  # nothing else is to be kept of it
+                numbers.append(inputs)
+        inputs += node.op == "placeholder"
+    graph.output(tuple(copies[root] for root in roots))
+    return GraphModule(module, graph, "Folded"), numbers
