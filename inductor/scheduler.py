@@ -208,10 +208,11 @@ class Scheduler:
         """Whether the loop's result would lie in memory over other work, and is larger than what
         lies there for the loop otherwise: of a gradient that expands what it needs, with the forward half.
         """
-        if loop.target.bytes < LARGE or all(g.members for g in self.groups[group.number :]):
+        written = product(loop.dims) * ITEMSIZE[loop.target.dtype]
+        if written < LARGE or all(g.members for g in self.groups[group.number :]):
             return False
         read = {r.buffer for r in loop.inspect().reads.values() if r.buffer.kind == "temporary"}
-        return loop.target.bytes > sum(buffer.bytes for buffer in read)
+        return written > sum(buffer.bytes for buffer in read)
 
     def _touched(self, group: Group) -> set[Buffer]:
         found = {b for m in group.members for b in reads_of(m.loop)}

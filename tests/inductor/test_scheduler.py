@@ -38,6 +38,22 @@ def test_normalizations_are_one_kernel(harness, name, function, shapes, kernels)
     assert count(harness, function, *shapes) == kernels
 
 
+@pytest.mark.parametrize(("rows", "together"), [(64, True), (1024, False)])
+def test_what_is_larger_than_its_source_does_not_lie_in_memory_early(harness, rows, together):
+    """Two products of expanded values: where those are large, each is made right before its product."""
+
+    def products(a, scale, w):
+        a = a.sin()
+        first = ops.mm((a[:, :, None] * scale).reshape(rows, 384), w)
+        second = ops.mm((a[:, :, None] + scale).reshape(rows, 384), w)
+        return first + second * first.sum()
+
+    harness.check(products, harness.tensor(rows, 128), harness.tensor(3), harness.tensor(384, 16))
+    (run,) = harness.runs
+    made = [len([b for b in unit.writes if b.size == rows * 384]) for unit in run.compilation.units]
+    assert [n for n in made if n] == ([2] if together else [1, 1])
+
+
 def test_softmax_forward_and_backward_are_one_kernel_each(harness):
     assert count(harness, lambda x: ops.softmax(x, -1), (16, 64), grad=True) == [1, 1]
 
