@@ -139,12 +139,35 @@ def product_loop(left: Lazy, right: Lazy, lowering: Lowering, shape: tuple[int, 
     )
 
 
+def _keeps(lowering: Lowering, problem: Any, b: Operand) -> bool:
+    """Whether B is a parameter of an inference, and worth packing once."""
+    from inductor.weights import LEAST
+
+    return lowering.lasts(b.buffer) and not b.batch and problem.n * problem.k >= LEAST
+
+
+def _tiled(lowering: Lowering, problem: Any, b: Operand) -> Any:
+    """The product with the tile that is the quickest, where the compilation is tuned."""
+    if not lowering.tuned:
+        return problem
+    from inductor import tuning, ways
+    from inductor.templates.gemm import candidates
+
+    packed = _keeps(lowering, problem, b)
+    found = {
+        "rules" if p.tile is None else f"{p.tile.rows}x{p.tile.vectors}": p
+        for p in candidates(replace(problem, packed=packed))
+    }
+    timed = [ways.product(name, p) for name, p in found.items()]
+    return replace(problem, tile=found[tuning.quickest(f"product {problem} {packed}", timed)].tile)
+
+
 def packed_once(lowering: Lowering, problem: Any, b: Operand) -> tuple[Any, Operand]:
     """The product with B packed once, where B is a parameter of an inference."""
     from inductor.templates import panels
-    from inductor.weights import LEAST, keep
+    from inductor.weights import keep
 
-    if not lowering.lasts(b.buffer) or b.batch or problem.n * problem.k < LEAST:
+    if not _keeps(lowering, problem, b):
         return problem, b
     template, size = panels.pack(problem), panels.size(problem)
     buffer = keep(lowering, b.buffer, b.offset, template, size)
@@ -182,7 +205,7 @@ def packed_for_many(
     few = problem.m <= FEW_ROWS and problem.n * problem.k >= LEAST
     if problem.packed or b.batch or not few or len(alike) < OFTEN:
         return problem, b
-    key = (b, problem.n, problem.k)
+    key = (b, panels.pack(problem).key)
     if key not in lowering.packed:
         lowering.packed[key] = prepared(
             lowering, "pack_factor", panels.pack(problem), b, panels.size(problem)
@@ -248,9 +271,8 @@ def _product(
         rows = heads * n
         batch = ((count, *batch[0][1:3], m * rows), (heads, *batch[1][1:3], n))
 
-    problem, b = packed_once(
-        lowering, Problem(m, n, k, a.strides, b.strides, (rows, 1), batch, dtype=dtype), b
-    )
+    problem = Problem(m, n, k, a.strides, b.strides, (rows, 1), batch, dtype=dtype)
+    problem, b = packed_once(lowering, _tiled(lowering, problem, b), b)
     problem, b = packed_for_many(lowering, bound[1], problem, b)
 
     def make(

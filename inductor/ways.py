@@ -1,4 +1,5 @@
-"""The ways of a convolution, as steps to be timed (`tuning`): directly, after Winograd, as a product.
+"""The ways of a convolution, as steps to be timed (`tuning`): directly, after Winograd, as a product;
+and those of a product, by tiles.
 
 Images have their channels last. Weights that are not kept are packed in every call, so packing them
 is part of the way.
@@ -13,6 +14,21 @@ from inductor.program import Step, input
 from inductor.tuning import Way
 
 IMAGE, WEIGHT, PACKED, RESULT, FLAG = map(input, range(5))
+
+
+def product(name: str, problem: Any) -> Way:
+    """A product of matrices."""
+    from inductor.templates import panels
+    from inductor.templates.gemm import build
+
+    def extent(rows: int, columns: int, strides: tuple[int, int], which: int) -> int:
+        batches = sum((size - 1) * found[which] for size, *found in problem.batch)
+        return batches + (rows - 1) * strides[0] + (columns - 1) * strides[1] + 1
+
+    m, n, k = problem.m, problem.n, problem.k
+    second = panels.size(problem) if problem.packed else extent(k, n, problem.b, 1)
+    sizes = (extent(m, k, problem.a, 0), second, extent(m, n, problem.c, 2))
+    return Way(name, lambda: [build(problem).step(*map(input, range(3)))], sizes, problem.dtype)
 
 
 def image(name: str, conv: Any, kept: bool, turn: bool) -> Way:

@@ -24,7 +24,7 @@ from inductor.native import vector_bits
 from inductor.templates.emit import I64, POINTER, Emitter, Loop, Value
 from inductor.templates.finish import SCRATCH, A, B, C, Epilogue, write_finish
 from inductor.templates.template import READ, Template
-from inductor.templates.tile import Tile, choose_tile, packed_tile
+from inductor.templates.tile import Tile, choose_tile, packed_tile, possible_tiles
 
 ITEMSIZE = {"float32": 4, "float64": 8}
 BLOCK_ROWS = 512  # rows of A that share packed columns
@@ -44,7 +44,7 @@ class Problem:
     """Sizes and element strides; `batch` holds (size, stride of A, of B, of C) per batch dimension.
 
     `accumulate` adds to C instead of overwriting it. `packed` says that B comes as `pack.py` lays
-    it out; its strides are then what they were before.
+    it out; its strides are then what they were before. `tile` stands in for the one that rules choose.
     """
 
     m: int
@@ -57,6 +57,7 @@ class Problem:
     accumulate: bool = False
     dtype: str = "float32"
     packed: bool = False
+    tile: Tile | None = None
 
     @property
     def count(self) -> int:
@@ -113,9 +114,8 @@ class Gemm:
 
     def _choose_columns(self) -> None:
         p = self.problem
-        registers = 32 if vector_bits() == 512 else 16
         choose = packed_tile if p.packed else choose_tile
-        self._use_tile(choose(p.m, p.n, self.lanes, registers))
+        self._use_tile(p.tile or choose(p.m, p.n, self.lanes, registers()))
 
     def _use_tile(self, tile: Tile) -> None:
         p, self.tile = self.problem, tile
@@ -584,6 +584,18 @@ def build(problem: Problem, epilogue: Epilogue | None = None) -> Template:
     if problem.c[1] != 1:
         raise ValueError(f"gemm: the columns of c must be contiguous, got strides {problem.c}")
     return Gemm(problem, epilogue).template()
+
+
+def registers() -> int:
+    """Vector registers of this processor."""
+    return 32 if vector_bits() == 512 else 16
+
+
+def candidates(problem: Problem) -> list[Problem]:
+    """The problem as the rules would compute it, and with other tiles."""
+    found = Gemm(normalized(problem))
+    tiles = possible_tiles(problem.m, problem.n, found.lanes, registers())
+    return [problem, *(replace(problem, tile=tile) for tile in tiles if tile != found.tile)]
 
 
 def normalized(problem: Problem) -> Problem:

@@ -41,6 +41,16 @@ def choose_tile(m: int, n: int, lanes: int, registers: int) -> Tile:
     return winner
 
 
+def possible_tiles(m: int, n: int, lanes: int, registers: int) -> list[Tile]:
+    """The tallest tile of every width, as even as it goes: what may be worth timing."""
+    found = []
+    for vectors in (1, 2, 3, 4):
+        highest = min(lanes, (registers - 1 - vectors) // vectors)
+        if highest >= 1 and (vectors == 1 or (vectors - 1) * lanes < n):
+            found.append(Tile(-(-m // -(-m // highest)), vectors))
+    return found
+
+
 def packed_tile(m: int, n: int, lanes: int, registers: int) -> Tile:
     """The tile for columns that come packed: as wide for every m, so that products share a copy."""
     vectors = choose_tile(1 << 10, n, lanes, registers).vectors

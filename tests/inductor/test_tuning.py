@@ -1,10 +1,14 @@
 """mode="max-autotune": the quickest way is taken, remembered, and computes the same."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 import flambeau as fl
 from inductor import tuning, ways
+from inductor.templates import gemm
+from inductor.templates.gemm import Problem
 from inductor.templates.image import Convolution
 from inductor.tuning import Way
 
@@ -67,6 +71,50 @@ def test_every_way_can_be_timed(name, kept, turn):
         assert 0 < tuning.measure(ways.sums(way, conv)) < np.inf
 
 
+PRODUCTS = {
+    "one": Problem(30, 70, 20, (20, 1), (70, 1), (70, 1)),
+    "few rows": Problem(3, 100, 64, (64, 1), (1, 64), (100, 1)),
+    "batched": Problem(9, 40, 16, (1, 9), (40, 1), (80, 1), ((3, 144, 640, 720), (2, 432, 1920, 40))),
+    "double": Problem(17, 33, 12, (12, 1), (1, 12), (33, 1), dtype="float64"),
+}
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("name", PRODUCTS)
+def test_every_tile_of_a_product_can_be_timed(name, packed):
+    problem = replace(PRODUCTS[name], packed=packed and not PRODUCTS[name].batch)
+    found = gemm.candidates(problem)
+    assert found[0] == problem and len(set(found)) == len(found) > 1
+    for candidate in found:
+        assert 0 < tuning.measure(ways.product("", candidate)) < np.inf
+
+
+def test_every_tile_of_a_product_computes_the_same(monkeypatch):
+    fl.manual_seed(0)
+    model = nn.Sequential(nn.Linear(40, 200), nn.GELU(), nn.Linear(200, 72), nn.ReLU(), nn.Linear(72, 19))
+    x, asked = fl.randn(37, 40, requires_grad=True), []
+    for place in range(4):
+
+        def choose(question, found, place=place):
+            asked.append(question)
+            return found[min(place, len(found) - 1)].name
+
+        monkeypatch.setattr(tuning, "quickest", choose)
+        fl.compiler.reset()
+        compiled = fl.compile(model, mode="max-autotune")
+        with fl.no_grad():
+            np.testing.assert_allclose(compiled(x), model(x), rtol=1e-5, atol=1e-5)
+        found = []
+        for run in (compiled, model):
+            model.zero_grad()
+            x.grad = None
+            run(x).square().sum().backward()
+            found.append([x.grad, *(p.grad for p in model.parameters())])
+        for mine, wanted in zip(*found, strict=True):
+            np.testing.assert_allclose(mine.numpy(), wanted.numpy(), rtol=1e-4, atol=1e-4)
+    assert all(question.startswith("product") for question in asked) and len(asked) == 4 * (3 + 3 + 6)
+
+
 def network():
     fl.manual_seed(0)
     return nn.Sequential(
@@ -103,7 +151,7 @@ def test_whatever_is_chosen_computes_the_same(preferred, monkeypatch):
         np.testing.assert_allclose(mine.numpy(), wanted.numpy(), rtol=1e-3, atol=1e-3 * scale)
     assert any(preferred in names for _, names in asked)
     kinds = {question.split(" ")[0] for question, _ in asked}
-    assert kinds == {"forward", "input", "weight"}
+    assert kinds - {"product"} == {"forward", "input", "weight"}
 
 
 def test_other_modes_ask_nothing(monkeypatch):
