@@ -27,6 +27,7 @@ from inductor.program import Program, aligned, input, output
 from inductor.templates import attention, backward, convolution, gemm, panels
 from inductor.templates.attention import Attention
 from inductor.templates.convolution import Convolution
+from inductor.templates.problem import Problem
 
 PRODUCTS = {  # m, n, k, trans_a, trans_b, batch
     "gpt2 qkv": (128, 2304, 768, False, False, 1),
@@ -172,7 +173,7 @@ def weights(counts: list[int]) -> Iterator[tuple[str, float, dict[str, Callable[
         a = random.standard_normal((m, k), dtype=np.float32)
         plain = [random.standard_normal((n, k), dtype=np.float32) for _ in range(copies)]
         c = np.empty((m, n), np.float32)
-        problem = gemm.Problem(m, n, k, (k, 1), (1, k), (n, 1), packed=True)
+        problem = Problem(m, n, k, (k, 1), (1, k), (n, 1), packed=True)
         packed = [aligned(4 * panels.size(problem)) for _ in range(copies)]
         pack = Program([panels.pack(problem).step(input(0), output(0))], 1, 1)
         for pair in zip(plain, packed, strict=True):

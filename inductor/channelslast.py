@@ -326,7 +326,8 @@ def _product(
     """A convolution by 1x1, or if `turn` its gradient by the image: pixels times weight."""
     from inductor.templates.finish import bias as add_bias
     from inductor.templates.finish import chain
-    from inductor.templates.gemm import Problem, build
+    from inductor.templates.gemm import build
+    from inductor.templates.problem import Problem
 
     n, k = (conv.channels, conv.filters) if turn else (conv.filters, conv.channels)
     pixels = lowering.laid_out(image, channels_last(image.shape))
@@ -359,7 +360,8 @@ def _product_of_images(
     lowering: Lowering, name: str, slopes: Stored, pixels: Stored, out: Buffer
 ) -> Lazy:
     """The gradient by the weights of a convolution by 1x1: sums over pixels of outer products."""
-    from inductor.templates.gemm import Problem, build
+    from inductor.templates.gemm import build
+    from inductor.templates.problem import Problem
 
     m, n = out.shape[:2]
     k = math.prod(slopes.shape) // m

@@ -248,7 +248,8 @@ def lower_product(
 def _product(
     lowering: Lowering, node: Node, bound: tuple, left: Lazy, right: Lazy, bias: Lazy | None
 ) -> Lazy:
-    from inductor.templates.gemm import Problem, build
+    from inductor.templates.gemm import build
+    from inductor.templates.problem import Problem
 
     shape = tuple(map(int, node.meta["val"].shape))
     m, n, k = shape[-2], shape[-1], left.shape[-1]

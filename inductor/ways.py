@@ -35,7 +35,8 @@ def image(name: str, conv: Any, kept: bool, turn: bool) -> Way:
     """A convolution or, if `turn`, its gradient by the image."""
     from inductor.templates import direct, packing, panels, winograd
     from inductor.templates.frame import frame, gradient_frames
-    from inductor.templates.gemm import Problem, build
+    from inductor.templates.gemm import build
+    from inductor.templates.problem import Problem
 
     pixels, given = conv.batch * conv.pixels, conv.batch * conv.height * conv.width
     source, result = given * conv.channels, pixels * conv.filters
@@ -79,7 +80,8 @@ def image(name: str, conv: Any, kept: bool, turn: bool) -> Way:
 def sums(name: str, conv: Any) -> Way:
     """The gradient of a convolution by its weights."""
     from inductor.templates import components, outer, winograd
-    from inductor.templates.gemm import Problem, build
+    from inductor.templates.gemm import build
+    from inductor.templates.problem import Problem
 
     pixels, given = conv.batch * conv.pixels, conv.batch * conv.height * conv.width
     m, n = conv.filters, conv.channels

@@ -5,6 +5,7 @@ lanes        the text of generated kernels, interpreted by vectors
 template     what a template hands over, and where its machine code comes from
 finish       epilogues: what becomes of a result while it is in the first cache level
 tile         which part of a product is kept in registers
+problem      a matrix product, as its kernel must know it
 gemm         matrix products
 attention    attention in one pass
 backward     its gradients, from weights that are made again

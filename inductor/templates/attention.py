@@ -23,7 +23,8 @@ from llvmlite import ir
 from inductor import threads
 from inductor.native import vector_bits
 from inductor.templates.emit import I8, I64, POINTER, Emitter, Value
-from inductor.templates.gemm import ITEMSIZE, Gemm, Problem
+from inductor.templates.gemm import Gemm
+from inductor.templates.problem import ITEMSIZE, Problem
 from inductor.templates.template import Template
 from inductor.templates.tile import Tile
 

@@ -30,7 +30,7 @@ from inductor.templates.attention import (
     seen,
 )
 from inductor.templates.emit import I8, I64, POINTER, Emitter, Value
-from inductor.templates.gemm import ITEMSIZE, Problem
+from inductor.templates.problem import ITEMSIZE, Problem
 from inductor.templates.template import Template
 from inductor.templates.tile import Tile
 

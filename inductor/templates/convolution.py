@@ -18,7 +18,7 @@ from inductor.program import Reference, Step
 from inductor.templates import depthwise, gemm
 from inductor.templates.emit import I32, I64, POINTER, Emitter, Value
 from inductor.templates.finish import A, C, Epilogue, write_finish
-from inductor.templates.gemm import Gemm, Problem
+from inductor.templates.gemm import Gemm
 from inductor.templates.image import (
     Convolution,
     Layout,
@@ -29,6 +29,7 @@ from inductor.templates.image import (
     layout,
     table,
 )
+from inductor.templates.problem import ITEMSIZE, Problem
 from inductor.templates.template import Template
 
 __all__ = ["Convolution", "Plan", "forward", "input_gradient", "weight_gradient"]
@@ -336,7 +337,7 @@ def _write_separate(conv: Convolution, epilogue: Epilogue | None) -> str:
 
 def transpose(rows: int, columns: int, dtype: str) -> Template:
     """A kernel (source, target) that transposes a matrix; its range is blocks of rows."""
-    lanes = vector_bits() // (8 * gemm.ITEMSIZE[dtype])
+    lanes = vector_bits() // (8 * ITEMSIZE[dtype])
     return Template(
         f"transpose {rows} {columns} {dtype} {vector_bits()}", "transpose", lambda: _write_transpose(rows, columns, dtype),
         -(-rows // lanes), columns * lanes / 2.0,

@@ -12,7 +12,6 @@ An epilogue (see `finish.py`) changes C tile by tile, while it is in the first c
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -23,10 +22,10 @@ from inductor import threads
 from inductor.native import vector_bits
 from inductor.templates.emit import I64, POINTER, Emitter, Loop, Value
 from inductor.templates.finish import SCRATCH, A, B, C, Epilogue, write_finish
+from inductor.templates.problem import ITEMSIZE, Problem, normalized
 from inductor.templates.template import READ, Template
 from inductor.templates.tile import Tile, choose_tile, packed_tile, possible_tiles
 
-ITEMSIZE = {"float32": 4, "float64": 8}
 BLOCK_ROWS = 512  # rows of A that share packed columns
 BLOCK_DEPTH = 192  # k steps between visits to C: a tile of A stays in the first cache level
 PACKED_DEPTH = 800  # the same where B comes packed: a panel of it stays in the second
@@ -37,32 +36,6 @@ GROUP = 2  # panels of B packed together
 PACE = 4  # k steps between requests for the next block of B
 CHUNK = 16  # k steps of rows of A packed together, where those lie side by side
 STOP = 16  # and at least as many between requests for rows of C
-
-
-@dataclass(frozen=True)
-class Problem:
-    """Sizes and element strides; `batch` holds (size, stride of A, of B, of C) per batch dimension.
-
-    `accumulate` adds to C instead of overwriting it. `packed` says that B comes as `pack.py` lays
-    it out; its strides are then what they were before. `tile` stands in for the one that rules choose.
-    """
-
-    m: int
-    n: int
-    k: int
-    a: tuple[int, int]
-    b: tuple[int, int]
-    c: tuple[int, int]
-    batch: tuple[tuple[int, int, int, int], ...] = ()
-    accumulate: bool = False
-    dtype: str = "float32"
-    packed: bool = False
-    tile: Tile | None = None
-
-    @property
-    def count(self) -> int:
-        """The number of products."""
-        return math.prod(size for size, *_ in self.batch)
 
 
 @dataclass(frozen=True)
@@ -596,20 +569,6 @@ def candidates(problem: Problem) -> list[Problem]:
     found = Gemm(normalized(problem))
     tiles = possible_tiles(problem.m, problem.n, found.lanes, registers())
     return [problem, *(replace(problem, tile=tile) for tile in tiles if tile != found.tile)]
-
-
-def normalized(problem: Problem) -> Problem:
-    """Strides of dimensions of size one do not matter: make them convenient."""
-
-    def tidy(strides: tuple[int, int], rows: int, columns: int) -> tuple[int, int]:
-        if columns <= 1:
-            return strides[0], 1
-        if rows <= 1 and strides[1] != 1:
-            return 1, strides[1]
-        return strides
-
-    p = problem
-    return replace(p, a=tidy(p.a, p.m, p.k), b=tidy(p.b, p.k, p.n), c=tidy(p.c, p.m, p.n))
 
 
 def step(

@@ -12,7 +12,8 @@ from dataclasses import replace
 from llvmlite import ir
 
 from inductor.templates.emit import Emitter
-from inductor.templates.gemm import Gemm, Problem, normalized
+from inductor.templates.gemm import Gemm
+from inductor.templates.problem import Problem, normalized
 from inductor.templates.template import Template
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from inductor import program, threads
 from inductor.templates import finish, gemm
-from inductor.templates.gemm import Problem
+from inductor.templates.problem import Problem
 
 
 def operands(m, n, k, trans_a, trans_b, batch, dtype=np.float32):

@@ -8,8 +8,8 @@ import pytest
 import flambeau as fl
 from inductor import tuning, ways
 from inductor.templates import gemm
-from inductor.templates.gemm import Problem
 from inductor.templates.image import Convolution
+from inductor.templates.problem import Problem
 from inductor.tuning import Way
 
 nn = fl.nn

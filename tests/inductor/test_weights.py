@@ -14,7 +14,7 @@ from eager.registry import ops
 from eager.tensor import Tensor
 from inductor import program, weights
 from inductor.templates import gemm, panels
-from inductor.templates.gemm import Problem
+from inductor.templates.problem import Problem
 
 SIZES = [(1, 1, 1), (1, 17, 3), (17, 1, 5), (14, 32, 16), (13, 33, 65), (29, 70, 31), (61, 19, 350),
          (8, 130, 900), (530, 50, 40)]  # fmt: skip
