@@ -101,22 +101,16 @@ class Compilation:
 
 
 def fold_weights(c: Compilation) -> None:
-    """What depends on weights alone to a compiled graph of its own."""
-
-    def compiler(module: GraphModule) -> Callable:
-        fakes = [node.meta["val"] for node in module.graph.find_nodes(op="placeholder")]
-        return compile_graph(module, fakes, c.debug, c.tuned)
-
-    c.folded = fold(c.module, compiler)
-    if c.folded is not None:
-        c.report.folded, c.report.fallbacks = c.folded.bytes, list(c.folded.run.report.fallbacks)
+    """What depends on weights alone to a graph of its own."""
+    c.folded = fold(c.module)
+    c.report.folded = 0 if c.folded is None else c.folded.bytes
 
 
 def lower(c: Compilation) -> None:
     """Operators to loops and steps."""
     join_products(c.module)
     c.lowered = Lowering(c.module, c.tuned).run()
-    c.report.fallbacks += c.lowered.fallbacks
+    c.report.fallbacks = c.lowered.fallbacks
 
 
 def schedule(c: Compilation) -> None:

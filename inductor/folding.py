@@ -1,16 +1,17 @@
 """What an inference computes of its weights alone is computed once, and again where one of them has changed:
 scale and shift of batch norms, standardized weights, embedded positions.
 
-Such nodes become a graph of their own, whose results are further inputs of the graph that is left. A result is kept
-where it takes no more memory than what it is computed of, or little.
+Such nodes become a graph of their own, which runs eagerly; its results are further inputs of the graph that is left. A
+result is kept where it takes no more memory than what it is computed of, or little.
 """
 
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
+from eager.autograd import no_grad
 from eager.tensor import Tensor
 from fx.graph import Graph
 from fx.graph_module import GraphModule
@@ -22,10 +23,10 @@ LITTLE = 1 << 20
 
 
 class Folded:
-    """The results that stand in for nodes of a graph: of inputs `numbers`, by the compiled graph `run`."""
+    """The results that stand in for nodes of a graph: what `module` gives of the inputs `numbers`."""
 
-    def __init__(self, run: Any, numbers: Sequence[int], roots: Sequence[Node]):
-        self.run, self.numbers, self.count = run, numbers, len(roots)
+    def __init__(self, module: GraphModule, numbers: Sequence[int], roots: Sequence[Node]):
+        self.module, self.numbers, self.count = module, numbers, len(roots)
         self.bytes = sum(_bytes(root.meta["val"]) for root in roots)
         self.last: tuple[tuple, Sources] | None = None
 
@@ -37,15 +38,16 @@ class Folded:
             return last[0]
         self.last = last = None  # so that the memory may be used again
         sources = Sources(given, self)
-        found = self.run(*given)
+        with no_grad():
+            found = self.module.forward(*given)
         if sources.known:
             self.last = found, sources
         return found
 
 
-def fold(module: GraphModule, compiler: Callable) -> Folded | None:
-    """Take what depends on weights alone out of the graph of an inference, compiled by `compiler(module)`. None if
-    there is nothing, or the graph is not one that only infers.
+def fold(module: GraphModule) -> Folded | None:
+    """Take what depends on weights alone out of the graph of an inference. None if there is nothing, or the graph is
+    not one that only infers.
     """
     graph = module.graph
     if not graph.output_node().meta.get("infers"):
@@ -54,7 +56,6 @@ def fold(module: GraphModule, compiler: Callable) -> Folded | None:
     if not roots:
         return None
     inner, numbers = _extract(module, roots)
-    run = compiler(inner)
     last = graph.find_nodes(op="placeholder")[-1]
     for number, root in enumerate(roots):
         with graph.inserting_after(last):
@@ -62,7 +63,7 @@ def fold(module: GraphModule, compiler: Callable) -> Folded | None:
         last.meta.update(val=root.meta["val"], lasting=True, parameter=roots[root])
         root.replace_all_uses_with(last)
     graph.eliminate_dead_code()
-    return Folded(run, numbers, list(roots))
+    return Folded(inner, numbers, list(roots))
 
 
 def _is_view(node: Node) -> bool:
@@ -138,7 +139,6 @@ def _extract(module: GraphModule, roots: Iterable[Node]) -> tuple[GraphModule, l
         if node in wanted:
             copies[node] = graph.node_copy(node, copies.__getitem__)
             if node.op == "placeholder":
-                copies[node].meta.pop("parameter", None)  # nothing else is to be kept of it
                 numbers.append(inputs)
         inputs += node.op == "placeholder"
     graph.output(tuple(copies[root] for root in roots))
