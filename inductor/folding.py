@@ -16,7 +16,7 @@ from eager.tensor import Tensor
 from fx.graph import Graph
 from fx.graph_module import GraphModule
 from fx.node import Node
-from inductor.weights import Sources
+from inductor.weights import Sources, keepers
 
 LITTLE = 1 << 20
 """Bytes of a result that may be kept though what it is computed of is smaller."""
@@ -29,6 +29,12 @@ class Folded:
         self.module, self.numbers, self.count = module, numbers, len(roots)
         self.bytes = sum(_bytes(root.meta["val"]) for root in roots)
         self.last: tuple[tuple, Sources] | None = None
+        keepers.add(self)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that are held now."""
+        return self.bytes if self.last is not None else 0
 
     def get(self, tensors: Sequence[Any]) -> tuple:
         """The results for a call on `tensors`."""

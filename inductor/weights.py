@@ -38,14 +38,19 @@ class Copy:
         self.array: np.ndarray | None = None
         self.stamp: int | None = None
 
+    @property
+    def nbytes(self) -> int:
+        return self.memory.nbytes
 
-_copies: weakref.WeakSet[Copy] = weakref.WeakSet()
+
+keepers: weakref.WeakSet[Any] = weakref.WeakSet()
+"""What holds memory for as long as weights do not change, `nbytes` each."""
 _programs: dict[tuple, Program] = {}
 
 
 def kept_bytes() -> int:
-    """Bytes of all copies there are."""
-    return sum(copy.memory.nbytes for copy in _copies)
+    """Bytes of all copies of weights there are, and of what is computed of them once."""
+    return sum(keeper.nbytes for keeper in keepers)
 
 
 class Kept:
@@ -90,7 +95,7 @@ class Kept:
         copy = derived.get(self.key)
         if copy is None:
             copy = derived[self.key] = Copy(aligned(self.bytes))
-            _copies.add(copy)
+            keepers.add(copy)
         memory = copy.memory
         stamp = storage.stamp()
         if stamp is None or copy.stamp != stamp or copy.array is not array:
