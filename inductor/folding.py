@@ -87,8 +87,7 @@ class _Search:
             if steady and number not in written and isinstance(node.meta["val"], Tensor):
                 self.weights[node] = frozenset([node])
         self.returned: set[Node] = set()
-        found: dict[Node, bool] = {}
-        self.roots = found
+        self.roots: dict[Node, bool] = {}
         for node in graph.nodes:
             if node.op == "get_attr":
                 self.weights[node] = frozenset()
