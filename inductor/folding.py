@@ -2,7 +2,8 @@
 scale and shift of batch norms, standardized weights, embedded positions.
 
 Such nodes become a graph of their own, which runs eagerly; its results are further inputs of the graph that is left. A
-result is kept where it takes no more memory than what it is computed of, or little.
+result is kept where it takes no more memory than what it is computed of, or little. Products, convolutions and their like
+are folded where they are of parameters; buffers may change in every call, and are followed then at small cost.
 """
 
 from __future__ import annotations
@@ -76,6 +77,16 @@ def _is_view(node: Node) -> bool:
     return getattr(node.target, "kind", "") == "view"
 
 
+def _is_light(node: Node) -> bool:
+    light = ("pointwise", "reduction", "view")
+    return node.target is operator.getitem or getattr(node.target, "kind", "") in light
+
+
+def _are_parameters(weights: Iterable[Node]) -> bool:
+    """Parameters seldom change; a buffer may be what a model reads its input from."""
+    return all(weight.meta.get("parameter") for weight in weights)
+
+
 class _Search:
     """Finds the nodes to keep: `roots`, and of each whether all that it is computed of are parameters."""
 
@@ -83,8 +94,7 @@ class _Search:
         written = {number for _, number in graph.output_node().meta.get("writes", ())}
         self.weights: dict[Node, frozenset[Node]] = {}  # what nodes that depend on weights alone depend on
         for number, node in enumerate(graph.find_nodes(op="placeholder")):
-            steady = node.meta.get("lasting") or node.meta.get("parameter")
-            if steady and number not in written and isinstance(node.meta["val"], Tensor):
+            if node.meta.get("lasting") and number not in written and isinstance(node.meta["val"], Tensor):
                 self.weights[node] = frozenset([node])
         self.returned: set[Node] = set()
         self.roots: dict[Node, bool] = {}
@@ -92,7 +102,9 @@ class _Search:
             if node.op == "get_attr":
                 self.weights[node] = frozenset()
             elif node.op == "call_function" and all(n in self.weights for n in node.all_input_nodes):
-                self.weights[node] = frozenset().union(*(self.weights[n] for n in node.all_input_nodes))
+                found = frozenset().union(*(self.weights[n] for n in node.all_input_nodes))
+                if _is_light(node) or _are_parameters(found):
+                    self.weights[node] = found
         for node in graph.output_node().all_input_nodes:
             self._return(node)
         for node in graph.nodes:
@@ -112,7 +124,7 @@ class _Search:
         if not self.weights.get(node) or node.op != "call_function" or node in self.roots:
             return
         if not _is_view(node) and node not in self.returned and self._pays(node):
-            self.roots[node] = all(w.meta.get("parameter") for w in self.weights[node])
+            self.roots[node] = _are_parameters(self.weights[node])
             return
         for needed in node.all_input_nodes:
             self._consider(needed)

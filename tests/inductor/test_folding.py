@@ -222,6 +222,35 @@ def test_a_buffer_that_the_graph_writes_is_read_in_every_call(compiled):
     assert not any(one.report.folded for one in compiled)
 
 
+def test_an_input_is_no_weight_though_it_wants_a_gradient(compiled):
+    model, x = MODELS["attending"]()
+    run = flambeau.compile(model)
+    check(run, model, x.requires_grad_())
+    assert 0 < compiled[-1].report.folded < 4 * 8 * 20
+
+
+def test_a_network_over_a_buffer_is_compiled(compiled, computed):
+    """A model that finds its input in a buffer, new in every call."""
+
+    class Reading(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.second = nn.Linear(8, 16), nn.Linear(16, 8)
+            self.register_buffer("input", tensor(4, 8))
+
+        def forward(self):
+            return self.second(self.first(self.input.exp()).relu())
+
+    model = Reading()
+    run = flambeau.compile(model)
+    for _ in range(3):
+        model.input.copy_(tensor(4, 8))
+        with flambeau.no_grad():
+            np.testing.assert_allclose(run().numpy(), model().numpy(), rtol=1e-5, atol=1e-5)
+    assert compiled[-1].report.templates == 2
+    assert all(root.target.name == "exp" for roots in computed for root in roots)
+
+
 def test_it_dies_with_the_model(compiled):
     model, x = MODELS["standardized"]()
     gc.collect()
