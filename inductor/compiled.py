@@ -34,7 +34,7 @@ from inductor.program import (
     workspace,
 )
 from inductor.program import Step as ProgramStep
-from inductor.weights import Copies, Kept
+from inductor.weights import Copies, Kept, forgetting
 
 if TYPE_CHECKING:
     from inductor.compile import Compilation, Unit
@@ -331,13 +331,7 @@ class Compiled:
 
     def _identities(self, tensors: tuple) -> tuple[list[int], list[Any]]:
         """Numbers that are those of the inputs that last, and what keeps them so: if one dies, all is forgotten."""
-        me = weakref.ref(self)
-
-        def forget(tensor: Any) -> None:
-            compiled = me()
-            if compiled is not None:
-                compiled.last = None
-
+        forget = forgetting(self)
         lasting = [tensors[number] for number in self.lasting]
         return [id(tensor) for tensor in lasting], [weakref.ref(tensor, forget) for tensor in lasting]
 

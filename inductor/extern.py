@@ -146,7 +146,7 @@ def _keeps(lowering: Lowering, problem: Any, b: Operand) -> bool:
     return lowering.lasts(b.buffer) and not b.batch and problem.n * problem.k >= LEAST
 
 
-def _tiled(lowering: Lowering, problem: Any, b: Operand) -> Any:
+def _tuned(lowering: Lowering, problem: Any, b: Operand) -> Any:
     """The product with the tile that is the quickest, where the compilation is tuned."""
     if not lowering.tuned:
         return problem
@@ -273,7 +273,7 @@ def _product(
         batch = ((count, *batch[0][1:3], m * rows), (heads, *batch[1][1:3], n))
 
     problem = Problem(m, n, k, a.strides, b.strides, (rows, 1), batch, dtype=dtype)
-    problem, b = packed_once(lowering, _tiled(lowering, problem, b), b)
+    problem, b = packed_once(lowering, _tuned(lowering, problem, b), b)
     problem, b = packed_for_many(lowering, bound[1], problem, b)
 
     def make(

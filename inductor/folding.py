@@ -28,7 +28,7 @@ class Folded:
 
     def __init__(self, module: GraphModule, numbers: Sequence[int], roots: Sequence[Node]):
         self.module, self.numbers, self.count = module, numbers, len(roots)
-        self.bytes = sum(_bytes(root.meta["val"]) for root in roots)
+        self.bytes = sum(root.meta["val"].nbytes for root in roots)
         self.last: tuple[tuple, Sources] | None = None
         keepers.add(self)
 
@@ -133,12 +133,8 @@ class _Search:
         value = node.meta["val"]
         if not isinstance(value, Tensor):
             return False  # a tuple, whose parts are considered by themselves
-        least = sum(_bytes(weight.meta["val"]) for weight in self.weights[node])
-        return 0 < _bytes(value) <= max(least, LITTLE)
-
-
-def _bytes(value: Any) -> int:
-    return int(value.numel()) * value.dtype.itemsize
+        least = sum(weight.meta["val"].nbytes for weight in self.weights[node])
+        return 0 < value.nbytes <= max(least, LITTLE)
 
 
 def _extract(module: GraphModule, roots: Iterable[Node]) -> tuple[GraphModule, list[int]]:

@@ -10,16 +10,14 @@ as the weights that are packed (`kept_bytes`).
 
 from __future__ import annotations
 
-import operator
 import sys
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from eager.storage import Storage
 from inductor.loops import ITEMSIZE, Buffer
 from inductor.program import ALIGNMENT, Program, aligned, input, output, workspace
 from inductor.templates.template import Template
@@ -116,38 +114,40 @@ class Kept:
         return memory
 
 
+def forgetting(keeper: Any) -> Callable[[Any], None]:
+    """For weak references: what `keeper` has in `last` is forgotten when their object dies."""
+    me = weakref.ref(keeper)
+
+    def forget(dead: Any) -> None:
+        found = me()
+        if found is not None:
+            found.last = None
+
+    return forget
+
+
 class Sources:
     """The tensors that `keeper` has something of in its `last`, as they are now; that is forgotten where one of them
     dies. `known` is false while NumPy could write to one unseen.
     """
 
     def __init__(self, tensors: Sequence[Any], keeper: Any):
-        self.changes = Storage.changes
         self.arrays = [tensor._array for tensor in tensors]
         storages = [tensor.untyped_storage() for tensor in tensors]
         for storage in storages:
             if storage.derived is None:
                 storage.derived = {}
-        me = weakref.ref(keeper)
-
-        def forget(storage: Any) -> None:
-            found = me()
-            if found is not None:
-                found.last = None
-
+        forget = forgetting(keeper)
         self.stamps = [(weakref.ref(storage, forget), storage.stamp()) for storage in storages]
         self.known = all(stamp is not None for _, stamp in self.stamps)
 
     def same(self, tensors: Sequence[Any]) -> bool:
         """Whether these are the tensors, with the values that they had."""
-        if self.changes is not Storage.changes:
-            changes = Storage.changes
-            for storage_of, stamp in self.stamps:
-                storage = storage_of()
-                if storage is None or storage.stamp() != stamp:
-                    return False
-            self.changes = changes
-        return all(map(operator.is_, self.arrays, [tensor._array for tensor in tensors]))
+        for (storage_of, stamp), array, tensor in zip(self.stamps, self.arrays, tensors, strict=True):
+            storage = storage_of()
+            if storage is None or storage.stamp() != stamp or tensor._array is not array:
+                return False
+        return True
 
 
 class Copies:
