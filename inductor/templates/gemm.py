@@ -4,7 +4,7 @@
 (A, B, C, scratch, *extra) and a range of (batch, block of rows, panel of columns). A tile of C lives
 in registers while k runs: rows of A are broadcast against vectors of B. B is packed panel by panel
 and A block by block into the thread's scratch memory, unless they can be read where they lie, or B
-comes packed as a whole (`pack.py`): the weights of an inference. Tile
+comes packed as a whole (`panels.py`): the weights of an inference. Tile
 heights are even (13 + 13 + 12, not 14 + 14 + 10), so no tile is much slower than the others.
 
 An epilogue (see `finish.py`) changes C tile by tile, while it is in the first cache level.

@@ -14,7 +14,7 @@ ITEMSIZE = {"float32": 4, "float64": 8}
 class Problem:
     """Sizes and element strides; `batch` holds (size, stride of A, of B, of C) per batch dimension.
 
-    `accumulate` adds to C instead of overwriting it. `packed` says that B comes as `pack.py` lays
+    `accumulate` adds to C instead of overwriting it. `packed` says that B comes as `panels.py` lays
     it out; its strides are then what they were before. `tile` stands in for the one that rules choose.
     """
 

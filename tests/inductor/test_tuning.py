@@ -71,6 +71,14 @@ def test_every_way_can_be_timed(name, kept, turn):
         assert 0 < tuning.measure(ways.sums(way, conv)) < np.inf
 
 
+def gradients(run, model, x):
+    """Those of the input and the parameters."""
+    model.zero_grad()
+    x.grad = None
+    run(x).square().sum().backward()
+    return [x.grad, *(p.grad for p in model.parameters())]
+
+
 PRODUCTS = {
     "one": Problem(30, 70, 20, (20, 1), (70, 1), (70, 1)),
     "few rows": Problem(3, 100, 64, (64, 1), (1, 64), (100, 1)),
@@ -104,13 +112,7 @@ def test_every_tile_of_a_product_computes_the_same(monkeypatch):
         compiled = fl.compile(model, mode="max-autotune")
         with fl.no_grad():
             np.testing.assert_allclose(compiled(x), model(x), rtol=1e-5, atol=1e-5)
-        found = []
-        for run in (compiled, model):
-            model.zero_grad()
-            x.grad = None
-            run(x).square().sum().backward()
-            found.append([x.grad, *(p.grad for p in model.parameters())])
-        for mine, wanted in zip(*found, strict=True):
+        for mine, wanted in zip(*(gradients(run, model, x) for run in (compiled, model)), strict=True):
             np.testing.assert_allclose(mine.numpy(), wanted.numpy(), rtol=1e-4, atol=1e-4)
     assert all(question.startswith("product") for question in asked) and len(asked) == 4 * (3 + 3 + 6)
 
@@ -140,13 +142,7 @@ def test_whatever_is_chosen_computes_the_same(preferred, monkeypatch):
         model.eval()
         np.testing.assert_allclose(compiled(image), model(image), rtol=2e-4, atol=2e-4)
         model.train()
-    found = []
-    for run in (compiled, model):
-        model.zero_grad()
-        image.grad = None
-        run(image).square().sum().backward()
-        found.append([image.grad, *(p.grad for p in model.parameters())])
-    for mine, wanted in zip(*found, strict=True):
+    for mine, wanted in zip(*(gradients(run, model, image) for run in (compiled, model)), strict=True):
         scale = max(float(np.abs(wanted.numpy()).max()), 1e-2)  # a bias before batch norm has none
         np.testing.assert_allclose(mine.numpy(), wanted.numpy(), rtol=1e-3, atol=1e-3 * scale)
     assert any(preferred in names for _, names in asked)
