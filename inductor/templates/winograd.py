@@ -16,6 +16,7 @@ from typing import Any
 
 from llvmlite import ir
 
+from inductor import threads
 from inductor.native import vector_bits
 from inductor.templates.emit import I1, I32, I64, POINTER, Emitter, Value, splatted
 from inductor.templates.finish import EXTRA, SCRATCH, A, B, C, Epilogue, Place
@@ -27,6 +28,7 @@ MOST_ROWS = 8  # tiles that a product keeps in registers
 FEWEST, MOST = 24, 96  # tiles of a block
 NEAR_BYTES = 100 << 10  # transformed pixels of a block of tiles
 COMPONENTS = 16
+LINE = 16  # elements of a cache line
 FEWEST_TILES = 100
 FLAG = EXTRA  # the argument word with the flag's address; the epilogue's come behind it
 
@@ -40,7 +42,9 @@ def handles(conv: Convolution) -> bool:
     """Is it of the kind that this way is for, and large enough to win?"""
     square = conv.kernel == (3, 3) and conv.stride == conv.dilation == (1, 1)
     alone = conv.groups == 1 and conv.dtype == "float32" and vector_bits() >= 256
-    large = min(conv.channels, conv.filters) >= 32 and min(conv.out_height, conv.out_width) >= 10
+    # Where a multiplication takes twice as long, saving some pays for smaller sizes.
+    fewest, shortest = (32, 10) if vector_bits() == 512 else (8, 7)
+    large = min(conv.channels, conv.filters) >= fewest and min(conv.out_height, conv.out_width) >= shortest
     return square and alone and large
 
 
@@ -48,24 +52,43 @@ class Cut:
     """How a convolution is cut into tiles and blocks."""
 
     def __init__(self, conv: Convolution) -> None:
-        self.lanes, many = vector_bits() // 32, vector_bits() == 512
-        self.vectors = min(4 if many else 3, -(-conv.filters // self.lanes))
-        self.rows = ((31 if many else 15) - self.vectors) // self.vectors
-        self.rows = min(self.rows, MOST_ROWS)
-        self.width = self.vectors * self.lanes
-        self.blocks = -(-conv.filters // self.width)
+        self.lanes = vector_bits() // 32
         self.down, self.across = -(-conv.out_height // 2), -(-conv.out_width // 2)
         self.tiles = conv.batch * self.down * self.across
+        self.rows, self.vectors = self._tile(-(-conv.filters // self.lanes))
+        self.width = self.vectors * self.lanes
+        self.blocks = -(-conv.filters // self.width)
+        # Few tiles stay together, so that weights are read once; threads share the filters then.
+        together = self.tiles <= FEWEST
+        self.parts = min(self.blocks, threads.available()) if together else 1
         rows = self.rows
         share = NEAR_BYTES // (4 * COMPONENTS * conv.channels) // rows * rows
         share = max(FEWEST // rows * rows, min(MOST, share))
-        units = max(2, -(-self.tiles // share)) if self.tiles > 2 * rows else 1
+        units = max(2, -(-self.tiles // share)) if not together else 1
         self.share = -(-self.tiles // units)
         self.share = -(-self.share // rows) * rows
         self.units = -(-self.tiles // self.share)
         self.packed = self.blocks * COMPONENTS * conv.channels * self.width
         # rows of a product that do not exist are computed all the same
         self.room = -(-self.share // rows) * rows
+        # Components a power of two apart would share one set of the first cache level.
+        self.pixels = self.room * conv.channels + LINE
+
+    def _tile(self, vectors: int) -> tuple[int, int]:
+        """Rows and vectors of a product: those that compute least too much, then the squarest."""
+        registers = 32 if vector_bits() == 512 else 16
+
+        def rows(width: int) -> int:
+            return min(MOST_ROWS, (registers - 1 - width) // width)
+
+        def cost(width: int) -> float:
+            high = rows(width)
+            products = -(-vectors // width) * -(-self.tiles // high)
+            # a k step multiplies or loads, two at a time
+            return products * max(high * width, high + width) * (1 + 0.2 * (1 / high + 1 / width))
+
+        best = min(range(1, min(4 if registers == 32 else 3, vectors) + 1), key=cost)
+        return rows(best), best
 
 
 def turned(conv: Convolution) -> Convolution:
@@ -83,7 +106,7 @@ def pack(conv: Convolution, turn: bool = False) -> Template:
     """
     cut = Cut(conv)
     return Template(
-        f"winograd weights {conv.channels} {conv.filters} {turn} {vector_bits()}", "pack",
+        f"winograd weights {conv.channels} {conv.filters} {cut.width} {turn} {vector_bits()}", "pack",
         lambda: _write_pack(conv, cut, turn), cut.blocks * conv.channels, 20.0 * cut.width,
     )
 
@@ -125,13 +148,14 @@ def _write_pack(conv: Convolution, cut: Cut, turn: bool) -> str:
 
 
 def kernel(conv: Convolution, epilogue: Epilogue | None = None) -> Template:
-    """The kernel (image, packed weights, out, scratch, flag, *extra) over blocks of tiles."""
+    """The kernel (image, packed weights, out, scratch, flag, *extra) over blocks of tiles, and parts of the filters."""
     cut = Cut(conv)
-    elements = COMPONENTS * cut.room * (conv.channels + cut.width) + 64
+    units = cut.units * cut.parts
+    elements = COMPONENTS * (cut.pixels + cut.room * cut.width) + 64
     key = None if epilogue is None else epilogue.key
     return Template(
-        f"winograd {conv} {cut.share} {vector_bits()} {key}", "winograd",
-        lambda: Winograd(conv, epilogue).write(), cut.units, conv.flops / 150 / cut.units, 1,
+        f"winograd {conv} {cut.share} {cut.parts} {vector_bits()} {key}", "winograd",
+        lambda: Winograd(conv, epilogue).write(), units, conv.flops / 150 / units, 1,
         4 * elements, SCRATCH,
     )
 
@@ -220,7 +244,7 @@ class Winograd:
 
     def __init__(self, conv: Convolution, epilogue: Epilogue | None) -> None:
         self.conv, self.epilogue, self.cut = conv, epilogue, Cut(conv)
-        self.tiles = Tiles(conv, self.cut.room * conv.channels)
+        self.tiles = Tiles(conv, self.cut.pixels)
 
     def write(self) -> str:
         """The module's text."""
@@ -230,17 +254,21 @@ class Winograd:
         multiply, back = self._multiply(), self._back()
         forth = self.tiles.forth(self.module)
         image, weights, out, pixels = (e.pointer(i) for i in (A, B, C, SCRATCH))
-        products = e.at(pixels, COMPONENTS * cut.room * conv.channels)
+        products = e.at(pixels, COMPONENTS * cut.pixels)
         with e.loop(e.arguments[1], e.arguments[2]) as unit:
-            first = e.multiply(unit.index, cut.share)
+            first = e.multiply(e.divide(unit.index, cut.parts), cut.share)
+            part = e.remainder(unit.index, cut.parts)
+            low, high = (
+                e.divide(e.multiply(p, cut.blocks), cut.parts) for p in (part, e.add(part, 1))
+            )
             count = e.minimum(cut.share, e.subtract(cut.tiles, first))
             with e.loop(0, count) as tile:
                 place = e.at(pixels, e.multiply(tile.index, conv.channels))
                 e.call(forth, image, place, e.add(first, tile.index))
-            with e.loop(0, cut.blocks) as block, e.loop(0, COMPONENTS) as component:
+            with e.loop(low, high) as block, e.loop(0, COMPONENTS) as component:
                 number = e.add(e.multiply(block.index, COMPONENTS), component.index)
                 b = e.at(weights, e.multiply(number, conv.channels * cut.width))
-                a = e.at(pixels, e.multiply(component.index, cut.room * conv.channels))
+                a = e.at(pixels, e.multiply(component.index, cut.pixels))
                 c = e.at(products, e.multiply(component.index, cut.room * cut.width))
                 with e.loop(0, count, cut.rows) as row:
                     e.call(
