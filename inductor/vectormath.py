@@ -57,6 +57,8 @@ LN2_HIGH, LN2_LOW = 6.93147180369123816490e-01, 1.90821492927058770002e-10
 # adding and subtracting it rounds to an integer, which is then in the low bits
 MAGIC32, MAGIC = np.float32(12582912.0), 6755399441055744.0
 MAGIC_BITS32, MAGIC_BITS = np.int32(0x4B400000), np.int64(0x4338000000000000)
+ONE_BITS32 = np.int32(0x3F800000)
+HALF_WAY, DOWN32, UP32 = np.float32(64.0), np.float32(2.0**-64), np.float32(2.0**64)
 
 
 @vector
@@ -70,21 +72,32 @@ def power_of_two_float64(k):
 
 
 @vector
+def reduced_float32(x, magic):
+    """r and 2^(k + n) with x = k log(2) + r, |r| <= log(2) / 2, where `magic` is MAGIC32 + n."""
+    shifted = x * float32(LOG2E) + magic
+    whole = shifted - magic
+    r = (x - whole * LN2_HIGH32) - whole * LN2_LOW32
+    # only the lowest bits of `shifted` stay in an exponent
+    return r, from_bits(int32(int32(bits(shifted) << int32(23)) + ONE_BITS32))
+
+
+@vector
+def exp_near_float32(r):
+    return float32(1.0) + r * (float32(1.0) + r * polynomial(r, EXP32))
+
+
+@vector
 def exp_float32(x):
     # processors take a hundred times as long to round to a subnormal: not for what is 0 anyway, as
     # the weights of masked scores are
     far = x < float32(-104.0)
     clamped = select(far, float32(0.0), x)
     clamped = select(clamped > float32(89.0), float32(89.0), clamped)
-    shifted = clamped * float32(LOG2E) + MAGIC32
-    n = shifted - MAGIC32
-    k = int32(bits(shifted) - MAGIC_BITS32)
-    r = (clamped - n * LN2_HIGH32) - n * LN2_LOW32
-    value = float32(1.0) + (r + r * r * polynomial(r, EXP32))
     # in two steps, so that neither overflows before the result does and subnormals round once
-    half = int32(k >> int32(1))
-    # NaN stays NaN: it passes both clamps, and whatever k is then, NaN times anything is NaN
-    value = value * power_of_two_float32(half) * power_of_two_float32(int32(k - half))
+    below = bits(clamped) < int32(0)
+    r, scale = reduced_float32(clamped, select(below, MAGIC32 + HALF_WAY, MAGIC32 - HALF_WAY))
+    # NaN stays NaN: it passes both clamps, and whatever the scale is then, NaN times anything is NaN
+    value = exp_near_float32(r) * scale * select(below, DOWN32, UP32)
     return select(far, float32(0.0), value)
 
 
@@ -300,8 +313,10 @@ def log1p_float64(x):
 @vector
 def tanh_float32(x):
     size = absolute(x)
-    t = expm1_float32(float32(2.0) * select(size > float32(10.0), float32(10.0), size))
-    return select((x != x) | (x == float32(0.0)), x, with_sign(t / (t + float32(2.0)), x))
+    r, scale = reduced_float32(float32(2.0) * select(size > float32(10.0), float32(10.0), size), MAGIC32)
+    near = r + r * r * polynomial(r, EXP32)
+    t = near * scale + (scale - float32(1.0))  # exp(2 |x|) - 1
+    return with_sign(t / (t + float32(2.0)), x)
 
 
 @vector
@@ -313,8 +328,12 @@ def tanh_float64(x):
 
 @vector
 def sigmoid_float32(x):
-    e = exp_float32(-absolute(x))  # NaN of NaN
-    return select(x < float32(0.0), e, float32(1.0)) / (float32(1.0) + e)
+    size = absolute(x)
+    far = size > float32(104.0)
+    r, scale = reduced_float32(select(far, float32(0.0), -size), MAGIC32 + HALF_WAY)
+    # exp(-|x|), NaN of NaN
+    e = select(far, float32(0.0), exp_near_float32(r) * scale * DOWN32)
+    return select(bits(x) < int32(0), e, float32(1.0)) / (float32(1.0) + e)
 
 
 @vector

@@ -97,6 +97,9 @@ WINOGRAD = {
     "odd": (2, 40, 11, 13, 37, 1),
     "without padding": (1, 64, 14, 15, 48, 0),
     "much padding": (3, 33, 10, 12, 70, 2),
+    # those below are for processors without AVX-512; others go the direct way
+    "few channels": (2, 8, 9, 7, 16, 1),
+    "few tiles": (1, 36, 7, 8, 100, 1),
 }
 
 
