@@ -10,6 +10,7 @@ is added up row by row of output pixels.
 
 from __future__ import annotations
 
+from itertools import groupby
 from typing import Any
 
 from llvmlite import ir
@@ -23,6 +24,7 @@ from inductor.templates.frame import Frame, frame
 from inductor.templates.image import Convolution, table
 from inductor.templates.template import Template
 
+MOST = 7  # neighbouring pixels of a tile; the sizes of many images are multiples of it
 CHAINS = 10  # sums under way at a time, so that additions do not wait for each other
 
 
@@ -58,16 +60,10 @@ class Channelwise:
         self.down = [y for y, _ in work.taps[:: len(self.across)]]
         self.firsts = [n - numbers[0] for n in numbers[: len(self.across)]]
         self.lines = list(numbers[:: len(self.across)])
-        most = 8 if vector_bits() == 512 else 4
         start, stride = work.start[1], work.stride[1]
         # columns [low, high) have all their taps inside the image
-        self.low = min(max(0, -((start + min(self.across)) // stride)), work.columns)
-        inner = (work.width - 1 - start - max(self.across)) // stride + 1
-        self.high = max(self.low, min(inner, work.columns))
-        count = self.high - self.low
-        self.tiles = -(-count // most)
-        self.most = -(-count // max(1, self.tiles))
-        self.tall = count - self.tiles * (self.most - 1)
+        self.low = -((start + min(self.across)) // stride)
+        self.high = (work.width - 1 - start - max(self.across)) // stride + 1
 
     def write(self) -> str:
         """The module's text."""
@@ -82,23 +78,27 @@ class Channelwise:
             self.top = e.add(e.multiply(self.row, work.stride[0]), work.start[0])
             line = e.add(e.multiply(self.number, work.height), self.top)
             start = e.at(image, e.multiply(line, work.width * work.pixel))
-            with e.loop(0, self.low) as column:
-                self._edge(e, start, column.index)
             self._tiles(e, start)
-            with e.loop(self.high, work.columns) as column:
-                self._edge(e, start, column.index)
         e.finish()
         return str(self.module)
 
     def _tiles(self, e: Emitter, start: Any) -> None:
-        for count, tiles, first in (
-            (self.most, self.tall, self.low),
-            (self.most - 1, self.tiles - self.tall, self.low + self.tall * self.most),
-        ):
-            if count == 0 or tiles <= 0:
-                continue
-            with e.loop(first, first + tiles * count, count) as column:
-                self._tile(e, start, column.index, count)
+        """A row of output pixels, in tiles as even as they go; those at an edge are written one by one."""
+        columns = self.frame.columns
+        count = -(-columns // MOST)
+        sizes = [columns // count + (i < columns % count) for i in range(count)] if columns else []
+        first = 0
+        for size, alike in groupby(sizes):
+            end = first + size * len(list(alike))
+            places = range(first, end, size)
+            inner = [x for x in places if self.low <= x and x + size <= self.high]
+            for column in places:
+                if column not in inner:
+                    self._tile(e, start, column, size)
+            if inner:
+                with e.loop(inner[0], inner[-1] + 1, size) as tile:
+                    self._tile(e, start, tile.index, size)
+            first = end
 
     def _each_row(self, e: Emitter, sums: list, pixels: Any, channel: Value, action: Any) -> list:
         """`action(sums, line, weights)` for every row of taps that is inside the image."""
@@ -118,18 +118,24 @@ class Channelwise:
         return y.values
 
     def _tile(self, e: Emitter, start: Any, column: Value, count: int) -> None:
-        """`count` pixels from `column` on, none of which reaches over an edge."""
+        """`count` pixels from `column` on. Where that is a number, taps may lie outside the image."""
         work, stride = self.frame, self.frame.stride[1]
         left = e.add(e.multiply(column, stride), work.start[1])
         pixels = e.at(start, e.multiply(left, work.pixel))
+
+        def exists(place: int) -> bool:
+            return not isinstance(left, int) or 0 <= left + place < work.width
 
         def run(channel: Value, mask: Any) -> None:
             def add(sums: list, line: Any, weights: Any) -> list:
                 loaded: dict[int, Any] = {}
                 for shift, number in zip(self.across, self.firsts, strict=True):
+                    places = {i: i * stride + shift for i in range(count)}
+                    places = {i: place for i, place in places.items() if exists(place)}
+                    if not places:
+                        continue
                     weight = e.load_masked(weights, number * work.filters, mask)
-                    for i in range(count):
-                        place = i * stride + shift
+                    for i, place in places.items():
                         if place not in loaded:
                             loaded[place] = e.load_masked(line, place * work.pixel, mask)
                         sums[i] = e.fma(loaded[place], weight, sums[i])
@@ -137,31 +143,6 @@ class Channelwise:
 
             zeros = [e.constant(0.0)] * count
             self._store(e, column, channel, self._each_row(e, zeros, pixels, channel, add), mask)
-
-        each_vector(e, work.filters, run)
-
-    def _edge(self, e: Emitter, start: Any, column: Value) -> None:
-        """A pixel that reaches over an edge."""
-        work = self.frame
-        left = e.add(e.multiply(column, work.stride[1]), work.start[1])
-        pixel = e.at(start, e.multiply(left, work.pixel))
-
-        def run(channel: Value, mask: Any) -> None:
-            def add(sums: list, line: Any, weights: Any) -> list:
-                for shift, number in zip(self.across, self.firsts, strict=True):
-                    here = e.add(left, shift)
-                    exists = e.builder.and_(
-                        e.compare(">=", here, 0), e.compare("<", here, work.width)
-                    )
-                    inside = e.builder.and_(mask, e.splat(exists))
-                    weight = e.load_masked(weights, number * work.filters, inside)
-                    pixel = e.load_masked(line, shift * work.pixel, inside)
-                    total = e.fma(pixel, weight, sums[0])
-                    sums = [e.builder.select(inside, total, sums[0])]
-                return sums
-
-            zeros = [e.constant(0.0)]
-            self._store(e, column, channel, self._each_row(e, zeros, pixel, channel, add), mask)
 
         each_vector(e, work.filters, run)
 
