@@ -18,7 +18,7 @@ from llvmlite import ir
 from inductor import threads
 from inductor.native import vector_bits
 from inductor.templates import direct
-from inductor.templates.emit import I1, Emitter, Value, splatted
+from inductor.templates.emit import Emitter, Value
 from inductor.templates.finish import A, B, C, Epilogue, Place
 from inductor.templates.frame import Frame, frame
 from inductor.templates.image import Convolution, table
@@ -167,10 +167,9 @@ class Channelwise:
 def each_vector(e: Emitter, channels: int, action: Any) -> None:
     """`action(channel, mask)` for vectors of channels: the full ones, then what is left."""
     whole = channels // e.lanes * e.lanes
-    full = splatted(ir.VectorType(I1, e.lanes), 1)
     if whole:
         with e.loop(0, whole, e.lanes) as channel:
-            action(channel.index, full)
+            action(channel.index, e.whole)
     if whole < channels:
         action(e.integer(whole), e.mask(channels - whole))
 

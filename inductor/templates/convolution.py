@@ -317,7 +317,7 @@ def _separate(conv: Convolution, epilogue: Epilogue | None) -> Template:
 
 def _write_separate(conv: Convolution, epilogue: Epilogue | None) -> str:
     module = ir.Module("separate")
-    finish = write_finish(module, epilogue, conv.dtype, conv.pixels)
+    finish = write_finish(module, epilogue, conv.dtype, conv.pixels, conv.pixels)
     e = Emitter(module, "separate", dtype=conv.dtype)
     source, target = e.pointer(A), e.pointer(C)
     with e.loop(e.arguments[1], e.arguments[2]) as unit:

@@ -63,7 +63,7 @@ def forward(conv: Convolution, epilogue: Epilogue | None = None) -> Plan:
 def _write_forward(conv: Convolution, epilogue: Epilogue | None) -> str:
     module, e, (weights, images, outs, scratch) = _start("depthwise", conv.dtype)
     out, per_channel = layout(conv), conv.filters // conv.channels
-    finish = write_finish(module, epilogue, conv.dtype, conv.pixels)
+    finish = write_finish(module, epilogue, conv.dtype, conv.pixels, conv.pixels)
     with e.loop(e.arguments[1], e.arguments[2]) as plane:
         image = e.at(images, e.multiply(plane.index, conv.height * conv.width))
         arrange_plane(e, out, image, scratch)

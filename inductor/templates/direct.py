@@ -20,7 +20,7 @@ from llvmlite import ir
 
 from inductor import threads
 from inductor.native import vector_bits
-from inductor.templates.emit import I1, I32, I64, POINTER, Emitter, Loop, Value, splatted
+from inductor.templates.emit import I32, I64, POINTER, Emitter, Loop, Value, splatted
 from inductor.templates.finish import A, B, C, Epilogue, Place, write_finish
 from inductor.templates.frame import FIRST, MOST_ROWS, Frame
 from inductor.templates.image import table
@@ -155,13 +155,12 @@ class Direct:
         """The epilogue of a tile in registers."""
         assert self.epilogue is not None
         pixels, column, places = at
-        whole = splatted(ir.VectorType(I1, self.lanes), 1)
         size = whole_image(self.frame)
         result: list[ir.Value] = []
         shared: Any = None
         for (i, v), value, offset in zip(grid, sums, places, strict=True):
             image, row = e.divide(pixels[i], size), e.remainder(pixels[i], size)
-            mask = whole if masks[v] is None else masks[v]
+            mask = e.whole if masks[v] is None else masks[v]
             place = Place(e, image, row, e.add(column, v * self.lanes), offset, mask, block)
             if v == 0:
                 shared = self.epilogue.for_row(e, place)
@@ -253,7 +252,7 @@ class Direct:
         e = Emitter(self.module, "direct", dtype=self.frame.dtype)
         self.micros = {(h, v): self.micro(h, v) for h in self.heights() for v in self.widths()}
         self.finish = None if self.short else write_finish(
-            self.module, self.epilogue, self.frame.dtype, self.frame.filters
+            self.module, self.epilogue, self.frame.dtype, self.frame.filters, self.frame.each
         )
         _, start, stop = e.arguments
         image, weights, out = e.pointer(A), e.pointer(B), e.pointer(C)

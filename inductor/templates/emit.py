@@ -296,6 +296,11 @@ class Emitter:
         limit = self.builder.trunc(self.integer(bounded), I32)
         return self.builder.icmp_signed("<", numbers, self.splat(limit, lanes))
 
+    @property
+    def whole(self) -> ir.Constant:
+        """The mask of all lanes."""
+        return splatted(self.vector_of(I1), 1)
+
     def load_masked(
         self,
         pointer: ir.Value,
@@ -317,7 +322,7 @@ class Emitter:
             return self.intrinsic(name, vector, address, ir.Constant(I32, size), mask, passed)
 
         size = self.itemsize if kind is None else 1
-        if kind is None:  # AVX2 has masked loads of floats, but none of bytes
+        if kind is None and mask is not self.whole:  # AVX2 has masked loads of floats, but none of bytes
             return load(True)
         return self._by_wholeness(mask, lambda masked: [load(masked)])[0]
 
@@ -345,6 +350,8 @@ class Emitter:
         Without AVX-512's mask registers, a masked store takes a dozen times as long as a plain one on
         AMD's processors, and masked bytes are read one by one.
         """
+        if mask is self.whole:
+            return access(False)
         if vector_bits() == 512:
             return access(True)
         whole = self.intrinsic(f"llvm.vector.reduce.and.v{mask.type.count}i1", I1, mask)

@@ -88,11 +88,12 @@ class Epilogue(Protocol):
 
 
 def write_finish(
-    module: ir.Module, epilogue: Epilogue | None, dtype: str, row_stride: int
+    module: ir.Module, epilogue: Epilogue | None, dtype: str, row_stride: int, length: int
 ) -> ir.Function | None:
     """A function that applies the epilogue to a tile of C while it is in the first cache level.
 
     Its arguments are C, the tile's offset in it, rows, columns, and the place of the first element.
+    `length` is that of a whole row; a tile is some vectors of it, or all that is left.
     """
     if epilogue is None:
         return None
@@ -101,10 +102,10 @@ def write_finish(
     c, offset, rows, columns, image, row, column, block = e.arguments
     with e.loop(0, rows) as i:
         line = e.add(offset, e.multiply(i.index, row_stride))
-        place = Place(e, image, e.add(row, i.index), column, line, e.mask(e.lanes), block)
+        place = Place(e, image, e.add(row, i.index), column, line, e.whole, block)
         shared = epilogue.for_row(e, place)
         with e.loop(0, columns, e.lanes) as lane:
-            mask = e.mask(e.subtract(columns, lane.index))
+            mask = e.mask(e.subtract(columns, lane.index)) if length % e.lanes else e.whole
             here = e.add(line, lane.index)
             there = replace(place, column=e.add(column, lane.index), offset=here, mask=mask)
             value = epilogue(e, e.load_masked(c, here, mask), there, shared)

@@ -360,7 +360,7 @@ class Gemm:
         self.micros = {(h, v): self.micro(h, v) for h in self.heights() for v in widths}
         self.row_copies = {h: self.copy_rows(h) for h in self.heights()} if self.pack_a else {}
         self.column_copies = {v: self.copy_columns(v) for v in widths} if self.pack_b else {}
-        self.finish = write_finish(self.module, self.epilogue, p.dtype, p.c[0])
+        self.finish = write_finish(self.module, self.epilogue, p.dtype, p.c[0], p.n)
         e = self.main
         _, start, stop = e.arguments
         words = [e.pointer(i) for i in (A, B, C, SCRATCH)]

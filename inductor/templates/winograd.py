@@ -18,7 +18,7 @@ from llvmlite import ir
 
 from inductor import threads
 from inductor.native import vector_bits
-from inductor.templates.emit import I1, I32, I64, POINTER, Emitter, Value, splatted
+from inductor.templates.emit import I32, I64, POINTER, Emitter, Value
 from inductor.templates.finish import EXTRA, SCRATCH, A, B, C, Epilogue, Place
 from inductor.templates.image import Convolution
 from inductor.templates.packing import columns
@@ -234,7 +234,7 @@ class Tiles:
 
         whole = conv.channels // e.lanes * e.lanes
         with e.loop(0, whole, e.lanes) as channel:
-            run(channel.index, _all(e))
+            run(channel.index, e.whole)
         if whole < conv.channels:
             run(e.integer(whole), e.mask(conv.channels - whole))
 
@@ -324,7 +324,7 @@ class Winograd:
         image, row, column = self.tiles.corner(e, tile)
         with e.loop(0, cut.width, e.lanes, [e.constant(0.0)]) as vector:
             left = e.subtract(conv.filters, e.add(first, vector.index))
-            mask = _all(e) if conv.filters % cut.width == 0 else e.mask(left)
+            mask = e.whole if conv.filters % cut.width == 0 else e.mask(left)
             line = e.at(source, vector.index)
             places, values = [], []
             for number, value in enumerate(self._mixed(e, line)):
@@ -376,10 +376,6 @@ class Winograd:
         if number % 2 and conv.out_width % 2:
             mask = e.builder.and_(mask, e.splat(e.compare("<", x, conv.out_width)))
         return mask
-
-
-def _all(e: Emitter) -> ir.Constant:
-    return splatted(ir.VectorType(I1, e.lanes), 1)
 
 
 def clear() -> Template:
