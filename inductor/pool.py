@@ -39,20 +39,20 @@ def state() -> str:
     return f"{_words[Context.HELPERS]} helpers"
 
 
-def address(count: int, native: Any) -> int:
+def address(count: int, helper: Any) -> int:
     """The pool's context, with `count` helpers at least if the system grants them; 0 where there is no pool.
 
-    `native` is the loaded launcher, which stays loaded for good: helpers are never stopped.
+    `helper` is what they run, which stays loaded for good: helpers are never stopped.
     """
     if not available():
         return 0
     if not _blocks:
-        ctypes.pythonapi.Py_IncRef(ctypes.py_object(native.engine))
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(helper.engine))
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(_memory))
     _words[Context.SYSCALL] = _symbol("syscall")
     _words[Context.FUTEX] = _FUTEX[platform.machine()]
     while _words[Context.HELPERS] < min(count, MOST):
-        if not _start(native.engine.get_function_address("helper")):
+        if not _start(helper.address):
             break
     return _context
 

@@ -145,6 +145,11 @@ def _native() -> Any:
 
 
 @functools.cache
+def _entry(symbol: str) -> Any:
+    return _native().other(symbol)
+
+
+@functools.cache
 def _launch() -> Any:
     prototype = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p, ctypes.c_void_p)
     return prototype(_native().address)
@@ -152,8 +157,7 @@ def _launch() -> Any:
 
 @functools.cache
 def _definition() -> _MethodDefinition:
-    address = _native().engine.get_function_address("call")
-    return _MethodDefinition(b"launch", address, _METH_O, None)
+    return _MethodDefinition(b"launch", _entry("call").address, _METH_O, None)
 
 
 def _builtin(table: np.ndarray) -> Any:
@@ -260,7 +264,7 @@ class Program:
             Header.PATCH_COUNT: patches,
             Header.STEPS: self._table.ctypes.data,
             Header.LAST: len(self.steps),
-            Header.POOL: pool.address(self._capacity - 1, _native()) if self._shared() else 0,
+            Header.POOL: pool.address(self._capacity - 1, _entry("helper")) if self._shared() else 0,
             Header.WAKE: self._shared() >= WAKING,
             Header.THREADS: threads.cell_address(),
             Header.CAPACITY: self._capacity,
