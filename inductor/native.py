@@ -86,6 +86,11 @@ def vector_bits() -> int:
     return 128
 
 
+def vector_registers() -> int:
+    """How many of those vectors the CPU has registers for."""
+    return 32 if vector_bits() == 512 else 16
+
+
 @functools.cache
 def target_machine() -> Any:
     """The code generator for this CPU."""

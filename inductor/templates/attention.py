@@ -21,7 +21,7 @@ from typing import Any
 from llvmlite import ir
 
 from inductor import threads
-from inductor.native import vector_bits
+from inductor.native import vector_bits, vector_registers
 from inductor.templates.emit import I8, I64, POINTER, Emitter, Value
 from inductor.templates.gemm import Gemm
 from inductor.templates.problem import ITEMSIZE, Problem
@@ -100,8 +100,7 @@ class Factor(Gemm):
 
 def balanced(rows: int, vectors: int, lanes: int) -> Tile:
     """The highest tile of so many vectors, evened out over the rows."""
-    registers = 32 if vector_bits() == 512 else 16
-    highest = max(1, min(lanes, (registers - 1 - vectors) // vectors))
+    highest = max(1, min(lanes, (vector_registers() - 1 - vectors) // vectors))
     return Tile(-(-rows // -(-rows // highest)), vectors)
 
 

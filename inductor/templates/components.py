@@ -18,10 +18,11 @@ from inductor.templates.finish import EXTRA
 from inductor.templates.image import Convolution
 from inductor.templates.outer import LINE, Outer
 from inductor.templates.template import Template
-from inductor.templates.winograd import COMPONENTS, Tiles
+from inductor.templates.winograd import COMPONENTS, Tiles, pays
 
 WANTED = 48  # tiles of a block, about
 MOST = 64  # tiles that become one block
+HEAVY = 1 << 16  # sums of a component that are many
 FLAG = EXTRA - 1  # the argument word with the flag's address
 
 
@@ -29,8 +30,11 @@ def handles(conv: Convolution) -> bool:
     """Is it of the kind that this way is for, and large enough to win?"""
     square = conv.kernel == (3, 3) and conv.stride == conv.dilation == (1, 1)
     alone = conv.groups == 1 and conv.dtype == "float32" and vector_bits() >= 256
-    large = min(conv.channels, conv.filters) >= 32 and min(conv.out_height, conv.out_width) >= 6
-    return square and alone and large
+    fewest = 32 if vector_bits() == 512 else 8
+    large = min(conv.channels, conv.filters) >= fewest and min(conv.out_height, conv.out_width) >= 6
+    # Where tiles are few it is the sums that take the time, and there are 16 in the place of 9.
+    heavy = conv.channels * conv.filters > HEAVY and not pays(conv) and vector_bits() < 512
+    return square and alone and large and not heavy
 
 
 def weight_gradient(conv: Convolution) -> Template:
@@ -50,8 +54,8 @@ class Components(Outer):
         self.share = -(-total // self.blocks)
         self.blocks = -(-total // self.share)
         super().__init__(conv, COMPONENTS, conv.channels)
-        pixels = COMPONENTS * self.share * self.pitch() + LINE
-        self.room = (-(-pixels // LINE) * LINE, COMPONENTS * self.share * self.width)
+        self.pixels = COMPONENTS * self.share * self.pitch() + LINE
+        self.room = (-(-self.pixels // LINE) * LINE, COMPONENTS * self.share * self.width)
         self.squares.component = self.share * self.pitch()
 
     def write_parts(self) -> None:
@@ -64,8 +68,8 @@ class Components(Outer):
         start = e.multiply(block, self.share)
         count = e.minimum(self.share, e.subtract(self.total, start))
 
-        def clear() -> None:  # what lies between the channels of two tiles is multiplied, too
-            with e.loop(0, COMPONENTS * self.share * self.pitch(), e.lanes) as element:
+        def clear() -> None:  # what lies between the channels of two tiles, or behind the last, is multiplied, too
+            with e.loop(0, self.pixels, e.lanes) as element:
                 e.store_vector(e.constant(0.0), pixels, element.index)
 
         e.when(e.compare("==", block, 0), clear)

@@ -8,7 +8,7 @@ import functools
 import math
 from dataclasses import dataclass, field, replace
 
-from inductor.native import vector_bits
+from inductor.native import vector_bits, vector_registers
 from inductor.templates.image import Convolution
 
 MOST_ROWS = 8  # pixels of a tile: each has an address in a register
@@ -127,9 +127,8 @@ class Frame:
 
     @functools.cached_property
     def tile(self) -> Tile:
-        registers = 32 if vector_bits() == 512 else 16
         pixels = self.batch * self.pixels
-        return choose_tile(pixels, self.columns, self.each, self.lanes, registers)
+        return choose_tile(pixels, self.columns, self.each, self.lanes, vector_registers())
 
     @property
     def block(self) -> int:

@@ -19,7 +19,7 @@ from typing import Any
 from llvmlite import ir
 
 from inductor import threads
-from inductor.native import vector_bits
+from inductor.native import vector_bits, vector_registers
 from inductor.templates.emit import I64, POINTER, Emitter, Loop, Value
 from inductor.templates.finish import SCRATCH, A, B, C, Epilogue, write_finish
 from inductor.templates.problem import ITEMSIZE, Problem, normalized
@@ -88,7 +88,7 @@ class Gemm:
     def _choose_columns(self) -> None:
         p = self.problem
         choose = packed_tile if p.packed else choose_tile
-        self._use_tile(p.tile or choose(p.m, p.n, self.lanes, registers()))
+        self._use_tile(p.tile or choose(p.m, p.n, self.lanes, vector_registers()))
 
     def _use_tile(self, tile: Tile) -> None:
         p, self.tile = self.problem, tile
@@ -559,15 +559,10 @@ def build(problem: Problem, epilogue: Epilogue | None = None) -> Template:
     return Gemm(problem, epilogue).template()
 
 
-def registers() -> int:
-    """Vector registers of this processor."""
-    return 32 if vector_bits() == 512 else 16
-
-
 def candidates(problem: Problem) -> list[Problem]:
     """The problem as the rules would compute it, and with other tiles."""
     found = Gemm(normalized(problem))
-    tiles = possible_tiles(problem.m, problem.n, found.lanes, registers())
+    tiles = possible_tiles(problem.m, problem.n, found.lanes, vector_registers())
     return [problem, *(replace(problem, tile=tile) for tile in tiles if tile != found.tile)]
 
 

@@ -16,7 +16,7 @@ from typing import Any
 from llvmlite import ir
 
 from inductor import threads
-from inductor.native import vector_bits
+from inductor.native import vector_bits, vector_registers
 from inductor.templates.emit import I64, POINTER, Emitter, Value
 from inductor.templates.finish import EXTRA, A, B, C
 from inductor.templates.frame import is_thin
@@ -280,9 +280,8 @@ class Direct(Outer):
     """A part is a tap, or a row of taps where the channels are few."""
 
     def __init__(self, conv: Convolution) -> None:
-        registers = 32 if vector_bits() == 512 else 16
         run = conv.kernel[1] * conv.channels
-        self.thin = is_thin(conv) and run + 3 <= registers
+        self.thin = is_thin(conv) and run + 3 <= vector_registers()
         parts = conv.kernel[0] if self.thin else conv.taps
         self.step = conv.channels if self.thin else 0
         run = run if self.thin else conv.channels // conv.groups
@@ -297,8 +296,7 @@ class Direct(Outer):
     def _choose_tile(self) -> None:
         super()._choose_tile()
         if self.thin:
-            registers = 32 if vector_bits() == 512 else 16
-            most = max(1, (registers - 2) // (self.run + 1))
+            most = max(1, (vector_registers() - 2) // (self.run + 1))
             self.rows, self.vectors = self.run, min(most, -(-self.each // self.lanes))
 
     def _cut(self, conv: Convolution) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 from llvmlite import ir
 
 from inductor import threads
-from inductor.native import vector_bits
+from inductor.native import vector_bits, vector_registers
 from inductor.templates.emit import I32, I64, POINTER, Emitter, Value
 from inductor.templates.finish import EXTRA, SCRATCH, A, B, C, Epilogue, Place
 from inductor.templates.image import Convolution
@@ -29,13 +29,17 @@ FEWEST, MOST = 24, 96  # tiles of a block
 NEAR_BYTES = 100 << 10  # transformed pixels of a block of tiles
 COMPONENTS = 16
 LINE = 16  # elements of a cache line
-FEWEST_TILES = 100
 FLAG = EXTRA  # the argument word with the flag's address; the epilogue's come behind it
+
+
+def tiles(conv: Convolution) -> int:
+    """The number of tiles of 2x2 outputs."""
+    return conv.batch * -(-conv.out_height // 2) * -(-conv.out_width // 2)
 
 
 def pays(conv: Convolution) -> bool:
     """Are the tiles many enough to transform weights for in every call?"""
-    return conv.batch * -(-conv.out_height // 2) * -(-conv.out_width // 2) >= FEWEST_TILES
+    return tiles(conv) >= (100 if vector_bits() == 512 else 32)
 
 
 def handles(conv: Convolution) -> bool:
@@ -53,8 +57,7 @@ class Cut:
 
     def __init__(self, conv: Convolution) -> None:
         self.lanes = vector_bits() // 32
-        self.down, self.across = -(-conv.out_height // 2), -(-conv.out_width // 2)
-        self.tiles = conv.batch * self.down * self.across
+        self.tiles = tiles(conv)
         self.rows, self.vectors = self._tile(-(-conv.filters // self.lanes))
         self.width = self.vectors * self.lanes
         self.blocks = -(-conv.filters // self.width)
@@ -76,10 +79,8 @@ class Cut:
 
     def _tile(self, vectors: int) -> tuple[int, int]:
         """Rows and vectors of a product: those that compute least too much, then the squarest."""
-        registers = 32 if vector_bits() == 512 else 16
-
         def rows(width: int) -> int:
-            return min(MOST_ROWS, (registers - 1 - width) // width)
+            return min(MOST_ROWS, (vector_registers() - 1 - width) // width)
 
         def cost(width: int) -> float:
             high = rows(width)
@@ -87,7 +88,7 @@ class Cut:
             # a k step multiplies or loads, two at a time
             return products * max(high * width, high + width) * (1 + 0.2 * (1 / high + 1 / width))
 
-        best = min(range(1, min(4 if registers == 32 else 3, vectors) + 1), key=cost)
+        best = min(range(1, min(4, vectors) + 1), key=cost)
         return rows(best), best
 
 
