@@ -25,7 +25,8 @@ from inductor.templates.template import Template
 
 WANTED = 128  # pixels of a block, about: enough to outweigh loading and storing the sums
 MOST = 256  # pixels of small images that become one block
-WAITING = 5 << 20  # bytes of sums that wait, about: in the last cache level, with all else there
+WAITING = {512: 5 << 20, 256: 2 << 20, 128: 2 << 20}
+"""By the bits of vectors, the bytes of sums that wait, about: in the last cache level, with all else there."""
 SCRATCH = EXTRA  # the argument word with the thread's scratch memory
 LINE = 64  # bytes of a cache line
 
@@ -54,7 +55,7 @@ class Outer:
         self.sums = parts * self.rows * self.width  # elements of a tile's sums
         wanted = 1 if threads.available() == 1 else -(-2 * threads.available() // conv.groups)
         if self._waits():
-            wanted = max(wanted, -(-self.panels * self.tiles * self.sums * conv.itemsize // WAITING))
+            wanted = max(wanted, -(-self.panels * self.tiles * self.sums * conv.itemsize // WAITING[vector_bits()]))
         self.slice = -(-self.panels // min(self.panels, wanted))
         self.slices = -(-self.panels // self.slice)
 
