@@ -18,11 +18,10 @@ from inductor.templates.finish import EXTRA
 from inductor.templates.image import Convolution
 from inductor.templates.outer import LINE, Outer
 from inductor.templates.template import Template
-from inductor.templates.winograd import COMPONENTS, Tiles, pays
+from inductor.templates.winograd import COMPONENTS, HEAVY, MANY, Tiles, tiles
 
 WANTED = 48  # tiles of a block, about
 MOST = 64  # tiles that become one block
-HEAVY = 1 << 16  # sums of a component that are many
 FLAG = EXTRA - 1  # the argument word with the flag's address
 
 
@@ -33,7 +32,7 @@ def handles(conv: Convolution) -> bool:
     fewest = 32 if vector_bits() == 512 else 8
     large = min(conv.channels, conv.filters) >= fewest and min(conv.out_height, conv.out_width) >= 6
     # Where tiles are few it is the sums that take the time, and there are 16 in the place of 9.
-    heavy = conv.channels * conv.filters > HEAVY and not pays(conv) and vector_bits() < 512
+    heavy = conv.channels * conv.filters > HEAVY and tiles(conv) < MANY and vector_bits() < 512
     return square and alone and large and not heavy
 
 
@@ -49,7 +48,7 @@ class Components(Outer):
 
     def __init__(self, conv: Convolution) -> None:
         self.squares = Tiles(conv, 0)
-        total = conv.batch * self.squares.down * self.squares.across
+        total = tiles(conv)
         self.total, self.blocks = total, 1 if total <= MOST else -(-total // WANTED)
         self.share = -(-total // self.blocks)
         self.blocks = -(-total // self.share)

@@ -26,6 +26,8 @@ from inductor.templates.template import Template
 
 MOST_ROWS = 8  # tiles that a product keeps in registers
 FEWEST, MOST = 24, 96  # tiles of a block
+MANY = 32  # tiles that are not few
+HEAVY = 1 << 16  # weights of a component that are many
 NEAR_BYTES = 100 << 10  # transformed pixels of a block of tiles
 COMPONENTS = 16
 LINE = 16  # elements of a cache line
@@ -39,7 +41,8 @@ def tiles(conv: Convolution) -> int:
 
 def pays(conv: Convolution) -> bool:
     """Are the tiles many enough to transform weights for in every call?"""
-    return tiles(conv) >= (100 if vector_bits() == 512 else 32)
+    many = 100 if vector_bits() == 512 or conv.channels * conv.filters > HEAVY else MANY
+    return tiles(conv) >= many
 
 
 def handles(conv: Convolution) -> bool:
