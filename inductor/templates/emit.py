@@ -313,6 +313,7 @@ class Emitter:
         element = kind or self.element
         vector = ir.VectorType(element, mask.type.count)
         address = self.at(pointer, index, element)
+        size = self.itemsize if kind is None else 1
 
         def load(masked: bool) -> ir.Value:
             if not masked:
@@ -321,7 +322,6 @@ class Emitter:
             passed = ir.Constant(vector, None) if other is None else other
             return self.intrinsic(name, vector, address, ir.Constant(I32, size), mask, passed)
 
-        size = self.itemsize if kind is None else 1
         if kind is None and mask is not self.whole:  # AVX2 has masked loads of floats, but none of bytes
             return load(True)
         return self._by_wholeness(mask, lambda masked: [load(masked)])[0]

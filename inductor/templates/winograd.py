@@ -49,10 +49,12 @@ def handles(conv: Convolution) -> bool:
     """Is it of the kind that this way is for, and large enough to win?"""
     square = conv.kernel == (3, 3) and conv.stride == conv.dilation == (1, 1)
     alone = conv.groups == 1 and conv.dtype == "float32" and vector_bits() >= 256
-    # Where a multiplication takes twice as long, saving some pays for smaller sizes.
-    fewest, shortest = (32, 10) if vector_bits() == 512 else (8, 7)
-    large = min(conv.channels, conv.filters) >= fewest and min(conv.out_height, conv.out_width) >= shortest
-    return square and alone and large
+    # Where a multiplication takes twice as long, saving some pays for smaller sizes. For small images
+    # of many channels too, but the direct way packs all their weights again where it takes over.
+    wide = vector_bits() == 512
+    short = 10 if wide or conv.channels * conv.filters > HEAVY else 7
+    large = min(conv.channels, conv.filters) >= (32 if wide else 8)
+    return square and alone and large and min(conv.out_height, conv.out_width) >= short
 
 
 class Cut:
