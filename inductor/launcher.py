@@ -126,9 +126,10 @@ declare i64 @llvm.smax.i64(i64, i64)
 PATIENCE = 256
 """How often a waiting thread looks before it begins to give its processor away at every look."""
 
-AWAKE = 3_000_000
-"""Cycles, about a millisecond, that a helper with nothing to do looks for something before it sleeps. Counted in looks, it
-slept between the calls of a loop where the processor's `pause` is short, and virtual processors are slow to wake."""
+AWAKE = 8192
+"""How often a helper with nothing to do looks before it sleeps: about a millisecond where yielding is quick. Virtual processors
+are slow to wake, and shorter than that it slept between the calls of a loop.
+"""
 
 STOLEN = 200_000
 """Cycles of a yield after which others evidently want the processor: a helper sleeps at once."""
@@ -317,14 +318,10 @@ entry:{_load("context.word", "%block", 0)}{_load("ordinal", "%block", 1)}{_load(
   br label %look
 look:
   %looks = phi i64 [ 0, %entry ], [ 0, %look ], [ %looks.next, %idle ], [ %looks.next, %give ], [ 0, %woken ]
-  %before = phi i64 [ 0, %entry ], [ 0, %look ], [ %since, %idle ], [ %since, %give ], [ 0, %woken ]
   %did = call i1 @attempt(ptr %context, i64 %ordinal)
   br i1 %did, label %look, label %idle
 idle:
   {pause}
-  %now = {clock}
-  %first = icmp eq i64 %looks, 0
-  %since = select i1 %first, i64 %now, i64 %before
   %looks.next = add i64 %looks, 1
   %long = icmp sgt i64 %looks.next, {PATIENCE}
   br i1 %long, label %give, label %look
@@ -334,8 +331,7 @@ give:
   %end = {clock}
   %passed = sub i64 %end, %begin
   %stolen = icmp sgt i64 %passed, {STOLEN}
-  %waited = sub i64 %end, %since
-  %tired = icmp sgt i64 %waited, {AWAKE}
+  %tired = icmp sgt i64 %looks.next, {AWAKE}
   %enough = or i1 %stolen, %tired
   br i1 %enough, label %sleep, label %look
 sleep:
