@@ -35,6 +35,16 @@ CONVOLUTIONS = {
         (1, 20, 9, 9),
         dict(out_channels=20, kernel_size=3, padding=2, dilation=2, groups=20),
     ),
+    "depthwise wide": ((1, 21, 6, 23), dict(out_channels=21, kernel_size=5, padding=2, groups=21)),
+    "depthwise far taps": (
+        (1, 16, 12, 17), dict(out_channels=16, kernel_size=3, padding=6, dilation=6, groups=16)
+    ),
+    "depthwise padding alone": (
+        (1, 16, 3, 2), dict(out_channels=16, kernel_size=3, padding=9, groups=16)
+    ),
+    "depthwise long strides": (
+        (2, 16, 9, 50), dict(out_channels=16, kernel_size=(3, 9), stride=3, padding=(1, 4), groups=16)
+    ),
     "reflected": (
         (1, 16, 7, 7),
         dict(out_channels=20, kernel_size=3, padding=1, padding_mode="reflect"),
