@@ -72,18 +72,17 @@ class Cut:
         rows = self.rows
         share = NEAR_BYTES // (4 * COMPONENTS * conv.channels) // rows * rows
         share = max(FEWEST // rows * rows, min(MOST, share))
-        units = max(2, -(-self.tiles // share)) if not together else 1
-        self.share = -(-self.tiles // units)
-        self.share = -(-self.share // rows) * rows
+        units = 1 if together else max(2, -(-self.tiles // share))
+        # rows of a product that do not exist are computed all the same
+        self.share = -(-self.tiles // (units * rows)) * rows
         self.units = -(-self.tiles // self.share)
         self.packed = self.blocks * COMPONENTS * conv.channels * self.width
-        # rows of a product that do not exist are computed all the same
-        self.room = -(-self.share // rows) * rows
         # Components a power of two apart would share one set of the first cache level.
-        self.pixels = self.room * conv.channels + LINE
+        self.pixels = self.share * conv.channels + LINE
 
     def _tile(self, vectors: int) -> tuple[int, int]:
         """Rows and vectors of a product: those that compute least too much, then the squarest."""
+
         def rows(width: int) -> int:
             return min(MOST_ROWS, (vector_registers() - 1 - width) // width)
 
@@ -157,7 +156,7 @@ def kernel(conv: Convolution, epilogue: Epilogue | None = None) -> Template:
     """The kernel (image, packed weights, out, scratch, flag, *extra) over blocks of tiles, and parts of the filters."""
     cut = Cut(conv)
     units = cut.units * cut.parts
-    elements = COMPONENTS * (cut.pixels + cut.room * cut.width) + 64
+    elements = COMPONENTS * (cut.pixels + cut.share * cut.width) + 64
     key = None if epilogue is None else epilogue.key
     return Template(
         f"winograd {conv} {cut.share} {cut.parts} {vector_bits()} {key}", "winograd",
@@ -275,7 +274,7 @@ class Winograd:
                 number = e.add(e.multiply(block.index, COMPONENTS), component.index)
                 b = e.at(weights, e.multiply(number, conv.channels * cut.width))
                 a = e.at(pixels, e.multiply(component.index, cut.pixels))
-                c = e.at(products, e.multiply(component.index, cut.room * cut.width))
+                c = e.at(products, e.multiply(component.index, cut.share * cut.width))
                 with e.loop(0, count, cut.rows) as row:
                     e.call(
                         multiply, e.at(a, e.multiply(row.index, conv.channels)), b,
@@ -363,7 +362,7 @@ class Winograd:
     def _mixed(self, e: Emitter, line: Any) -> list:
         """The four results of a tile, for a vector of filters."""
         cut, b = self.cut, e.builder
-        size = cut.room * cut.width
+        size = cut.share * cut.width
         parts = [e.load_vector(line, n * size) for n in range(COMPONENTS)]
 
         def mix(v: list) -> list:
