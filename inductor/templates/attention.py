@@ -26,7 +26,7 @@ from inductor.templates.emit import I8, I64, POINTER, Emitter, Value
 from inductor.templates.gemm import Gemm
 from inductor.templates.problem import ITEMSIZE, Problem
 from inductor.templates.template import Template
-from inductor.templates.tile import Tile
+from inductor.templates.tile import Tile, even_rows, highest_tile
 
 Q, K, V, OUT, SCRATCH, MASK = range(6)
 """The kernel's argument words."""
@@ -100,8 +100,7 @@ class Factor(Gemm):
 
 def balanced(rows: int, vectors: int, lanes: int) -> Tile:
     """The highest tile of so many vectors, evened out over the rows."""
-    highest = max(1, min(lanes, (vector_registers() - 1 - vectors) // vectors))
-    return Tile(-(-rows // -(-rows // highest)), vectors)
+    return Tile(even_rows(rows, max(1, highest_tile(vectors, lanes, vector_registers()))), vectors)
 
 
 class Forward:

@@ -91,9 +91,11 @@ class Channelwise:
         for size, alike in groupby(sizes):
             end = first + size * len(list(alike))
             places = range(first, end, size)
-            inner = [x for x in places if self.low <= x and x + size <= self.high]
+            inner = []
             for column in places:
-                if column not in inner:
+                if self.low <= column and column + size <= self.high:
+                    inner.append(column)
+                else:
                     self._tile(e, start, column, size)
             if inner:
                 with e.loop(inner[0], inner[-1] + 1, size) as tile:

@@ -14,12 +14,12 @@ class Tile:
     vectors: int
 
 
-def _highest(vectors: int, lanes: int, registers: int) -> int:
+def highest_tile(vectors: int, lanes: int, registers: int) -> int:
     """Rows of the tallest tile of a width: beside it a line of B and an element of A are in registers."""
     return min(lanes, (registers - 1 - vectors) // vectors)
 
 
-def _even(m: int, highest: int) -> int:
+def even_rows(m: int, highest: int) -> int:
     """Rows of tiles that are as even as they go."""
     return -(-m // -(-m // highest))
 
@@ -37,7 +37,7 @@ def choose_tile(m: int, n: int, lanes: int, registers: int) -> Tile:
 
     best, winner = math.inf, Tile(1, 1)
     for vectors in (2, 3, 4, 1):
-        highest = _highest(vectors, lanes, registers)
+        highest = highest_tile(vectors, lanes, registers)
         if highest < 1 or (vectors > 1 and (vectors - 1) * lanes >= n):
             continue
         for limit in range(highest, highest // 2, -1):
@@ -55,13 +55,13 @@ def possible_tiles(m: int, n: int, lanes: int, registers: int) -> list[Tile]:
     """The tallest tile of every width, as even as it goes: what may be worth timing."""
     found = []
     for vectors in (1, 2, 3, 4):
-        highest = _highest(vectors, lanes, registers)
+        highest = highest_tile(vectors, lanes, registers)
         if highest >= 1 and (vectors == 1 or (vectors - 1) * lanes < n):
-            found.append(Tile(_even(m, highest), vectors))
+            found.append(Tile(even_rows(m, highest), vectors))
     return found
 
 
 def packed_tile(m: int, n: int, lanes: int, registers: int) -> Tile:
     """The tile for columns that come packed: as wide for every m, so that products share a copy."""
     vectors = choose_tile(1 << 10, n, lanes, registers).vectors
-    return Tile(_even(m, max(1, _highest(vectors, lanes, registers))), vectors)
+    return Tile(even_rows(m, max(1, highest_tile(vectors, lanes, registers))), vectors)

@@ -23,6 +23,7 @@ from inductor.templates.finish import EXTRA, SCRATCH, A, B, C, Epilogue, Place
 from inductor.templates.image import Convolution
 from inductor.templates.packing import columns
 from inductor.templates.template import Template
+from inductor.templates.tile import highest_tile
 
 MOST_ROWS = 8  # tiles that a product keeps in registers
 FEWEST, MOST = 24, 96  # tiles of a block
@@ -84,7 +85,7 @@ class Cut:
         """Rows and vectors of a product: those that compute least too much, then the squarest."""
 
         def rows(width: int) -> int:
-            return min(MOST_ROWS, (vector_registers() - 1 - width) // width)
+            return min(MOST_ROWS, highest_tile(width, self.lanes, vector_registers()))
 
         def cost(width: int) -> float:
             high = rows(width)
