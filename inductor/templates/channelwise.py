@@ -25,12 +25,14 @@ from inductor.templates.image import Convolution, table
 from inductor.templates.template import Template
 
 MOST = 7  # neighbouring pixels of a tile; the sizes of many images are multiples of it
+REACH = 32  # columns from the first to the last tap, or of padding
 CHAINS = 10  # sums under way at a time, so that additions do not wait for each other
 
 
 def handles(conv: Convolution) -> bool:
-    """Is there one filter per channel?"""
-    return conv.groups == conv.channels == conv.filters and conv.taps <= 128
+    """Is there one filter per channel, and do windows reach few tiles far over the edges, each of which is text?"""
+    reach = max(conv.padding[1], conv.dilation[1] * (conv.kernel[1] - 1))
+    return conv.groups == conv.channels == conv.filters and conv.taps <= 128 and reach <= REACH
 
 
 def forward(conv: Convolution, epilogue: Epilogue | None = None) -> Template:

@@ -45,6 +45,15 @@ CONVOLUTIONS = {
     "depthwise long strides": (
         (2, 16, 9, 50), dict(out_channels=16, kernel_size=(3, 9), stride=3, padding=(1, 4), groups=16)
     ),
+    "depthwise far reach": (
+        (1, 16, 3, 300), dict(out_channels=16, kernel_size=3, padding=(1, 128), dilation=(1, 128), groups=16)
+    ),
+    "depthwise far padding": (
+        (1, 16, 2, 20), dict(out_channels=16, kernel_size=3, padding=(1, 500), groups=16)
+    ),
+    "depthwise most edges": (
+        (1, 16, 2, 90), dict(out_channels=16, kernel_size=(1, 33), padding=(0, 32), groups=16)
+    ),
     "reflected": (
         (1, 16, 7, 7),
         dict(out_channels=20, kernel_size=3, padding=1, padding_mode="reflect"),
